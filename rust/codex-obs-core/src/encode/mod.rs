@@ -1,0 +1,1 @@
+//! Records become bytes here, exactly those that Python's `json.dumps` would give.

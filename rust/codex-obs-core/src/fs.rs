@@ -1,0 +1,113 @@
+//! The file system, used with suspicion: a name in a run directory is opened only if it leads to a file of ours.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Result};
+use crate::limits::FOLDER_MODE;
+
+/// Device and inode: which file a name led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct FileId {
+    /// Device number.
+    pub device: u64,
+    /// Inode number on that device.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// The identity of an open file.
+    pub fn of(file: &File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata().map_err(|source| Error::io("examine", path, source))?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// The identity of what `path` leads to, not following a symlink, or `None` if there is nothing.
+    pub fn at(path: &Path) -> Result<Option<Self>> {
+        match path.symlink_metadata() {
+            Ok(metadata) => Ok(Some(Self { device: metadata.dev(), inode: metadata.ino() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::io("examine", path, source)),
+        }
+    }
+}
+
+/// Creates `path` and its parents with mode 0700 where they are missing.
+pub fn create_folder(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(path)
+        .map_err(|source| Error::io("create the folder", path, source))
+}
+
+/// Opens `path` for appending, creating it with `mode` (narrowed by the umask) if it is missing.
+pub fn open_append(path: &Path, mode: u32) -> Result<File> {
+    open_owned(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, mode)
+}
+
+/// Opens `path` for reading and writing, creating it with `mode` if it is missing.
+pub fn open_read_write(path: &Path, mode: u32) -> Result<File> {
+    open_owned(path, OFlags::RDWR | OFlags::CREATE, mode)
+}
+
+/// Opens `path`, which must exist, for reading and writing.
+pub fn open_existing(path: &Path) -> Result<File> {
+    open_owned(path, OFlags::RDWR, 0)
+}
+
+/// Creates `path` exclusively for reading and writing.
+pub fn create_new(path: &Path, mode: u32) -> Result<File> {
+    open_owned(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode)
+}
+
+/// Opens `path` for reading only. A FIFO or device is refused without being waited for; links are the reader's own business.
+pub fn open_read(path: &Path) -> Result<File> {
+    let file = open(path, OFlags::RDONLY, 0)?;
+    if !file.metadata().map_err(|source| Error::io("examine", path, source))?.is_file() {
+        return Err(Error::not_ours(path, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+fn open(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
+    // NONBLOCK: opening a planted FIFO must fail or return, never wait for its other end.
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    loop {
+        match rustix::fs::open(path, flags, Mode::from_bits_truncate(mode)) {
+            Ok(descriptor) => return Ok(File::from(descriptor)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::LOOP) => return Err(Error::not_ours(path, "it is a symbolic link")),
+            Err(errno) => return Err(Error::io("open", path, errno.into())),
+        }
+    }
+}
+
+fn open_owned(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
+    let file = open(path, flags | OFlags::NOFOLLOW, mode)?;
+    let metadata = file.metadata().map_err(|source| Error::io("examine", path, source))?;
+    if !metadata.is_file() {
+        return Err(Error::not_ours(path, "it is not a regular file"));
+    }
+    if metadata.nlink() > 1 {
+        return Err(Error::not_ours(path, "it has more than one hard link"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::not_ours(path, "it belongs to another user"));
+    }
+    Ok(file)
+}
+
+/// Makes the names in `folder` durable. File systems that cannot sync a folder are taken at their word.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    let directory = File::open(folder).map_err(|source| Error::io("open", folder, source))?;
+    match rustix::fs::fsync(directory.as_fd()) {
+        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+        Err(errno) => Err(Error::io("sync", folder, errno.into())),
+    }
+}

@@ -1,0 +1,19 @@
+//! The engine of codex_obs: a crash-safe journal, one writer thread that turns it into canonical NDJSON with rotation,
+//! and a reader that turns the NDJSON into tables.
+//!
+//! Dependencies point one way: [`worker`] uses [`journal`], [`encode`] and [`shard`]; [`summary`] uses [`scan`], which
+//! uses [`shard::name`]. [`error`], [`limits`], [`clock`] and [`fs`] are imported by everyone and import nothing of ours.
+
+pub mod clock;
+pub mod encode;
+pub mod error;
+pub mod fs;
+pub mod journal;
+pub mod limits;
+pub mod record;
+pub mod scan;
+pub mod shard;
+pub mod summary;
+pub mod worker;
+
+pub use error::{Error, Result};

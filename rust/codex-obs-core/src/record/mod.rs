@@ -1,0 +1,9 @@
+//! What is recorded: the pieces of a row before they are bytes.
+
+pub mod damage;
+pub mod tags;
+pub mod text;
+pub mod timestamp;
+
+pub use damage::Damage;
+pub use tags::Tags;

@@ -1,0 +1,1 @@
+//! Points in time as microseconds since the epoch, and as text.

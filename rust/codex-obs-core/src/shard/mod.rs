@@ -1,0 +1,3 @@
+//! Shards: the files that a log is made of.
+
+pub mod name;
