@@ -4,7 +4,7 @@
 //!
 //! | offset | type | meaning |
 //! |---|---|---|
-//! | 0 | u64 | checksum: XXH3 of the bytes from 12 on, plus a multiple of the sequence number |
+//! | 0 | u64 | checksum: XXH3 of the bytes from 8 on (of a pad: of its header) |
 //! | 8 | u32 | length of the frame with its padding |
 //! | 12 | u8, u8, u16 | version, kind, flags |
 //! | 16 | u64 | sequence number |
@@ -30,8 +30,6 @@ const FLAG_NO_STEP: u16 = 1;
 /// Fixed part of a metrics body.
 const METRICS_BYTES: usize = 8 + 8 + 4 + 2 + 2 + 4 + 12;
 const OFFSET_ROWS: usize = HEADER_BYTES + 16;
-/// Spreads consecutive sequence numbers over the checksum (2^64 / golden ratio).
-const SEQUENCE_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +216,7 @@ impl FrameBuilder {
         self.bytes[start + OFFSET_ROWS..start + OFFSET_ROWS + 4].copy_from_slice(&self.rows.to_le_bytes());
     }
 
-    /// The ranges of the finished frames in [`bytes`](Self::bytes).
+    /// The ranges of the finished frames in [`bytes_mut`](Self::bytes_mut).
     pub fn frames(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
@@ -231,8 +229,20 @@ impl FrameBuilder {
 
     /// The frames, without sequence numbers and checksums, which [`seal`] adds.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Length of the frames together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no call was begun.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     #[inline]
@@ -286,21 +296,6 @@ pub fn pad_header(length: usize) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// What of the checksum does not depend on the sequence number; computed before the lock is taken.
-#[must_use]
-#[inline]
-pub fn body_hash(frame: &[u8]) -> u64 {
-    // The sequence number is still zero here, in the frame as in `check`.
-    xxh3_64(&frame[24..]) ^ u64::from_le_bytes(*frame[8..].first_chunk().expect("a frame has a header")).rotate_left(17)
-}
-
-/// The checksum of a frame from its [`body_hash`] and its sequence number.
-#[must_use]
-#[inline]
-pub fn checksum(body_hash: u64, sequence: u64) -> u64 {
-    body_hash.wrapping_add(sequence.wrapping_mul(SEQUENCE_FACTOR))
-}
-
 /// A frame's header, read back and found plausible; the checksum is still to be compared by [`Frame::verify`].
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -338,7 +333,7 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn verify(&self, sequence: u64) -> bool {
         let stored = u64::from_le_bytes(*self.bytes.first_chunk().expect("parse saw a header"));
-        self.sequence == sequence && stored == checksum(body_hash(self.bytes), sequence)
+        self.sequence == sequence && stored == xxh3_64(&self.bytes[8..])
     }
 
     /// The line of a line frame and its file.
@@ -463,9 +458,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Writes sequence number and checksum into the header of `frame`.
+/// Gives `frame` its sequence number and checksum.
 #[inline]
-pub fn seal(frame: &mut [u8], body_hash: u64, sequence: u64) {
+pub fn seal(frame: &mut [u8], sequence: u64) {
     frame[16..24].copy_from_slice(&sequence.to_le_bytes());
-    frame[..8].copy_from_slice(&checksum(body_hash, sequence).to_le_bytes());
+    let checksum = xxh3_64(&frame[8..]);
+    frame[..8].copy_from_slice(&checksum.to_le_bytes());
 }

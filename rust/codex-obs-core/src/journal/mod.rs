@@ -1,3 +1,10 @@
 //! The journal: a ring of frames in a file, which is both the queue and the crash safety.
 
+pub mod cursor;
 pub mod frame;
+pub mod identity;
+pub mod layout;
+pub mod memory;
+pub mod owner;
+pub mod recover;
+pub mod ring;

@@ -1,0 +1,220 @@
+//! Who made a journal, and by which rules its rows are to be written, so that anyone can finish the work.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A process, told apart from every other that ever ran: PIDs are used again, start times in one boot are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// The kernel's random id of this boot.
+    pub boot_id: String,
+    /// `/etc/machine-id`, empty where there is none.
+    pub machine_id: String,
+    /// Inode of the PID namespace.
+    pub pid_namespace: u64,
+    /// Process id in that namespace.
+    pub pid: u32,
+    /// Clock ticks from boot to its start.
+    pub start_time: u64,
+}
+
+impl Process {
+    /// This process.
+    #[must_use]
+    pub fn current() -> Self {
+        let pid = std::process::id();
+        let text = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        Self {
+            boot_id: text("/proc/sys/kernel/random/boot_id"),
+            machine_id: text("/etc/machine-id"),
+            pid_namespace: fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino()).unwrap_or_default(),
+            pid,
+            start_time: start_time(pid).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is sure that this process is gone. Of a process in another PID namespace or on another boot that is
+    /// never known from here.
+    #[must_use]
+    pub fn is_surely_gone(&self, observer: &Self) -> bool {
+        if self.boot_id.is_empty() || self.boot_id != observer.boot_id || self.pid_namespace != observer.pid_namespace {
+            return false;
+        }
+        match start_time(self.pid) {
+            Some(start_time) => start_time != self.start_time,
+            // Only a readable /proc proves that a PID is missing from it.
+            None => start_time(observer.pid).is_some(),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_text(out, &self.boot_id);
+        put_text(out, &self.machine_id);
+        for number in [self.pid_namespace, self.pid.into(), self.start_time] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn read(input: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            boot_id: take_text(input)?,
+            machine_id: take_text(input)?,
+            pid_namespace: take_number(input)?,
+            pid: u32::try_from(take_number(input)?).ok()?,
+            start_time: take_number(input)?,
+        })
+    }
+
+    /// As bytes, for a lock file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        sealed(&out)
+    }
+
+    /// Back from [`to_bytes`](Self::to_bytes); `None` for a record that is missing or half written.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::read(&mut opened(bytes)?)
+    }
+}
+
+/// Field 22 of `/proc/<pid>/stat`; a zombie counts as gone.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the command in parentheses and may itself contain any character.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    if matches!(fields.first(), Some(&"Z" | &"X")) {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
+}
+
+/// What is needed to turn the frames of a journal into the lines they stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Who wrote the frames.
+    pub process: Process,
+    /// The run's id, part of every row.
+    pub run_id: String,
+    /// The stream, part of every file name.
+    pub stream: String,
+    /// Whether rows are in the legacy form.
+    pub legacy: bool,
+    /// Mode of files that have to be created.
+    pub file_mode: u32,
+    /// See [`crate::shard::policy::Policy`]; `u64::MAX` stands for off.
+    pub max_shard_bytes: u64,
+    /// In microseconds; `u64::MAX` stands for off.
+    pub max_shard_age: u64,
+    /// `u64::MAX` stands for off.
+    pub backup_count: u64,
+}
+
+impl Identity {
+    /// The block for the journal's header.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.process.write(&mut out);
+        put_text(&mut out, &self.run_id);
+        put_text(&mut out, &self.stream);
+        let numbers =
+            [self.legacy.into(), self.file_mode.into(), self.max_shard_bytes, self.max_shard_age, self.backup_count];
+        for number in numbers {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        sealed(&out)
+    }
+
+    /// Back from [`to_bytes`](Self::to_bytes); `None` if the block is damaged.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let input = &mut opened(bytes)?;
+        Some(Self {
+            process: Process::read(input)?,
+            run_id: take_text(input)?,
+            stream: take_text(input)?,
+            legacy: take_number(input)? != 0,
+            file_mode: u32::try_from(take_number(input)?).ok()?,
+            max_shard_bytes: take_number(input)?,
+            max_shard_age: take_number(input)?,
+            backup_count: take_number(input)?,
+        })
+    }
+}
+
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 16);
+    out.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    out.extend_from_slice(&xxh3_64(body).to_le_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+fn opened(mut bytes: &[u8]) -> Option<&[u8]> {
+    let length = usize::try_from(take_number(&mut bytes)?).ok()?;
+    let checksum = take_number(&mut bytes)?;
+    let body = bytes.get(..length)?;
+    (xxh3_64(body) == checksum).then_some(body)
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn take_text(input: &mut &[u8]) -> Option<String> {
+    let length = usize::try_from(take_number(input)?).ok()?;
+    let (text, rest) = input.split_at_checked(length)?;
+    *input = rest;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+fn take_number(input: &mut &[u8]) -> Option<u64> {
+    let (number, rest) = input.split_first_chunk()?;
+    *input = rest;
+    Some(u64::from_le_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_back_and_any_damage_is_noticed() {
+        let identity = Identity {
+            process: Process::current(),
+            run_id: "r\u{e9}1".into(),
+            stream: "main".into(),
+            legacy: true,
+            file_mode: 0o640,
+            max_shard_bytes: 1,
+            max_shard_age: u64::MAX,
+            backup_count: 5,
+        };
+        let bytes = identity.to_bytes();
+        assert_eq!(Identity::from_bytes(&bytes), Some(identity));
+        for position in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 1;
+            assert_eq!(Identity::from_bytes(&damaged), None, "byte {position}");
+            assert_eq!(Identity::from_bytes(&bytes[..position]), None, "prefix {position}");
+        }
+    }
+
+    #[test]
+    fn this_process_is_not_gone_but_an_ended_child_is() {
+        let observer = Process::current();
+        assert!(!observer.is_surely_gone(&observer));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = Process { pid: child.id(), start_time: 1, ..observer.clone() };
+        child.wait().unwrap();
+        assert!(gone.is_surely_gone(&observer));
+        assert!(!Process { boot_id: "other".into(), ..gone.clone() }.is_surely_gone(&observer));
+        assert!(!Process { pid_namespace: 1, ..gone }.is_surely_gone(&observer));
+    }
+}

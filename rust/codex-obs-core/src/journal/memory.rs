@@ -1,0 +1,229 @@
+//! The journal's bytes: one safe type over two backings.
+//!
+//! *Mapped*: the file itself, shared with the kernel, so that what was stored survives the process. *Mirrored*: private
+//! memory whose every change is also written to the file with `pwrite`, for file systems where a store into a mapping
+//! could kill the process (a full btrfs, an XFS shut down by an I/O error).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FallocateFlags;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use crate::error::{Error, Result};
+
+/// Which backing to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backing {
+    /// Mapped where that cannot kill the process, else mirrored.
+    #[default]
+    Auto,
+    /// The file is mapped.
+    Mapped,
+    /// Private memory and `pwrite`.
+    Mirrored,
+}
+
+/// File systems on which a store into a preallocated mapping survives a full disk: ext2/3/4 and tmpfs.
+const MAPPABLE: [u64; 2] = [0xEF53, 0x0102_1994];
+
+/// A fixed range of bytes that outlives the process.
+#[derive(Debug)]
+pub struct Memory {
+    start: NonNull<u8>,
+    length: usize,
+    file: File,
+    mirrored: bool,
+}
+
+// SAFETY: the range is owned by this value until it is dropped, and every access to it goes through atomics or through the
+// unsafe methods below, whose callers promise exclusive or read-only use of the bytes they name.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Gives `file` (empty and new) `length` bytes, preallocated, and opens them.
+    pub fn create(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+                file.set_len(length as u64).map_err(|source| Error::io("size", path, source))?;
+            }
+            Err(errno) => return Err(Error::io("preallocate", path, errno.into())),
+        }
+        Self::open(file, path, length, backing)
+    }
+
+    /// Opens the first `length` bytes of `file`, which has at least as many.
+    pub fn open(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
+        let mirrored = match backing {
+            Backing::Mapped => false,
+            Backing::Mirrored => true,
+            Backing::Auto => !is_mappable(&file),
+        };
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let mapped = if mirrored {
+            // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
+            unsafe {
+                rustix::mm::mmap_anonymous(
+                    std::ptr::null_mut(),
+                    length,
+                    protection,
+                    MapFlags::PRIVATE | MapFlags::POPULATE,
+                )
+            }
+        } else {
+            // SAFETY: a new mapping at an address of the kernel's choice; the file is as long as the mapping.
+            unsafe {
+                rustix::mm::mmap(
+                    std::ptr::null_mut(),
+                    length,
+                    protection,
+                    MapFlags::SHARED | MapFlags::POPULATE,
+                    &file,
+                    0,
+                )
+            }
+        };
+        let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
+        // A forked child has no use for the ring: without it, it can neither read half a frame nor write one.
+        // SAFETY: the range was mapped just above.
+        unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
+            .map_err(|errno| Error::io("map", path, errno.into()))?;
+        let start = NonNull::new(start.cast()).expect("mmap never returns the null page");
+        let memory = Self { start, length, file, mirrored };
+        if mirrored {
+            // SAFETY: nobody else knows the range yet.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
+            memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
+        }
+        Ok(memory)
+    }
+
+    /// Whether every change is a system call.
+    #[must_use]
+    pub fn is_mirrored(&self) -> bool {
+        self.mirrored
+    }
+
+    /// The file behind the bytes.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.length, "a control word lies inside the header");
+        // SAFETY: in range and aligned (a mapping starts at a page), and control words are only ever used as atomics.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    /// Loads a control word. Acquire: pairs with the release in [`store`](Self::store).
+    #[must_use]
+    pub fn load(&self, offset: usize) -> u64 {
+        u64::from_le(self.word(offset).load(Ordering::Acquire))
+    }
+
+    /// Stores a control word in one piece. Release: what was copied in before is seen by whoever loads it.
+    pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
+        self.word(offset).store(value.to_le(), Ordering::Release);
+        if self.mirrored {
+            self.file.write_all_at(&value.to_le_bytes(), offset as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Copies `bytes` in at `offset`, in memory only when mirrored: [`publish`](Self::publish) takes them to the file.
+    ///
+    /// # Safety
+    /// No other thread may read or write this range meanwhile.
+    pub unsafe fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.length && bytes.len() <= self.length - offset, "a copy stays inside the journal");
+        // SAFETY: in range; the caller has the range for itself; `bytes` cannot overlap it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len()) }
+    }
+
+    /// Makes what was copied into the range outlive the process. Free when mapped, one `pwrite` when mirrored.
+    ///
+    /// # Safety
+    /// No other thread may write this range meanwhile.
+    pub unsafe fn publish(&self, offset: usize, length: usize) -> io::Result<()> {
+        if !self.mirrored {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { self.bytes(offset, length) };
+        self.file.write_all_at(bytes, offset as u64)
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Safety
+    /// No other thread may write this range while the slice is in use.
+    #[must_use]
+    pub unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+        assert!(offset <= self.length && length <= self.length - offset, "a read stays inside the journal");
+        // SAFETY: in range, initialised (the file's own bytes or zeros), and not written meanwhile.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `open`, and no slice of it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+fn is_mappable(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|facts| MAPPABLE.contains(&(facts.f_type as u64 & 0xFFFF_FFFF)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_backings_leave_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for backing in [Backing::Mapped, Backing::Mirrored] {
+            let path = folder.path().join("journal");
+            let file = crate::fs::open_read_write(&path, 0o600).unwrap();
+            let memory = Memory::create(file, &path, 8192, backing).unwrap();
+            assert_eq!(memory.is_mirrored(), backing == Backing::Mirrored);
+            // SAFETY: only this thread knows the memory.
+            unsafe {
+                memory.copy_in(4096, b"frame");
+                memory.publish(4096, 5).unwrap();
+            }
+            memory.store(64, 7).unwrap();
+            assert_eq!(memory.load(64), 7);
+            drop(memory);
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!((bytes.len(), &bytes[4096..4101], bytes[64]), (8192, b"frame".as_slice(), 7));
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "inside the journal")]
+    fn a_copy_past_the_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let file = crate::fs::open_read_write(&path, 0o600).unwrap();
+        let memory = Memory::create(file, &path, 4096, Backing::Mirrored).unwrap();
+        // SAFETY: only this thread knows the memory.
+        unsafe { memory.copy_in(4090, b"too long") };
+    }
+}

@@ -1,0 +1,180 @@
+use super::*;
+use crate::journal::frame::{Call, FrameBuilder, LineFile, Value, line_frame};
+use crate::record::Tags;
+
+fn ring(folder: &Path, backing: Backing) -> Ring {
+    let path = folder.join("journal");
+    let _ = std::fs::remove_file(&path);
+    let file = crate::fs::open_read_write(&path, 0o600).unwrap();
+    Ring::create(file, &path, 4096, backing, &Identity { run_id: "r1".into(), ..Identity::default() }).unwrap()
+}
+
+fn call(builder: &mut FrameBuilder, step: i64, metrics: usize) {
+    let call = Call { timestamp: 1, step: Some(step), split: "train", dataset: None, tags: &Tags::default() };
+    builder.begin(&call, 1024);
+    for metric in 0..metrics {
+        builder.float(&format!("metric-{metric}"), metric as f64);
+    }
+    builder.finish();
+}
+
+fn append(ring: &Ring, builder: &mut FrameBuilder) -> Appended {
+    let ranges: Vec<_> = builder.frames().collect();
+    let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut(), ranges.into_iter());
+    outcome.unwrap();
+    appended
+}
+
+fn read_all(ring: &Ring, cursor: &mut Cursor) -> Vec<(i64, usize)> {
+    let mut calls = Vec::new();
+    while let Some((frame, next)) = ring.frame(cursor) {
+        let metrics = frame.metrics().unwrap();
+        calls.push((metrics.step.unwrap(), metrics.rows().count()));
+        *cursor = next;
+        ring.release(next.position);
+    }
+    calls
+}
+
+#[test]
+fn frames_come_out_as_they_went_in_over_many_laps() {
+    let folder = tempfile::tempdir().unwrap();
+    for backing in [Backing::Mapped, Backing::Mirrored] {
+        let ring = ring(folder.path(), backing);
+        let mut builder = FrameBuilder::default();
+        let mut cursor = Cursor::default();
+        for step in 0..500 {
+            let metrics = 1 + (step as usize * 7) % 23;
+            call(&mut builder, step, metrics);
+            assert!(matches!(append(&ring, &mut builder), Appended::Done { .. }));
+            if step % 3 == 2 {
+                let expected: Vec<_> = (step - 2..=step).map(|step| (step, 1 + (step as usize * 7) % 23)).collect();
+                assert_eq!(read_all(&ring, &mut cursor), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_ring_refuses_and_takes_again_after_a_release() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = ring(folder.path(), Backing::Mapped);
+    let mut builder = FrameBuilder::default();
+    let mut accepted = 0;
+    loop {
+        call(&mut builder, accepted, 8);
+        if append(&ring, &mut builder) == Appended::Full {
+            break;
+        }
+        accepted += 1;
+    }
+    assert!(accepted > 10);
+    assert_eq!(read_all(&ring, &mut Cursor::default()).len() as i64, accepted);
+    call(&mut builder, accepted, 8);
+    assert!(matches!(append(&ring, &mut builder), Appended::Done { .. }));
+}
+
+#[test]
+fn what_was_published_is_found_again_by_whoever_attaches() {
+    let folder = tempfile::tempdir().unwrap();
+    for backing in [Backing::Mapped, Backing::Mirrored] {
+        let ring = ring(folder.path(), backing);
+        let mut builder = FrameBuilder::default();
+        let mut cursor = Cursor::default();
+        for step in 0..100 {
+            call(&mut builder, step, 5);
+            append(&ring, &mut builder);
+            if step < 90 {
+                read_all(&ring, &mut cursor);
+                cursor::begin(ring.memory(), &cursor::Intent { after: cursor, extents: [None; 2] }).unwrap();
+                cursor::complete(ring.memory()).unwrap();
+            }
+        }
+        ring.store_dropped(9).unwrap();
+        drop(ring);
+        let path = folder.path().join("journal");
+        let (ring, identity) = Ring::attach(crate::fs::open_existing(&path).unwrap(), &path, backing).unwrap().unwrap();
+        assert_eq!((identity.run_id.as_str(), ring.dropped()), ("r1", 9));
+        let expected: Vec<_> = (90..100).map(|step| (step, 5)).collect();
+        assert_eq!(read_all(&ring, &mut cursor::current(ring.memory())), expected);
+        let survey: Vec<_> = ring.survey().iter().map(|frame| frame.0).collect();
+        assert!(survey.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}
+
+#[test]
+fn a_damaged_frame_ends_the_journal_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    for damaged in 0..3_i64 {
+        let ring = ring(folder.path(), Backing::Mapped);
+        let mut builder = FrameBuilder::default();
+        let mut starts = Vec::new();
+        for step in 0..3 {
+            call(&mut builder, step, 5);
+            starts.push(ring.published() as usize);
+            append(&ring, &mut builder);
+        }
+        drop(ring);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[HEADER_BYTES + starts[damaged as usize] + 60] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let (ring, _) =
+            Ring::attach(crate::fs::open_existing(&path).unwrap(), &path, Backing::Mapped).unwrap().unwrap();
+        assert_eq!(read_all(&ring, &mut Cursor::default()).len() as i64, damaged);
+    }
+}
+
+#[test]
+fn a_long_call_becomes_several_frames_with_the_same_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = ring(folder.path(), Backing::Mapped);
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 7, 100);
+    assert_eq!((builder.rows(), builder.frames().count()), (100, 3));
+    builder.set_step(8);
+    append(&ring, &mut builder);
+    let mut cursor = Cursor::default();
+    let calls = read_all(&ring, &mut cursor);
+    assert_eq!(calls.iter().map(|call| call.1).sum::<usize>(), 100);
+    assert!(calls.iter().all(|call| call.0 == 8));
+}
+
+#[test]
+fn every_kind_of_value_and_a_line_are_read_back() {
+    let mut builder = FrameBuilder::default();
+    let tags = Tags { text: br#"{"a":1}"#.to_vec(), marks: [6, 6, 6] };
+    builder.begin(&Call { timestamp: -5, step: None, split: "s", dataset: Some("d"), tags: &tags }, 1 << 20);
+    builder.float("f", f64::NAN);
+    builder.boolean("t", true);
+    builder.boolean("n", false);
+    builder.null("o");
+    builder.unreadable("u", "ValueError");
+    builder.structured("h", [7; 16], b"{}");
+    builder.inline("i", b"[1]");
+    builder.finish();
+    let bytes = builder.bytes_mut();
+    seal(bytes, 3);
+    let (frame, length) = Frame::parse(bytes).unwrap();
+    assert!(frame.verify(3) && !frame.verify(4));
+    assert_eq!(length, bytes.len());
+    let metrics = frame.metrics().unwrap();
+    assert_eq!((metrics.timestamp, metrics.step, metrics.split, metrics.dataset), (-5, None, "s", Some("d")));
+    assert_eq!((metrics.tags, metrics.marks), (tags.text.as_slice(), tags.marks));
+    let rows: Vec<_> = metrics.rows().collect();
+    assert!(matches!(rows[0], ("f", Value::Float(value)) if value.is_nan()));
+    assert_eq!(
+        rows[1..],
+        [
+            ("t", Value::Bool(true)),
+            ("n", Value::Bool(false)),
+            ("o", Value::Null),
+            ("u", Value::Unreadable("ValueError")),
+            ("h", Value::Structured { id: [7; 16], descriptor: b"{}" }),
+            ("i", Value::Inline(b"[1]")),
+        ]
+    );
+    let mut line = line_frame(LineFile::Params, b"{}\n");
+    seal(&mut line, 0);
+    assert_eq!(Frame::parse(&line).unwrap().0.line(), Some((LineFile::Params, b"{}\n".as_slice())));
+}

@@ -1,0 +1,188 @@
+//! Rotation and retention: the names of shards move up by one, the oldest beyond the count go.
+//!
+//! Renames go from the highest number down and never onto an existing file, so that whatever a death leaves behind is a
+//! valid set of shards with at most one more gap, which the next rotation fills.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags};
+
+use super::name::{Coding, ShardName, shard_path};
+use crate::error::{Error, Result};
+
+/// Numbers of the rotated shards of `base` that exist in any coding, ascending.
+pub fn rotated_numbers(base: &Path) -> Result<BTreeSet<u64>> {
+    let folder = base.parent().unwrap_or(Path::new("."));
+    let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (kind, _) = name.split_once('.').unwrap_or((name, ""));
+    let current = ShardName::parse(name, kind);
+    let mut numbers = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(|source| Error::io("list", folder, source))? {
+        let entry = entry.map_err(|source| Error::io("list", folder, source))?;
+        let shard = entry.file_name().to_str().and_then(|name| ShardName::parse(name, kind));
+        if let Some(shard) = shard
+            && shard.number > 0
+            && Some(&shard.stream) == current.as_ref().map(|current| &current.stream)
+        {
+            numbers.insert(shard.number);
+        }
+    }
+    Ok(numbers)
+}
+
+/// Moves `base` to `.1`, `.1` to `.2` and so on up to the first gap.
+pub fn shift(base: &Path) -> Result<()> {
+    let numbers = rotated_numbers(base)?;
+    let gap = (1..).find(|number| !numbers.contains(number)).expect("there are fewer files than numbers");
+    for number in (0..gap).rev() {
+        for coding in Coding::ALL {
+            if number == 0 && coding != Coding::Plain {
+                continue;
+            }
+            rename_new(&shard_path(base, number, coding), &shard_path(base, number + 1, coding))?;
+        }
+    }
+    Ok(())
+}
+
+/// Renames `from`, if it exists, to `to`, which does not.
+fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    let renamed = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems without the flag: nobody else rotates this stream, so looking first is enough.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => rustix::fs::rename(from, to),
+        outcome => outcome,
+    };
+    match renamed {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::io("rotate", from, errno.into())),
+    }
+}
+
+/// Deletes the oldest rotated shards of `base` beyond `keep` and gives the number of lines that went with them.
+pub fn retire(base: &Path, keep: u64) -> Result<u64> {
+    let numbers = rotated_numbers(base)?;
+    let excess = numbers.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
+    let mut lines = 0;
+    for number in numbers.into_iter().rev().take(excess) {
+        for coding in Coding::ALL {
+            let path = shard_path(base, number, coding);
+            let counted = match coding {
+                Coding::Plain => count_lines(&path),
+                // The number of rows in an archive that someone else made is not worth its decompression here.
+                Coding::Gzip | Coding::Zstandard => Ok(0),
+            };
+            match counted.and_then(|counted| fs::remove_file(&path).map(|()| counted)) {
+                Ok(counted) => lines += counted,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::io("delete", &path, source)),
+            }
+        }
+    }
+    Ok(lines)
+}
+
+fn count_lines(path: &Path) -> io::Result<u64> {
+    let mut file = fs::File::open(path)?;
+    let mut block = vec![0; 256 << 10];
+    let mut lines = 0;
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Ok(lines),
+            Ok(length) => lines += memchr::memchr_iter(b'\n', &block[..length]).count() as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<(String, String)> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn write(folder: &Path, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            fs::write(folder.join(name), text).unwrap();
+        }
+    }
+
+    fn owned(files: &[(&str, &str)]) -> Vec<(String, String)> {
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn shards_move_up_to_the_first_gap_and_other_streams_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("metrics.ndjson");
+        let others =
+            [("metrics.rank-1.ndjson", "r"), ("metrics.rank-1.ndjson.1", "s"), ("metrics_manifest.ndjson.1", "m")];
+        write(folder.path(), &others);
+        write(
+            folder.path(),
+            &[
+                ("metrics.ndjson", "0"),
+                ("metrics.ndjson.1", "1"),
+                ("metrics.ndjson.2.gz", "2"),
+                ("metrics.ndjson.4", "4"),
+            ],
+        );
+        shift(&base).unwrap();
+        let mut expected = owned(&others);
+        expected.extend(owned(&[
+            ("metrics.ndjson.1", "0"),
+            ("metrics.ndjson.2", "1"),
+            ("metrics.ndjson.3.gz", "2"),
+            ("metrics.ndjson.4", "4"),
+        ]));
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
+    }
+
+    #[test]
+    fn the_oldest_beyond_the_count_go_and_their_lines_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("metrics.ndjson");
+        write(
+            folder.path(),
+            &[
+                ("metrics.ndjson", "a\n"),
+                ("metrics.ndjson.1", "b\n"),
+                ("metrics.ndjson.3", "c\nd\n"),
+                ("metrics.ndjson.9", "e\n"),
+            ],
+        );
+        assert_eq!(retire(&base, 5).unwrap(), 0);
+        assert_eq!(retire(&base, 1).unwrap(), 3);
+        assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
+    }
+
+    #[test]
+    fn a_rotation_cut_short_anywhere_is_finished_by_the_next() {
+        for crash_after in 0..4 {
+            let folder = tempfile::tempdir().unwrap();
+            let base = folder.path().join("metrics.ndjson");
+            write(folder.path(), &[("metrics.ndjson", "0"), ("metrics.ndjson.1", "1"), ("metrics.ndjson.2", "2")]);
+            for number in (0..3_u64).rev().take(crash_after) {
+                rename_new(&shard_path(&base, number, Coding::Plain), &shard_path(&base, number + 1, Coding::Plain))
+                    .unwrap();
+            }
+            if base.exists() {
+                shift(&base).unwrap();
+            }
+            let expected = [("metrics.ndjson.1", "0"), ("metrics.ndjson.2", "1"), ("metrics.ndjson.3", "2")];
+            assert_eq!(names(folder.path()), owned(&expected), "after {crash_after} renames");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One growing file of a stream: appends whole lines, rotates, and never leaves half a line behind.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::policy::Policy;
+use super::rotate::{retire, shift};
+use super::tail;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::fs::{FileId, open_append};
+
+/// An append-only file of lines under a rotation policy.
+#[derive(Debug)]
+pub struct ShardWriter {
+    path: PathBuf,
+    policy: Policy,
+    mode: u32,
+    clock: Clock,
+    open: Option<Open>,
+    /// Lengths of partial lines that were set aside when the file was opened.
+    torn_tails: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Arc<File>,
+    id: FileId,
+    length: u64,
+    last_write: i64,
+}
+
+/// What a look at the file before an append found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// As it was left.
+    Unchanged,
+    /// Missing or another file: a new one was opened.
+    Replaced,
+    /// The same file with another length, which is taken as it is.
+    Resized,
+}
+
+impl ShardWriter {
+    /// A writer for the file at `path`, which is not touched before it is needed.
+    #[must_use]
+    pub fn new(path: PathBuf, policy: Policy, mode: u32, clock: Clock) -> Self {
+        Self { path, policy, mode, clock, open: None, torn_tails: 0 }
+    }
+
+    /// The current file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The rules of rotation.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The open file, for syncing.
+    #[must_use]
+    pub fn file(&self) -> Option<Arc<File>> {
+        self.open.as_ref().map(|open| Arc::clone(&open.file))
+    }
+
+    /// Partial last lines found and set aside so far.
+    #[must_use]
+    pub fn torn_tails(&self) -> u64 {
+        self.torn_tails
+    }
+
+    /// Opens the file if it is not open, creating it if it is missing; sets a torn tail aside. Gives whether the file is new.
+    pub fn open(&mut self) -> Result<bool> {
+        if self.open.is_some() {
+            return Ok(false);
+        }
+        let existed = FileId::at(&self.path)?.is_some();
+        let file = open_append(&self.path, self.mode)?;
+        if existed && tail::mend(&self.path)? {
+            self.torn_tails += 1;
+        }
+        let metadata = file.metadata().map_err(|source| Error::io("examine", &self.path, source))?;
+        let last_write = metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000);
+        let id = FileId { device: metadata.dev(), inode: metadata.ino() };
+        self.open = Some(Open { file: Arc::new(file), id, length: metadata.len(), last_write });
+        Ok(!existed)
+    }
+
+    /// Looks whether the name still leads to the open file and whether its length is what we left, and adapts.
+    pub fn look(&mut self) -> Result<Found> {
+        let Some(open) = &mut self.open else {
+            self.open()?;
+            return Ok(Found::Unchanged);
+        };
+        if FileId::at(&self.path)? != Some(open.id) {
+            self.open = None;
+            self.open()?;
+            return Ok(Found::Replaced);
+        }
+        let length = open.file.metadata().map_err(|source| Error::io("examine", &self.path, source))?.len();
+        if length == open.length {
+            return Ok(Found::Unchanged);
+        }
+        // Someone else cut or extended the file. What they left is not ours to judge, but our next line starts on its own.
+        self.open = None;
+        self.open()?;
+        Ok(Found::Resized)
+    }
+
+    /// Identity and length of the open file.
+    #[must_use]
+    pub fn extent(&self) -> Option<(FileId, u64)> {
+        self.open.as_ref().map(|open| (open.id, open.length))
+    }
+
+    /// Whether the file must be rotated before `row_bytes` more, with `pending_bytes` already decided on.
+    #[must_use]
+    pub fn must_rotate(&self, pending_bytes: u64, row_bytes: u64) -> bool {
+        let Some(open) = &self.open else { return false };
+        if pending_bytes > 0 {
+            // What was just decided on counts as the last write.
+            let now = open.last_write;
+            return self.policy.rotates_before(open.length + pending_bytes, now, row_bytes, now);
+        }
+        self.policy.rotates_before(open.length, open.last_write, row_bytes, self.clock.now_micros())
+    }
+
+    /// Whether the file is too old to be continued.
+    #[must_use]
+    pub fn is_aged(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| self.policy.is_aged(open.length, open.last_write, self.clock.now_micros()))
+    }
+
+    /// Moves the file to `.1` and starts a new one. Gives the rows of the shards that were deleted for it.
+    pub fn rotate(&mut self) -> Result<u64> {
+        shift(&self.path)?;
+        self.open = None;
+        self.open()?;
+        self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep))
+    }
+
+    /// Appends `lines` in one piece. On an error the file has its old length again, or the next [`look`](Self::look) finds
+    /// out what it has.
+    pub fn append(&mut self, lines: &[u8]) -> Result<()> {
+        let Some(open) = &mut self.open else {
+            return Err(Error::io("append to", &self.path, io::Error::from(io::ErrorKind::NotFound)));
+        };
+        let written = (&*open.file).write_all(lines);
+        if let Err(source) = written {
+            self.cut_back();
+            return Err(Error::io("append to", &self.path, source));
+        }
+        open.length += lines.len() as u64;
+        open.last_write = self.clock.now_micros();
+        Ok(())
+    }
+
+    /// Gives the file the length it had before the last [`append`](Self::append) began; truncating works on a full disk.
+    pub fn cut_to(&mut self, length: u64) {
+        if let Some(open) = &mut self.open {
+            open.length = length;
+        }
+        self.cut_back();
+    }
+
+    fn cut_back(&mut self) {
+        if let Some(open) = &self.open
+            && open.file.set_len(open.length).is_err()
+        {
+            // The length is unknown now. Opening the file anew sets a torn tail aside.
+            self.open = None;
+        }
+    }
+}
+
+/// Cuts the file at `path` to `length` if it is still the file `id` and not shorter.
+pub fn cut(path: &Path, id: FileId, length: u64) -> Result<bool> {
+    if FileId::at(path)? != Some(id) {
+        return Ok(false);
+    }
+    let file = crate::fs::open_existing(path)?;
+    let current = file.metadata().map_err(|source| Error::io("examine", path, source))?.len();
+    if FileId::of(&file, path)? != id || current < length {
+        return Ok(false);
+    }
+    file.set_len(length).map_err(|source| Error::io("cut", path, source))?;
+    Ok(true)
+}
+
+/// The last `length` bytes of the file at `path`, or all of it if it is shorter; nothing if it is missing.
+pub fn last_bytes(path: &Path, length: usize) -> Result<Vec<u8>> {
+    let file = match crate::fs::open_read(path) {
+        Ok(file) => file,
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let total = file.metadata().map_err(|source| Error::io("examine", path, source))?.len();
+    let start = total.saturating_sub(length as u64);
+    let mut bytes = vec![0; (total - start) as usize];
+    file.read_exact_at(&mut bytes, start).map_err(|source| Error::io("read", path, source))?;
+    Ok(bytes)
+}
