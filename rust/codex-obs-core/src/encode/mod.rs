@@ -1,1 +1,10 @@
 //! Records become bytes here, exactly those that Python's `json.dumps` would give.
+
+pub mod line;
+pub mod number;
+pub mod row;
+pub mod string;
+
+mod name_cache;
+
+pub use row::RowEncoder;

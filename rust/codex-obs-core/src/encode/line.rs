@@ -1,0 +1,182 @@
+//! Whole lines of the files beside the metrics. What callers passed arrives as canonical JSON text.
+
+use super::string::push_json_string;
+use crate::record::timestamp;
+
+/// The pieces of a `params.ndjson` line, each a JSON object.
+#[derive(Clone, Copy, Debug)]
+pub struct Params<'a> {
+    /// `{"argv":[…]}`
+    pub cli: &'a [u8],
+    /// The configuration that the caller passed.
+    pub config: &'a [u8],
+    /// Seed and effective batch size where known.
+    pub derived: &'a [u8],
+    /// Name and tags; left out if `{}` or empty.
+    pub metadata: &'a [u8],
+}
+
+/// The pieces of a `tracking_summary.ndjson` line.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracking<'a> {
+    /// The destination.
+    pub component: &'a str,
+    /// `enabled`, `disabled` or `degraded`.
+    pub status: &'a str,
+    /// Why, if there is something to say.
+    pub reason: Option<&'a str>,
+    /// A JSON object.
+    pub extra: &'a [u8],
+}
+
+/// The line of `params.ndjson`.
+#[must_use]
+pub fn params(micros: i64, run_id: &str, pieces: &Params<'_>) -> Vec<u8> {
+    let mut line = Line::new("run_params");
+    line.timestamp("timestamp", micros);
+    line.text("run_id", run_id);
+    line.json("cli", pieces.cli);
+    line.json("config", pieces.config);
+    line.json("derived", pieces.derived);
+    if pieces.metadata.len() > b"{}".len() {
+        line.json("metadata", pieces.metadata);
+    }
+    line.finish()
+}
+
+/// A line of `tracking_summary.ndjson`.
+#[must_use]
+pub fn tracking(micros: i64, pieces: &Tracking<'_>) -> Vec<u8> {
+    let mut line = Line::new("tracking_component");
+    line.timestamp("timestamp", micros);
+    line.text("component", pieces.component);
+    line.text("status", pieces.status);
+    line.text_or_null("reason", pieces.reason);
+    line.json("extra", pieces.extra);
+    line.finish()
+}
+
+/// A line of `run.ndjson`; `fields` is a JSON object whose members follow the line's own.
+#[must_use]
+pub fn session(micros: i64, run_id: &str, record: &str, fields: &[u8]) -> Vec<u8> {
+    let mut line = Line::new("run_session");
+    line.timestamp("timestamp", micros);
+    line.text("run_id", run_id);
+    line.text("record", record);
+    line.members(fields);
+    line.finish()
+}
+
+/// The document `run.json`; `destinations` is a JSON object from destination to remote run.
+#[must_use]
+pub fn identity(run_id: &str, name: &str, created_micros: i64, destinations: &[u8]) -> Vec<u8> {
+    let mut line = Line::new("run");
+    line.text("run_id", run_id);
+    line.text("name", name);
+    line.timestamp("created", created_micros);
+    line.json("destinations", destinations);
+    line.finish()
+}
+
+/// A JSON object under construction.
+struct Line(Vec<u8>);
+
+impl Line {
+    fn new(schema: &str) -> Self {
+        let mut line = Self(Vec::with_capacity(256));
+        line.0.extend_from_slice(br#"{"$schema":"https://codexml.ai/schemas/"#);
+        line.0.extend_from_slice(schema.as_bytes());
+        line.0.extend_from_slice(br#".schema.json","schema_version":"v1""#);
+        line
+    }
+
+    fn key(&mut self, key: &str) {
+        self.0.push(b',');
+        push_json_string(&mut self.0, key);
+        self.0.push(b':');
+    }
+
+    fn timestamp(&mut self, key: &str, micros: i64) {
+        self.key(key);
+        self.0.push(b'"');
+        self.0.extend_from_slice(&timestamp::format(micros));
+        self.0.push(b'"');
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        push_json_string(&mut self.0, text);
+    }
+
+    fn text_or_null(&mut self, key: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(key, text),
+            None => self.json(key, b"null"),
+        }
+    }
+
+    fn json(&mut self, key: &str, json: &[u8]) {
+        self.key(key);
+        self.0.extend_from_slice(json);
+    }
+
+    /// Adds the members of a JSON object.
+    fn members(&mut self, object: &[u8]) {
+        let inside = object.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_default();
+        if !inside.is_empty() {
+            self.0.push(b',');
+            self.0.extend_from_slice(inside);
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(line: Vec<u8>) -> String {
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn params_have_metadata_only_if_there_is_some() {
+        let mut pieces = Params { cli: br#"{"argv":[]}"#, config: b"{}", derived: br#"{"seed":1}"#, metadata: b"{}" };
+        let start = r#"{"$schema":"https://codexml.ai/schemas/run_params.schema.json","schema_version":"v1","timestamp":"1970-01-01T00:00:00.000000Z","run_id":"r\"1","cli":{"argv":[]},"config":{},"derived":{"seed":1}"#;
+        assert_eq!(text(params(0, "r\"1", &pieces)), format!("{start}}}\n"));
+        pieces.metadata = br#"{"name":"n"}"#;
+        assert_eq!(text(params(0, "r\"1", &pieces)), format!("{start},\"metadata\":{{\"name\":\"n\"}}}}\n"));
+    }
+
+    #[test]
+    fn tracking_has_a_null_reason_if_there_is_none() {
+        let mut pieces = Tracking { component: "ndjson", status: "degraded", reason: Some("disk full"), extra: b"{}" };
+        let start = r#"{"$schema":"https://codexml.ai/schemas/tracking_component.schema.json","schema_version":"v1","timestamp":"1970-01-01T00:00:00.000001Z","component":"ndjson","status":"degraded","reason":"#;
+        assert_eq!(text(tracking(1, &pieces)), format!("{start}\"disk full\",\"extra\":{{}}}}\n"));
+        pieces.reason = None;
+        assert_eq!(text(tracking(1, &pieces)), format!("{start}null,\"extra\":{{}}}}\n"));
+    }
+
+    #[test]
+    fn session_fields_follow_the_record() {
+        let start = r#"{"$schema":"https://codexml.ai/schemas/run_session.schema.json","schema_version":"v1","timestamp":"1970-01-01T00:00:00.000000Z","run_id":"r","record":"start""#;
+        assert_eq!(text(session(0, "r", "start", b"{}")), format!("{start}}}\n"));
+        assert_eq!(
+            text(session(0, "r", "start", br#"{"host":"h","pid":1}"#)),
+            format!("{start},\"host\":\"h\",\"pid\":1}}\n")
+        );
+    }
+
+    #[test]
+    fn identity_is_one_object() {
+        assert_eq!(
+            text(identity("r", "n", 0, b"{}")),
+            "{\"$schema\":\"https://codexml.ai/schemas/run.schema.json\",\"schema_version\":\"v1\",\"run_id\":\"r\",\
+             \"name\":\"n\",\"created\":\"1970-01-01T00:00:00.000000Z\",\"destinations\":{}}\n"
+        );
+    }
+}
