@@ -1,0 +1,67 @@
+# Everything that is typed in this repository. Needs Rust, Python >= 3.11 with pip, a C compiler and make; the rest
+# is fetched into .venv. Another interpreter: make PYTHON=python3.13 test
+PYTHON ?= python3
+# BIG=1 also runs what takes minutes or gigabytes.
+BIG ?=
+PYTEST_ARGS ?=
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.toml' -o -name '*.json') Cargo.toml Cargo.lock pyproject.toml
+
+export VIRTUAL_ENV := $(VENV)
+export PYO3_PYTHON := $(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build demo test lint bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: $(STAMPS)/demo ## build the extension in release mode and install the package, editable, into .venv
+
+demo: $(STAMPS)/demo ## train a small classifier on handwritten digits into runs/demo and show its summary
+	@$(BIN)/codex-obs demo --run-dir runs/demo
+
+test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests (BIG=1: the long ones too)
+	cargo test --locked --workspace
+	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS)
+
+lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers, documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if cargo tree --locked -p codex-obs-core -e normal,build --prefix none | grep -q '^pyo3'; then \
+		echo 'codex-obs-core must not depend on pyo3' >&2; exit 1; fi
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest codex_obs._core
+	$(BIN)/python -m pytest -q tests/python/test_house.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+bench: $(STAMPS)/dev ## run the benchmarks; figures are ratios to a peer in the same run
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-columns=min,median,ops $(PYTEST_ARGS)
+
+docs: $(STAMPS)/docs ## build the documentation into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean: ## remove what was built: .venv, target, site, caches (never runs/)
+	rm -rf .venv target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f python/codex_obs/_core*.so
+
+# A Python without ensurepip (Debian's without python3-venv) installs pip into the new environment from outside.
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo '$(PYTHON) is older than Python 3.11: make PYTHON=python3.11 …' >&2; exit 1; }
+	@command -v cargo > /dev/null || { echo 'cargo was not found: install Rust first (https://rustup.rs)' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) 2> /dev/null \
+		|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
+	$(BIN)/python -m pip install -q 'maturin>=1.9,<2'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/%: $(STAMPS)/venv $(RUST_SOURCES)
+	$(BIN)/maturin develop --release --locked --quiet --extras $*
+	@touch $@

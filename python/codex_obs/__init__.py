@@ -1,0 +1,1 @@
+"""Crash-safe training logs, written through Rust."""

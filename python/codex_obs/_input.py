@@ -1,0 +1,80 @@
+"""Which run a command reads when none, one or several paths are named."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHARD_NAME = re.compile(r"metrics(\.[a-z0-9-]+)?\.ndjson(\.[0-9]+(\.(gz|zst))?)?")
+
+
+class InputError(Exception):
+    """No run can be read from what was named; the text is one sentence for the user."""
+
+
+def find_input(named: Sequence[str], run_dir_variable: str | None, working_directory: Path) -> list[Path]:
+    """Decide what to read.
+
+    Args:
+        named: Paths given on the command line: one run directory, or files.
+        run_dir_variable: Value of ``CODEX_OBS_RUN_DIR``, if set.
+        working_directory: Where to look otherwise: the folder itself if a log lies in it, else its newest run below
+            ``runs``.
+
+    Returns:
+        One run directory, or one or more files.
+
+    Raises:
+        InputError: If nothing is found, or what is named does not exist or does not go together.
+    """
+    if named:
+        return _check_named([Path(name) for name in named])
+    if run_dir_variable:
+        return _check_named([Path(run_dir_variable)])
+    if newest_shard_time(working_directory) is not None:
+        return [Path(os.curdir)]
+    newest = _newest_run(working_directory / "runs")
+    if newest is None:
+        raise InputError(
+            "No run was named, and neither this folder nor runs/ holds a metrics log: give --input DIR, "
+            "or set CODEX_OBS_RUN_DIR."
+        )
+    return [newest.relative_to(working_directory)]
+
+
+def run_directory(paths: Sequence[Path]) -> Path:
+    """Return the folder that the paths from `find_input` belong to."""
+    return paths[0] if paths[0].is_dir() else paths[0].parent
+
+
+def newest_shard_time(directory: Path) -> int | None:
+    """Return when a metrics shard in a folder was last written (ns since the epoch), or None if there is none."""
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return None
+    times = [entry.stat().st_mtime_ns for entry in entries if _SHARD_NAME.fullmatch(entry.name) and entry.is_file()]
+    return max(times, default=None)
+
+
+def _check_named(paths: list[Path]) -> list[Path]:
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist.")
+        if path.is_dir() and len(paths) > 1:
+            raise InputError(f"{path} is a folder: give one run directory, or files only.")
+    return paths
+
+
+def _newest_run(runs: Path) -> Path | None:
+    try:
+        directories = sorted(path for path in runs.iterdir() if path.is_dir())
+    except OSError:
+        return None
+    written = [(time, path) for path in directories if (time := newest_shard_time(path)) is not None]
+    return max(written)[1] if written else None

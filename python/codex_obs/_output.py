@@ -1,0 +1,119 @@
+"""A summary as CSV, JSON or Parquet bytes, and output files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Timestamps in text: ISO 8601, UTC, always six fractional digits, as in the rows.
+_TIMESTAMP_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
+# A spreadsheet takes a cell that starts like this for a formula; source: OWASP, "CSV injection".
+_FORMULA_START = r"\A[=+\-@\t\r]"
+
+
+class OutputError(Exception):
+    """A destination cannot be written; the text is one sentence for the user."""
+
+
+def to_csv(frame: pl.DataFrame) -> bytes:
+    """Encode as CSV: text that a spreadsheet would run gets a leading ``'``, null is empty, empty text is ``""``."""
+    import polars as pl  # noqa: PLC0415 - loaded on first use
+
+    text = pl.col(pl.String)
+    harmless = pl.when(text.str.contains(_FORMULA_START)).then(pl.lit("'") + text).otherwise(text).name.keep()
+    buffer = io.BytesIO()
+    _with_text_timestamps(frame.with_columns(harmless)).write_csv(buffer)
+    return buffer.getvalue()
+
+
+def to_json(frame: pl.DataFrame) -> bytes:
+    """Encode as a JSON array of objects, one a line, with null for what is missing."""
+    rows = _with_text_timestamps(frame).iter_rows(named=True)
+    lines = ",\n".join(json.dumps(row, allow_nan=False, separators=(",", ":")) for row in rows)
+    return f"[\n{lines}\n]\n".encode() if lines else b"[]\n"
+
+
+def to_parquet(frame: pl.DataFrame) -> bytes:
+    """Encode as Parquet, with every type kept."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def check_destination(destination: Path) -> None:
+    """Refuse a destination that cannot become a regular file, before any work is done.
+
+    Raises:
+        OutputError: If it is a folder, a link, a device or the like, or lies in a folder that does not exist.
+    """
+    if not destination.parent.is_dir():
+        raise OutputError(f"The folder {destination.parent} does not exist: create it first.")
+    try:
+        mode = destination.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{destination} cannot be written: {error.strerror}.") from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{destination} is a folder: give the name of a file.")
+    if stat.S_ISLNK(mode):
+        raise OutputError(f"{destination} is a symbolic link, which is not written through: give the file's own path.")
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{destination} is not a regular file; use - for standard output.")
+
+
+def write_whole(destination: Path, content: bytes, *, file_mode: int) -> None:
+    """Write a file so that its name never shows a part of it, not even after a crash.
+
+    Args:
+        destination: File to create or replace.
+        content: All of it.
+        file_mode: Permissions of the new file; the umask may narrow them.
+
+    Raises:
+        OutputError: If it cannot be written; what was there before is then still there.
+    """
+    check_destination(destination)
+    # A fixed short name: one derived from the destination's could be longer than the file system allows.
+    temporary = destination.parent / f".codex-ndjson-{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(destination)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise OutputError(f"{destination} cannot be written: {error.strerror}.") from error
+    _sync_folder(destination.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some network file systems cannot sync a folder. The file itself is safe by then.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _with_text_timestamps(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl  # noqa: PLC0415 - loaded on first use
+
+    return frame.with_columns(pl.col(pl.Datetime("us", "UTC")).dt.strftime(_TIMESTAMP_FORMAT))

@@ -1,0 +1,223 @@
+"""The command ``codex-ndjson``: a summary of a run, and its recovery.
+
+Results go to standard output or a file, words to standard error. Exit codes: 0 done; 1 the result could not be written
+or, with ``--strict``, lines were skipped; 2 wrong usage, or no run to read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from codex_obs import _config
+from codex_obs._input import InputError, find_input, run_directory
+from codex_obs.errors import CodexObsError, NoLogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+    from codex_obs._backend import Report
+
+EXIT_INCOMPLETE = 1
+EXIT_USAGE = 2
+
+_STANDARD_OUTPUT = "-"
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+
+class OutputFormat(StrEnum):
+    """What ``summarize`` makes of the table."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSON = "json"
+    TABLE = "table"
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Work with the NDJSON logs of codex_obs."""
+    if version:
+        from codex_obs import __version__  # noqa: PLC0415 - loads the extension
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def summarize(  # noqa: D417 - options are described where they are declared
+    more: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="More files of the run.")] = None,
+    *,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="DIR|FILE...",
+            help="Run directory, or files of it. Default: CODEX_OBS_RUN_DIR, else this folder if a log lies in it, "
+            "else the newest run under runs/.",
+        ),
+    ] = None,
+    output: Annotated[OutputFormat, typer.Option(help="Format of the result.")] = OutputFormat.CSV,
+    dest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="File to write, - for standard output. Default: metrics_summary.csv or .parquet in the run "
+            "directory; json and table go to standard output.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if lines were skipped.")] = False,
+) -> None:
+    """Summarise a run: one row for each run id, split, metric and dataset."""
+    from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
+    from codex_obs._output import OutputError, check_destination  # noqa: PLC0415
+
+    try:
+        paths = _resolve_input([*(input_ or []), *(more or [])])
+        destination = _resolve_destination(dest, output, run_directory(paths))
+        if destination is not None:
+            check_destination(destination)
+    except (InputError, OutputError) as error:
+        _fail(str(error), EXIT_USAGE)
+    try:
+        frame, report = reading.summarize_files(paths)
+    except CodexObsError as error:
+        _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+    try:
+        _write(frame, output, destination)
+    except OutputError as error:
+        _fail(str(error), EXIT_INCOMPLETE)
+    _report_skipped(report)
+    if strict and report.skipped:
+        raise typer.Exit(EXIT_INCOMPLETE)
+
+
+@app.command()
+def recover(
+    *,
+    input_: Annotated[
+        str | None, typer.Option("--input", metavar="DIR", help="Run directory. Default as for summarize.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counters as JSON.")] = False,
+) -> None:
+    """Bring back what dead writers left in their journals, also those of another machine.
+
+    Make sure first that no writer of the run lives on another machine: from here that cannot be seen.
+    """
+    from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
+
+    try:
+        directory = _resolve_input([input_] if input_ else [])[0]
+        if not directory.is_dir():
+            raise InputError(f"{directory} is a file: give the run directory.")
+        found = reading.recover(directory, foreign=True)
+    except InputError as error:
+        _fail(str(error), EXIT_USAGE)
+    except CodexObsError as error:
+        _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+    if as_json:
+        import json  # noqa: PLC0415 - rarely needed
+
+        typer.echo(json.dumps(found, separators=(",", ":")))
+        return
+    for name, value in found.items():
+        typer.echo(f"{name}: {_visible(value)}")
+
+
+def main() -> None:
+    """Run ``codex-ndjson`` with the process's arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path or a metric name that the terminal's encoding lacks is shown escaped instead of ending the command.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`| head`). What is still buffered must not raise again when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_INCOMPLETE)
+
+
+def _resolve_input(named: Sequence[str]) -> list[Path]:
+    paths = find_input(named, _config.run_dir_from_environment(), Path.cwd())
+    if not named:
+        _say(f"Reading {_visible(paths[0])}")
+    return paths
+
+
+def _resolve_destination(dest: str | None, output: OutputFormat, directory: Path) -> Path | None:
+    if dest == _STANDARD_OUTPUT:
+        return None
+    if dest:
+        return Path(dest)
+    if output in (OutputFormat.CSV, OutputFormat.PARQUET):
+        return directory / f"metrics_summary.{output.value}"
+    return None
+
+
+def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None) -> None:
+    from codex_obs import _output  # noqa: PLC0415 - loaded on first use
+
+    content: bytes
+    if output is OutputFormat.CSV:
+        content = _output.to_csv(frame)
+    elif output is OutputFormat.PARQUET:
+        content = _output.to_parquet(frame)
+    elif output is OutputFormat.JSON:
+        content = _output.to_json(frame)
+    else:
+        from codex_obs import _table  # noqa: PLC0415 - loaded on first use
+
+        to_terminal = destination is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if to_terminal else None
+        content = _table.to_table(frame, width=width).encode(errors="backslashreplace")
+
+    if destination is not None:
+        _output.write_whole(destination, content, file_mode=_config.file_mode_from_environment())
+        typer.echo(f"Wrote {_visible(destination)} ({frame.height} rows)")
+    elif output is OutputFormat.PARQUET and sys.stdout.isatty():
+        _fail("Parquet is not text for a terminal: give --dest PATH, or redirect standard output.", EXIT_USAGE)
+    else:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+
+
+def _report_skipped(report: Report) -> None:
+    if not report.skipped:
+        return
+    lines = "1 line that is no row was" if report.skipped == 1 else f"{report.skipped} lines that are no rows were"
+    _say(f"Of {report.lines} lines, {lines} skipped:")
+    for file, line, reason in report.skipped_examples:
+        _say(f"  {_visible(file)}:{line}: {_visible(reason)}")
+    if report.skipped > len(report.skipped_examples):
+        _say(f"  and {report.skipped - len(report.skipped_examples)} more")
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    _say(_visible(sentence))
+    raise typer.Exit(code)
+
+
+def _visible(value: object) -> str:
+    from codex_obs._table import visible  # noqa: PLC0415 - loaded on first use
+
+    return visible(str(value))
