@@ -13,6 +13,7 @@ pub mod limits;
 pub mod record;
 pub mod scan;
 pub mod shard;
+pub mod stats;
 pub mod summary;
 pub mod worker;
 

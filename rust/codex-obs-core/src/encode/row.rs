@@ -226,8 +226,8 @@ mod tests {
         builder.finish();
         let mut encoder = RowEncoder::new("r1", legacy);
         let (mut metrics, mut manifest) = (Vec::new(), Vec::new());
-        for range in builder.frames() {
-            let (frame, _) = Frame::parse(&builder.bytes()[range]).unwrap();
+        for range in builder.frames().collect::<Vec<_>>() {
+            let (frame, _) = Frame::parse(&builder.bytes_mut()[range]).unwrap();
             let frame = frame.metrics().unwrap();
             encoder.call(&frame);
             for (name, value) in frame.rows() {
@@ -352,7 +352,7 @@ mod tests {
             builder.begin(call, 1 << 20);
             builder.float("x", 1.0);
             builder.finish();
-            let (frame, _) = Frame::parse(builder.bytes()).unwrap();
+            let (frame, _) = Frame::parse(builder.bytes_mut()).unwrap();
             let frame = frame.metrics().unwrap();
             let mut out = Vec::new();
             encoder.call(&frame);

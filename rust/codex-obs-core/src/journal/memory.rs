@@ -51,7 +51,7 @@ impl Memory {
     pub fn create(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
             Ok(()) => {}
-            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::INVAL) => {
                 file.set_len(length as u64).map_err(|source| Error::io("size", path, source))?;
             }
             Err(errno) => return Err(Error::io("preallocate", path, errno.into())),

@@ -1,1 +1,8 @@
-//! The writer thread.
+//! The writer: one thread that drains the journal, encodes rows and appends them to the files.
+
+pub mod control;
+pub mod drain;
+pub mod files;
+pub mod syncer;
+pub mod thread;
+pub mod warnings;

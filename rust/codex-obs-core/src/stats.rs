@@ -1,0 +1,137 @@
+//! Counters of one stream. Nothing is dropped, cut or retried without one of these going up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::record::Damage;
+
+/// A counter. Relaxed throughout: counters publish nothing but themselves.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! stats {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// The counters of one stream since it was opened by this process.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($(#[doc = $doc])* pub $name: Counter,)*
+        }
+
+        impl Stats {
+            fn counters(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+stats! {
+    /// Rows passed to `log`.
+    rows_logged,
+    /// Rows that are in the files.
+    rows_written,
+    /// Rows dropped because the ring was full and the writer stood still.
+    rows_dropped_full,
+    /// Rows dropped because the run was closed.
+    rows_dropped_closed,
+    /// Rows dropped because a forked child could not open a stream of its own.
+    rows_dropped_unopened,
+    /// Rows in shards that retention deleted.
+    rows_retired,
+    /// Rows brought back from the journal of a process that died.
+    rows_recovered,
+    /// Bytes appended to files.
+    bytes_written,
+    /// Rotations of any file.
+    rotations,
+    /// Appends that failed and were or will be tried again.
+    write_errors,
+    /// Rotations that failed and will be tried again; the shard grows meanwhile.
+    rotation_errors,
+    /// Writes to the journal that failed: those rows would not have survived the process.
+    journal_errors,
+    /// Syncs to the disk that failed.
+    sync_errors,
+    /// Partial lines set aside when a file was opened.
+    torn_tails,
+    /// Files that someone else replaced or resized under us.
+    files_disturbed,
+    /// Frames of the journal that could not be read.
+    frames_damaged,
+    /// Calls of `log` that had to wait for room.
+    calls_blocked,
+    /// Nanoseconds that those calls waited.
+    blocked_ns,
+    /// Lone surrogates that became U+FFFD.
+    surrogates_replaced,
+    /// Texts cut at 4 KiB.
+    texts_cut,
+    /// Nested values that became null.
+    nodes_nulled,
+    /// Structured values, parameters or tags too long to keep.
+    payloads_cut,
+    /// Metric values whose conversion raised.
+    values_unreadable,
+    /// Timestamps out of range, replaced by the time of the call.
+    timestamps_replaced,
+}
+
+impl Stats {
+    /// Adds what a conversion had to change.
+    #[inline]
+    pub fn damage(&self, damage: &Damage) {
+        if !damage.is_none() {
+            self.add_damage(damage);
+        }
+    }
+
+    #[cold]
+    fn add_damage(&self, damage: &Damage) {
+        self.surrogates_replaced.add(damage.surrogates_replaced);
+        self.texts_cut.add(damage.texts_cut);
+        self.nodes_nulled.add(damage.nodes_nulled);
+        self.payloads_cut.add(damage.payloads_cut);
+        self.values_unreadable.add(damage.values_unreadable);
+        self.timestamps_replaced.add(damage.timestamps_replaced);
+    }
+
+    /// Rows dropped for any cause.
+    #[must_use]
+    pub fn rows_dropped(&self) -> u64 {
+        self.rows_dropped_full.get() + self.rows_dropped_closed.get() + self.rows_dropped_unopened.get()
+    }
+
+    /// Every counter by name, with `rows_dropped` and `rows_waiting` so that `logged == written + waiting + dropped`.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = self.counters();
+        let value = |counters: &[(&str, u64)], name: &str| {
+            counters.iter().find(|counter| counter.0 == name).map_or(0, |counter| counter.1)
+        };
+        let dropped = value(&counters, "rows_dropped_full")
+            + value(&counters, "rows_dropped_closed")
+            + value(&counters, "rows_dropped_unopened");
+        let written = value(&counters, "rows_written");
+        // Rows are counted as logged before they can be written or dropped, and `rows_logged` is read last here.
+        let logged = self.rows_logged.get().max(written + dropped);
+        if let Some(counter) = counters.iter_mut().find(|counter| counter.0 == "rows_logged") {
+            counter.1 = logged;
+        }
+        counters.push(("rows_dropped", dropped));
+        counters.push(("rows_waiting", logged - written - dropped));
+        counters
+    }
+}

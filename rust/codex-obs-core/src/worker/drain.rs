@@ -1,0 +1,319 @@
+//! From frames to lines in files, one batch at a time, so that a death between any two instructions is repaired exactly.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::files::{FileKind, Files};
+use super::syncer::Syncer;
+use super::warnings::Warnings;
+use crate::encode::row::RowEncoder;
+use crate::error::{Error, Result};
+use crate::journal::cursor::{self, Cursor, Extent, Intent};
+use crate::journal::frame::{Frame, Kind};
+use crate::journal::ring::Ring;
+use crate::limits::BATCH_BYTES;
+use crate::shard::writer::Found;
+use crate::stats::Stats;
+
+/// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
+const ROTATION_RETRY: Duration = Duration::from_secs(1);
+
+/// What of its surroundings the writer tells about its work.
+#[derive(Clone, Debug)]
+pub struct Reporting {
+    /// Counters.
+    pub stats: Arc<Stats>,
+    /// Words for the user.
+    pub warnings: Arc<Warnings>,
+    /// Learns of every file that has new bytes; `None` while recovering, which syncs at the end.
+    pub syncer: Option<Arc<Syncer>>,
+}
+
+/// The only reader of a ring and the only writer of its stream's files.
+#[derive(Debug)]
+pub struct Drain {
+    ring: Arc<Ring>,
+    files: Files,
+    encoder: RowEncoder,
+    cursor: Cursor,
+    metrics: Vec<u8>,
+    manifest: Vec<u8>,
+    /// Rows in the batch under construction.
+    rows: u64,
+    reporting: Reporting,
+    no_rotation_before: Option<Instant>,
+}
+
+impl Drain {
+    /// Reads `ring` on from its cursor.
+    #[must_use]
+    pub fn new(ring: Arc<Ring>, files: Files, encoder: RowEncoder, reporting: Reporting) -> Self {
+        let cursor = cursor::current(ring.memory());
+        Self {
+            ring,
+            files,
+            encoder,
+            cursor,
+            metrics: Vec::new(),
+            manifest: Vec::new(),
+            rows: 0,
+            reporting,
+            no_rotation_before: None,
+        }
+    }
+
+    /// The files.
+    pub fn files(&mut self) -> &mut Files {
+        &mut self.files
+    }
+
+    /// Up to where everything is in the files.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.cursor.position
+    }
+
+    /// Counts an error of [`batch`](Self::batch) and queues a warning.
+    #[cold]
+    pub fn note_error(&mut self, error: &Error) {
+        self.reporting.stats.write_errors.add(1);
+        self.reporting
+            .warnings
+            .push("write", || format!("{error}; rows wait in the journal and writing is tried again"));
+    }
+
+    /// Opens the file of a kind, and rotates it if it is too old to be continued.
+    pub fn open(&mut self, kind: FileKind) -> Result<()> {
+        if self.files.get(kind).open()? {
+            self.note_folder(kind);
+        }
+        if self.files.get(kind).is_aged() {
+            self.rotate(kind);
+        }
+        Ok(())
+    }
+
+    /// Writes one batch. `Ok(false)`: there was nothing to write.
+    pub fn batch(&mut self) -> Result<bool> {
+        self.metrics.clear();
+        self.manifest.clear();
+        self.rows = 0;
+        let mut at = self.cursor;
+        let ring = Arc::clone(&self.ring);
+        while let Some((frame, next)) = ring.frame(&mut at) {
+            match frame.kind {
+                Kind::Metrics => {
+                    if let Some(end) = self.add_call(&frame, at, next)? {
+                        return self.commit(end);
+                    }
+                }
+                Kind::Line if self.rows > 0 => return self.commit(at),
+                Kind::Line => {
+                    let Some((file, line)) = frame.line() else {
+                        self.reporting.stats.frames_damaged.add(1);
+                        at = next;
+                        continue;
+                    };
+                    self.write_line(file.into(), line, next)?;
+                    return Ok(true);
+                }
+                Kind::Pad => {}
+            }
+            at = next;
+        }
+        self.commit(at)
+    }
+
+    /// Encodes the rest of a call. `Some(end)`: the batch must be written up to there first.
+    fn add_call(&mut self, frame: &Frame<'_>, at: Cursor, next: Cursor) -> Result<Option<Cursor>> {
+        let Some(call) = frame.metrics() else {
+            self.reporting.stats.frames_damaged.add(1);
+            return Ok(None);
+        };
+        if self.rows == 0 {
+            self.look(FileKind::Metrics)?;
+        }
+        self.encoder.call(&call);
+        for (index, (name, value)) in call.rows().enumerate().skip(at.rows as usize) {
+            let before = (self.metrics.len(), self.manifest.len());
+            self.encoder.row(name, &value, &mut self.metrics, &mut self.manifest);
+            let full = |drain: &mut Self, kind, before: usize, length: usize| {
+                drain.may_rotate() && drain.files.get(kind).must_rotate(before as u64, (length - before) as u64)
+            };
+            if self.manifest.len() > before.1 {
+                if before.1 == 0 {
+                    self.look(FileKind::Manifest)?;
+                }
+                if full(self, FileKind::Manifest, before.1, self.manifest.len()) {
+                    if self.rows > 0 {
+                        return Ok(Some(self.end_before(before, at, index)));
+                    }
+                    self.rotate(FileKind::Manifest);
+                }
+            }
+            if full(self, FileKind::Metrics, before.0, self.metrics.len()) {
+                if self.rows > 0 {
+                    return Ok(Some(self.end_before(before, at, index)));
+                }
+                self.rotate(FileKind::Metrics);
+            }
+            self.rows += 1;
+            if self.metrics.len() + self.manifest.len() >= BATCH_BYTES {
+                let end = if index + 1 == call.rows as usize { next } else { Cursor { rows: index as u64 + 1, ..at } };
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the newest row out of the batch again, which then ends before it.
+    fn end_before(&mut self, before: (usize, usize), at: Cursor, index: usize) -> Cursor {
+        self.metrics.truncate(before.0);
+        self.manifest.truncate(before.1);
+        Cursor { rows: index as u64, ..at }
+    }
+
+    fn commit(&mut self, after: Cursor) -> Result<bool> {
+        if self.rows == 0 {
+            // Nothing but padding was passed, which the stored cursor need not know.
+            self.ring.release(after.position);
+            self.cursor = after;
+            return Ok(false);
+        }
+        let manifest = std::mem::take(&mut self.manifest);
+        let metrics = std::mem::take(&mut self.metrics);
+        let outcome = self.append(&[(FileKind::Manifest, &manifest), (FileKind::Metrics, &metrics)], after);
+        self.manifest = manifest;
+        self.metrics = metrics;
+        outcome?;
+        self.reporting.stats.rows_written.add(self.rows);
+        Ok(true)
+    }
+
+    /// Writes one line to a file for which no batches are made.
+    pub fn write_line(&mut self, kind: FileKind, line: &[u8], after: Cursor) -> Result<()> {
+        self.look(kind)?;
+        if self.may_rotate() && self.files.get(kind).must_rotate(0, line.len() as u64) {
+            self.rotate(kind);
+        }
+        self.append(&[(kind, line)], after)
+    }
+
+    /// The place up to which everything is in the files.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Appends to one or two files under an intent and moves the cursor to `after`.
+    fn append(&mut self, pieces: &[(FileKind, &[u8])], after: Cursor) -> Result<()> {
+        let mut extents = [None; 2];
+        for (slot, (kind, bytes)) in extents.iter_mut().zip(pieces) {
+            if !bytes.is_empty() {
+                let extent = self.files.get(*kind).extent();
+                *slot = extent.map(|(id, length)| Extent { file: *kind as u64, id, length });
+            }
+        }
+        let memory = self.ring.memory();
+        let journal = |source| Error::io("write", Path::new("the journal"), source);
+        cursor::begin(memory, &Intent { after, extents }).map_err(journal)?;
+        for (index, (kind, bytes)) in pieces.iter().enumerate() {
+            if bytes.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.files.get(*kind).append(bytes) {
+                for (extent, (kind, _)) in extents.iter().zip(pieces).take(index) {
+                    if let Some(extent) = extent {
+                        self.files.get(*kind).cut_to(extent.length);
+                    }
+                }
+                cursor::abandon(self.ring.memory()).map_err(journal)?;
+                return Err(error);
+            }
+            self.reporting.stats.bytes_written.add(bytes.len() as u64);
+        }
+        cursor::complete(self.ring.memory()).map_err(journal)?;
+        self.cursor = after;
+        self.ring.release(after.position);
+        if let Some(syncer) = &self.reporting.syncer {
+            for (kind, bytes) in pieces {
+                if let Some(file) = self.files.get(*kind).file().filter(|_| !bytes.is_empty()) {
+                    syncer.note(file);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the file is open and is still the one we left.
+    fn look(&mut self, kind: FileKind) -> Result<()> {
+        if self.files.get(kind).extent().is_none() {
+            let torn = self.files.torn_tails();
+            self.open(kind)?;
+            self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
+            return Ok(());
+        }
+        let found = self.files.get(kind).look()?;
+        if found != Found::Unchanged {
+            self.reporting.stats.files_disturbed.add(1);
+            self.note_folder(kind);
+            let path = self.files.get(kind).path().display().to_string();
+            self.reporting.warnings.push("disturbed", || match found {
+                Found::Replaced => {
+                    format!("{path} was moved or deleted by another program; writing goes on in a new file")
+                }
+                _ => format!("{path} was shortened or extended by another program; writing goes on at its end"),
+            });
+        }
+        Ok(())
+    }
+
+    fn may_rotate(&self) -> bool {
+        self.no_rotation_before.is_none_or(|time| Instant::now() >= time)
+    }
+
+    /// Rotates a file between two batches. If that fails the shard grows on, which loses nothing.
+    fn rotate(&mut self, kind: FileKind) {
+        let outgoing = self.files.get(kind).file();
+        match self.files.get(kind).rotate() {
+            Ok(retired) => {
+                self.no_rotation_before = None;
+                self.reporting.stats.rotations.add(1);
+                if let (Some(syncer), Some(file)) = (&self.reporting.syncer, outgoing) {
+                    syncer.note(file);
+                }
+                self.note_folder(kind);
+                if retired > 0 && kind == FileKind::Metrics {
+                    self.retired(retired);
+                }
+            }
+            Err(error) => {
+                self.no_rotation_before = Some(Instant::now() + ROTATION_RETRY);
+                self.reporting.stats.rotation_errors.add(1);
+                self.reporting.warnings.push("rotation", || format!("{error}; the shard grows until that works again"));
+            }
+        }
+    }
+
+    #[cold]
+    fn retired(&mut self, rows: u64) {
+        let first = self.reporting.stats.rows_retired.get() == 0;
+        self.reporting.stats.rows_retired.add(rows);
+        if first {
+            let keep = self.files.get(FileKind::Metrics).policy().backup_count.unwrap_or(0);
+            self.reporting.warnings.push("retired", || {
+                format!(
+                    "retention has begun to delete the oldest rows: {keep} rotated shards are kept \
+                     (CODEX_TRACKING_NDJSON_BACKUP_COUNT=all keeps every one; Run.stats() counts rows_retired)"
+                )
+            });
+        }
+    }
+
+    fn note_folder(&mut self, kind: FileKind) {
+        if let (Some(syncer), Some(folder)) = (&self.reporting.syncer, self.files.get(kind).path().parent()) {
+            syncer.note_folder(folder.to_owned());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `fdatasync` on a thread of its own, so that a slow disk does not stop the draining.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::stats::Stats;
+
+/// When files are synced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SyncPolicy {
+    /// This long after the first unsynced append.
+    Interval(Duration),
+    /// Only when asked to.
+    Never,
+    /// After each batch; nobody waits for it.
+    Always,
+}
+
+/// The list of unsynced files and the thread that works it off.
+#[derive(Debug)]
+pub struct Syncer {
+    policy: SyncPolicy,
+    state: Mutex<State>,
+    changed: Condvar,
+    stats: Arc<Stats>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    dirty: Vec<Arc<File>>,
+    folders: Vec<PathBuf>,
+    /// When the oldest of them became dirty.
+    since: Option<Instant>,
+    /// Requests made, and how many of them are served.
+    requested: u64,
+    completed: u64,
+    /// Requests whose sync failed.
+    failed: u64,
+    stop: bool,
+    running: bool,
+}
+
+impl Syncer {
+    /// A list without a thread.
+    #[must_use]
+    pub fn new(policy: SyncPolicy, stats: Arc<Stats>) -> Self {
+        Self { policy, state: Mutex::default(), changed: Condvar::new(), stats }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<JoinHandle<()>> {
+        {
+            let mut state = self.lock();
+            state.stop = false;
+            state.running = true;
+        }
+        let syncer = Arc::clone(self);
+        let started = std::thread::Builder::new().name("codex-obs-sync".into()).spawn(move || syncer.run());
+        if started.is_err() {
+            self.lock().running = false;
+        }
+        started
+    }
+
+    /// Says that `file` has unsynced bytes.
+    pub fn note(&self, file: Arc<File>) {
+        let mut state = self.lock();
+        if !state.dirty.iter().any(|known| Arc::ptr_eq(known, &file)) {
+            state.dirty.push(file);
+        }
+        self.noted(state);
+    }
+
+    /// Says that names in `folder` changed.
+    pub fn note_folder(&self, folder: PathBuf) {
+        let mut state = self.lock();
+        if !state.folders.contains(&folder) {
+            state.folders.push(folder);
+        }
+        self.noted(state);
+    }
+
+    fn noted(&self, mut state: MutexGuard<'_, State>) {
+        let first = state.since.is_none();
+        state.since.get_or_insert_with(Instant::now);
+        drop(state);
+        if first && self.policy != SyncPolicy::Never {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Syncs everything noted so far and waits for it until `deadline` (`None`: for ever). Gives whether all is on the disk.
+    pub fn sync(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        if state.since.is_none() && state.requested == state.completed {
+            return true;
+        }
+        if !state.running {
+            // Without a thread (it could not be started) the caller does the work.
+            drop(state);
+            return self.work();
+        }
+        state.requested += 1;
+        let (request, failed) = (state.requested, state.failed);
+        self.changed.notify_all();
+        while state.completed < request {
+            if !state.running {
+                drop(state);
+                return self.work();
+            }
+            let rest = deadline.map_or(Some(Duration::from_millis(100)), |deadline| {
+                deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero())
+            });
+            let Some(rest) = rest else { return false };
+            state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.failed == failed
+    }
+
+    /// Asks the thread to end.
+    pub fn request_stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    fn run(&self) {
+        loop {
+            let mut state = self.lock();
+            loop {
+                if state.stop {
+                    state.running = false;
+                    drop(state);
+                    self.changed.notify_all();
+                    return;
+                }
+                if state.requested > state.completed {
+                    break;
+                }
+                let rest = match (self.policy, state.since) {
+                    (SyncPolicy::Never, _) | (_, None) => None,
+                    (SyncPolicy::Always, Some(_)) => Some(Duration::ZERO),
+                    (SyncPolicy::Interval(interval), Some(since)) => Some(interval.saturating_sub(since.elapsed())),
+                };
+                state = match rest {
+                    Some(Duration::ZERO) => break,
+                    Some(rest) => self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0,
+                    None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                };
+            }
+            drop(state);
+            self.work();
+        }
+    }
+
+    /// Syncs what is noted. Gives whether everything could be synced.
+    fn work(&self) -> bool {
+        let mut state = self.lock();
+        let requested = state.requested;
+        let files = std::mem::take(&mut state.dirty);
+        let folders = std::mem::take(&mut state.folders);
+        state.since = None;
+        drop(state);
+        let mut failures = 0;
+        for file in files {
+            // A sync that failed is not tried again: the kernel may have dropped the pages and would call it a success.
+            failures += u64::from(file.sync_data().is_err());
+        }
+        for folder in folders {
+            failures += u64::from(crate::fs::sync_folder(&folder).is_err());
+        }
+        self.stats.sync_errors.add(failures);
+        let mut state = self.lock();
+        state.completed = state.completed.max(requested);
+        state.failed += failures;
+        drop(state);
+        self.changed.notify_all();
+        failures == 0
+    }
+}

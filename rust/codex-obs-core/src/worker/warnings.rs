@@ -1,0 +1,75 @@
+//! What a user should hear of, queued until a thread that may speak comes by.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// At most one warning of a kind in this time.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// A queue of warnings, at most one of a kind per ten seconds.
+#[derive(Debug, Default)]
+pub struct Warnings {
+    waiting: AtomicBool,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    texts: Vec<String>,
+    last: HashMap<&'static str, (Instant, u64)>,
+}
+
+impl Warnings {
+    /// Queues `text` unless one of its `kind` was queued a moment ago; then it is counted for the next one.
+    pub fn push(&self, kind: &'static str, text: impl FnOnce() -> String) {
+        let now = Instant::now();
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = match queue.last.get_mut(kind) {
+            Some((since, suppressed)) if now.duration_since(*since) < INTERVAL => {
+                *suppressed += 1;
+                return;
+            }
+            Some((_, 0)) | None => text(),
+            Some((_, suppressed)) => format!("{} (and {suppressed} times more since the last warning)", text()),
+        };
+        queue.last.insert(kind, (now, 0));
+        queue.texts.push(text);
+        // Release: pairs with the acquire in `waiting`.
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    /// Whether there is something to take. One load.
+    #[must_use]
+    #[inline]
+    pub fn waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Takes what is queued.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.store(false, Ordering::Release);
+        std::mem::take(&mut queue.texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_warning_of_a_kind_at_a_time() {
+        let warnings = Warnings::default();
+        assert!(!warnings.waiting());
+        for _ in 0..3 {
+            warnings.push("full", || "the ring is full".into());
+        }
+        warnings.push("disk", || "the disk is full".into());
+        assert!(warnings.waiting());
+        assert_eq!(warnings.take(), ["the ring is full", "the disk is full"]);
+        assert!(!warnings.waiting());
+    }
+}
