@@ -7,7 +7,7 @@ argument, environment, default.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -296,11 +296,6 @@ def world_size_from_environment() -> int | None:
     except Rejected:
         return None
     return size if isinstance(size, int) else None
-
-
-def settings_fields() -> tuple[str, ...]:
-    """Return the names of the fields of `Settings`."""
-    return tuple(field.name for field in fields(Settings))
 
 
 def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
