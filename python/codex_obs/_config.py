@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from codex_obs._setting_kinds import Choice, FileMode, Flag, Integer, Kind, Limit, Rejected, Seconds, trimmed
+from codex_obs._setting_kinds import Integer, Kind, Rejected, trimmed
+from codex_obs._setting_table import TABLE, Entry
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 RUN_DIR_VARIABLE = "CODEX_OBS_RUN_DIR"
 RUN_NAME_VARIABLES = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
 WORLD_SIZE_VARIABLE = "WORLD_SIZE"
-FILE_MODE_VARIABLE = "CODEX_LOG_FILE_MODE"
 
-_MAX_RANK = 2**31 - 1  # ranks are C ints in MPI
-_MIN_RING_BYTES = 256 << 10  # a quarter of it holds the longest row
-_MAX_RING_BYTES = 1 << 30  # it is preallocated on disk and pre-faulted in memory
 _SHOWN_CHARACTERS = 80
 
 
@@ -47,146 +43,6 @@ class EnvVar:
     meaning: str
     setting: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A setting: where it comes from, what it may be, what it is otherwise."""
-
-    variables: tuple[str, ...]
-    kind: Kind
-    default: object
-    meaning: str
-    # What an empty variable means: not set, or a value of its own.
-    empty_is_value: bool = False
-    # A negative number in a launcher's variable means that there are no ranks.
-    negative_is_unset: bool = False
-    default_text: str = ""
-
-    def from_environment(self, environ: Mapping[str, str]) -> object:
-        for variable in self.variables:
-            text = environ.get(variable)
-            if text is None or not (trimmed(text) or self.empty_is_value):
-                continue
-            if self.negative_is_unset and trimmed(text).startswith("-"):
-                continue
-            try:
-                value = self.kind.from_text(text)
-            except Rejected as problem:
-                raise SettingError(f"{variable}={_shown(text)} cannot be used: {problem}, or unset it.") from None
-            if value is not False:
-                return value
-        return self.default
-
-
-_OFF = "empty, 0, None or a negative number switches the rule off"
-
-_TABLE: Mapping[str, _Entry] = MappingProxyType(
-    {
-        "rank": _Entry(
-            ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"),
-            Integer(f"give a whole number from 0 to {_MAX_RANK}", high=_MAX_RANK),
-            None,
-            "Rank of this process in a distributed job. Rank 0 writes the main stream, rank R the stream `rank-R`. The "
-            "first of these variables that is set counts; empty and negative count as not set.",
-            negative_is_unset=True,
-            default_text="no rank",
-        ),
-        "resume_step": _Entry(
-            ("CODEX_OBS_RESUME_STEP",),
-            Integer("give a whole number from 0 to 2**63-1"),
-            None,
-            "Step at which training resumes: the step of the first `log` call without one.",
-            default_text="0 in an empty run, else one more than the largest step",
-        ),
-        "max_shard_bytes": _Entry(
-            ("CODEX_TRACKING_NDJSON_MAX_BYTES",),
-            Limit("give a number of bytes in digits such as 67108864, or 0 for no limit"),
-            64 << 20,  # opened by an editor, sent by mail, and one file a day for most runs
-            f"Rotate before a row that would make the shard larger than this many bytes; {_OFF}.",
-            empty_is_value=True,
-        ),
-        "max_shard_age_s": _Entry(
-            ("CODEX_TRACKING_NDJSON_MAX_AGE_S",),
-            Limit("give a number of seconds in digits such as 86400 or 0.5, or 0 for no limit", fractional=True),
-            86_400.0,
-            "Rotate before a row when the shard was last written this many seconds ago or longer, and on reopening; "
-            f"{_OFF}.",
-            empty_is_value=True,
-        ),
-        "backup_count": _Entry(
-            ("CODEX_TRACKING_NDJSON_BACKUP_COUNT",),
-            Limit("give a number of shards in digits such as 5, all, or 0 for no rotation", all_allowed=True),
-            5,
-            "Rotated shards that are kept; `all` keeps every one; empty, 0, None or a negative number means that "
-            "nothing is ever rotated.",
-            empty_is_value=True,
-        ),
-        "max_unexported_shards": _Entry(
-            ("CODEX_OBS_MAX_UNEXPORTED_SHARDS",),
-            Integer("give a number of shards, 0 or more"),
-            64,
-            "Rotated shards that are kept beyond the backup count while a destination has not read them.",
-        ),
-        "ring_bytes": _Entry(
-            ("CODEX_OBS_RING_BYTES",),
-            Integer(
-                f"give a number of bytes from {_MIN_RING_BYTES} to {_MAX_RING_BYTES}",
-                low=_MIN_RING_BYTES,
-                high=_MAX_RING_BYTES,
-            ),
-            8 << 20,  # about 40,000 calls with 8 metrics
-            "Size of the journal that holds rows until they are in the files; rounded up to a power of two.",
-        ),
-        "max_block_s": _Entry(
-            ("CODEX_OBS_MAX_BLOCK_S",),
-            Seconds("give a number of seconds such as 1 or 0.5"),
-            1.0,
-            "Longest wait of `log` for a writer that makes no progress, in seconds; then rows are dropped and counted.",
-        ),
-        "overflow": _Entry(
-            ("CODEX_OBS_OVERFLOW",),
-            Choice(("block", "drop")),
-            "block",
-            "What `log` does when the journal is full: `block` waits, `drop` never waits and counts.",
-        ),
-        "fsync": _Entry(
-            ("CODEX_OBS_FSYNC",),
-            Choice(("interval", "never", "always")),
-            "interval",
-            "When written rows are also forced to the disk: `interval`, `never`, or `always` (after each batch). The "
-            "death of the process loses nothing either way; this is about power cuts.",
-        ),
-        "fsync_interval_s": _Entry(
-            ("CODEX_OBS_FSYNC_INTERVAL_S",),
-            Seconds("give a number of seconds above 0 such as 1 or 0.5", zero_allowed=False),
-            1.0,
-            "Time between two syncs under the policy `interval`, in seconds.",
-        ),
-        "file_mode": _Entry(
-            (FILE_MODE_VARIABLE,),
-            FileMode(),
-            0o600,
-            "Permissions of the files, as octal text such as 640 or 0o640; must contain 600; the umask may narrow it.",
-            default_text="600",
-        ),
-        "legacy": _Entry(
-            ("CODEX_TRACKING_LEGACY_NDJSON", "LOGGING_NDJSON_LEGACY"),
-            Flag(lenient=True),
-            default=False,
-            meaning="1, true, yes or on in either variable: rows of the old format, without timestamp, run id and "
-            "manifest.",
-            default_text="off",
-        ),
-        "flatten": _Entry(
-            ("CODEX_OBS_FLATTEN",),
-            Flag(),
-            default=False,
-            meaning="1, true, yes or on: a mapping whose leaves are scalars becomes metrics `a/b` instead of a "
-            "structured value.",
-            default_text="off",
-        ),
-    }
-)
 
 _OTHERS = (
     EnvVar(RUN_DIR_VARIABLE, "runs/<name>", "Run directory of `init` and input of `codex-ndjson` when none is named."),
@@ -259,7 +115,7 @@ def env_vars() -> list[EnvVar]:
     """List every environment variable that codex_obs reads, with its default and meaning."""
     settings = [
         EnvVar(variable, entry.default_text or str(entry.default), entry.meaning, name)
-        for name, entry in _TABLE.items()
+        for name, entry in TABLE.items()
         for variable in entry.variables
     ]
     return [*_OTHERS, *settings]
@@ -284,7 +140,7 @@ def file_mode_from_environment() -> int:
     Raises:
         SettingError: If ``CODEX_LOG_FILE_MODE`` is not octal text that contains 600.
     """
-    mode = _TABLE["file_mode"].from_environment(os.environ)
+    mode = _from_environment(TABLE["file_mode"], os.environ)
     assert isinstance(mode, int)  # noqa: S101 - what the table's kind gives, for the type checker
     return mode
 
@@ -299,15 +155,32 @@ def world_size_from_environment() -> int | None:
 
 
 def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
-    unknown = [name for name in given if name not in _TABLE]
+    unknown = [name for name in given if name not in TABLE]
     if unknown:
-        raise TypeError(f"unknown setting {unknown[0]!r}: there are {', '.join(_TABLE)}")
+        raise TypeError(f"unknown setting {unknown[0]!r}: there are {', '.join(TABLE)}")
     return {
-        name: entry.from_environment(environ)
+        name: _from_environment(entry, environ)
         if name not in given or (given[name] is None and entry.default is None)
         else _checked(name, entry.kind, given[name])
-        for name, entry in _TABLE.items()
+        for name, entry in TABLE.items()
     }
+
+
+def _from_environment(entry: Entry, environ: Mapping[str, str]) -> object:
+    for variable in entry.variables:
+        text = environ.get(variable)
+        if text is None or not (trimmed(text) or entry.empty_is_value):
+            continue
+        if entry.negative_is_unset and trimmed(text).startswith("-"):
+            continue
+        try:
+            value = entry.kind.from_text(text)
+        except Rejected as problem:
+            raise SettingError(f"{variable}={_shown(text)} cannot be used: {problem}, or unset it.") from None
+        # A switch that is off in one variable may be on in the next.
+        if value is not False:
+            return value
+    return entry.default
 
 
 def _checked(name: str, kind: Kind, value: object) -> object:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Written into the start record if the program has imported them by then; they are never imported for it.
 _VERSIONED_LIBRARIES = ("numpy", "torch", "jax", "tensorflow")
-_STATUSES = ("finished", "failed", "killed")
+STATUSES = ("finished", "failed", "killed")
 _EVERY_SHARD = 2**63 - 1
 
 
@@ -157,7 +157,7 @@ class Run(_backend.Recorder):
         Raises:
             SettingError: If `status` is none of the three.
         """
-        if status not in _STATUSES:
+        if status not in STATUSES:
             raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
         is_first = _open_runs.remove(self)
         if is_first and self._has_session():
