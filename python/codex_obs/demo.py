@@ -167,7 +167,7 @@ class Network:
 def train(
     directory: Path, hyperparameters: Hyperparameters, report: Callable[[Epoch], None] = lambda _epoch: None
 ) -> None:
-    """Train for some epochs and log to a run directory; a directory of an earlier call is continued from its checkpoint.
+    """Train for some epochs and log to a run directory; one of an earlier call is continued from its checkpoint.
 
     Args:
         directory: The run directory. It is made if it does not exist.
