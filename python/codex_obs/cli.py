@@ -31,7 +31,9 @@ EXIT_USAGE = 2
 
 _STANDARD_OUTPUT = "-"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 class OutputFormat(StrEnum):

@@ -231,10 +231,7 @@ def train(
 
 
 def _resume(directory: Path) -> Network | None:
-    identity = directory / "run.json"
-    if not identity.exists():
-        return None
-    if json.loads(identity.read_bytes()).get("name") != RUN_NAME:
+    if not _is_ours(directory):
         raise DemoError(f"{directory} holds another run: name a new folder with --run-dir.")
     checkpoint = directory / CHECKPOINT_NAME
     try:
@@ -243,6 +240,16 @@ def _resume(directory: Path) -> Network | None:
         return None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise DemoError(f"{checkpoint} cannot be read ({error}): delete it to train anew.") from error
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        identity = json.loads((directory / "run.json").read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return isinstance(identity, dict) and identity.get("name") == RUN_NAME
 
 
 def _load(seed: int) -> tuple[Floats, Integers, Floats, Integers]:

@@ -108,12 +108,11 @@ def test_a_second_call_goes_on_where_the_first_ended(tmp_path: Path) -> None:
     succeeded(tmp_path, "--run-dir", "once", "--epochs", "4")
     twice, once = tmp_path / "twice", tmp_path / "once"
     assert figures(twice).sort("split", "metric").equals(figures(once).sort("split", "metric"))
-    sessions = [
-        (line["record"], line.get("resume_step"), line.get("status")) for line in lines_of(twice / "run.ndjson")
-    ]
+    records = lines_of(twice / "run.ndjson")
+    sessions = [(record["record"], record.get("resume_step"), record.get("status")) for record in records]
     finish = ("finish", None, "finished")
     assert sessions == [("start", 0, None), finish, ("start", 2 * STEPS_AN_EPOCH, None), finish]
-    assert len({line["run_id"] for line in lines_of(twice / "run.ndjson")}) == 1
+    assert len({record["run_id"] for record in records}) == 1
 
 
 def test_the_run_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
@@ -134,7 +133,12 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['sklearn'] = None; sys.modules['numpy'] = None; import codex_obs.demo_cli as c; c.main()"
+    code = """if True:
+        import sys
+        sys.modules["numpy"] = sys.modules["sklearn"] = None
+        from codex_obs import demo_cli
+        demo_cli.main()
+    """
     done = demo(tmp_path, command=(sys.executable, "-c", code))
     assert done.returncode == 1
     assert done.stderr == "The demo needs numpy, which is not installed: pip install 'codex-obs[demo]'\n"
