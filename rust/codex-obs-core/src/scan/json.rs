@@ -19,7 +19,7 @@ pub struct Text<'a> {
 }
 
 /// One value. Objects and arrays are checked to their end and kept as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Token<'a> {
     /// `null`
     Null,
@@ -51,11 +51,6 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0 }
     }
 
-    /// Bytes read so far.
-    #[must_use]
-    pub fn position(&self) -> usize {
-        self.at
-    }
 
     /// The next byte, if any.
     #[inline]
