@@ -41,3 +41,9 @@ pub const FOLDER_MODE: u32 = 0o700;
 
 /// Bytes the writer hands to one `write`. 256 KiB stays in the second-level cache and is within 2 % of 1 MiB in speed.
 pub const BATCH_BYTES: usize = 256 << 10;
+
+/// Shards kept beyond the count while a destination lags.
+pub const DEFAULT_MAX_UNEXPORTED_SHARDS: u64 = 64;
+
+/// Longest wait of a fork for the writer thread to pause. The fork goes on then; the journal covers what is half done.
+pub const FORK_WAIT_S: f64 = 0.1;
