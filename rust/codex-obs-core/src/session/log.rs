@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::loss::{Cause, Loss};
 use super::{Overflow, Session, steps};
 use crate::journal::frame::{FrameBuilder, first_length, rows_of};
 use crate::journal::ring::{Appended, Producer};
+use crate::worker::loss::{Cause, Loss};
 
 /// A look at the writer now and then while waiting, in case its wake-up was missed.
 const LOOK: Duration = Duration::from_millis(5);
@@ -243,6 +243,8 @@ impl Session {
         match cause {
             Cause::Full => self.stats.rows_dropped_full.add(rows),
             Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
+            // Told of by a recovery, never by a call.
+            Cause::Died => {}
         }
         self.losses.note(cause, Loss { rows, first_step: step, last_step: step }, |unreported| {
             if self.ring.store_dropped(unreported).is_err() {
@@ -252,10 +254,8 @@ impl Session {
         self.warnings.push("dropped", || {
             let directory = self.directory.display();
             match cause {
-                Cause::Full => {
-                    format!("rows are dropped: the journal of {directory} is full and cannot be written out")
-                }
                 Cause::Oversize => format!("rows are dropped: a call is larger than half of the ring of {directory}"),
+                _ => format!("rows are dropped: the journal of {directory} is full and cannot be written out"),
             }
         });
     }
