@@ -224,9 +224,8 @@ impl Recorder {
         Ok(drained)
     }
 
-    fn _next_step(&self, py: Python<'_>) -> i64 {
-        let session = self.cell.get();
-        py.detach(|| session.next_step())
+    fn _resume_step(&self) -> Option<i64> {
+        self.cell.get().resume_step()
     }
 
     fn _set_next_step(&self, step: i64) {
