@@ -1,5 +1,6 @@
 //! The extension module `codex_obs._core`: convert in, detach, call, convert out.
 
+mod canonical;
 mod clock;
 mod convert;
 mod error;
@@ -15,16 +16,16 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use super::clock::ManualClock;
+    use super::canonical::{canonical_json, config_hash};
     #[pymodule_export]
-    use super::convert::{canonical_json, config_hash};
+    use super::clock::ManualClock;
     #[pymodule_export]
     use super::error::CoreError;
     #[pymodule_export]
     use super::recorder::Recorder;
     #[pymodule_export]
     use super::recovery::recover;
-    use super::{PyModule, PyModuleMethods, PyResult, Bound};
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -175,7 +175,8 @@ impl Recorder {
             .convert(&mut buffers, &mut damage, metrics, step, split, dataset, tags, timestamp)
             .map(|step| Self::record(slf, &mut buffers, &damage, step));
         this.spare.give(buffers);
-        outcome
+        // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
+        outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
     }
 
     /// Wait until everything logged so far is in the files and, with `sync`, on the disk.
@@ -223,9 +224,8 @@ impl Recorder {
         Ok(drained)
     }
 
-    fn _next_step(&self, py: Python<'_>) -> i64 {
-        let session = self.cell.get();
-        py.detach(|| session.next_step())
+    fn _resume_step(&self) -> Option<i64> {
+        self.cell.get().resume_step()
     }
 
     fn _set_next_step(&self, step: i64) {
@@ -329,7 +329,12 @@ impl Recorder {
         session.stats().damage(damage);
         if session.is_mirrored() {
             // The ring is written by a system call, which must not keep Python waiting.
-            py.detach(|| session.try_log(frames, step) || { session.log_slowly(frames, step); true });
+            py.detach(|| {
+                session.try_log(frames, step) || {
+                    session.log_slowly(frames, step);
+                    true
+                }
+            });
         } else if !session.try_log(frames, step) {
             py.detach(|| session.log_slowly(frames, step));
         }
@@ -339,12 +344,7 @@ impl Recorder {
     }
 
     /// Writes a line that is not a row. `false` if there is no room for it.
-    fn write(
-        slf: &Bound<'_, Self>,
-        file: LineFile,
-        damage: &Damage,
-        line: impl FnOnce(i64, &str) -> Vec<u8>,
-    ) -> bool {
+    fn write(slf: &Bound<'_, Self>, file: LineFile, damage: &Damage, line: impl FnOnce(i64, &str) -> Vec<u8>) -> bool {
         let Some(session) = Self::session(slf, 0) else { return false };
         session.stats().damage(damage);
         let line = line(slf.get().settings.clock.now_micros(), &session.home().run_id);
@@ -376,7 +376,6 @@ impl Recorder {
         let run_id = Some(inherited.home().run_id.as_str());
         match Session::open(&this.directory, run_id, None, this.settings.clone()) {
             Ok(session) => {
-                convert::reseed();
                 this.tried_ms.store(0, Ordering::Relaxed);
                 if this.cell.replace(inherited, session).is_ok()
                     && let Err(error) = slf.call_method0(intern!(py, "_opened_in_child"))

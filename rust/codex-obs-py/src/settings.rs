@@ -35,7 +35,10 @@ impl Raw<'_> {
             None => None,
         };
         if self.file_mode & 0o600 != 0o600 || self.file_mode > 0o777 {
-            return Err(Error::setting("file_mode", format!("{:#o} does not contain 0o600 or exceeds 0o777", self.file_mode)));
+            return Err(Error::setting(
+                "file_mode",
+                format!("{:#o} does not contain 0o600 or exceeds 0o777", self.file_mode),
+            ));
         }
         Ok(Settings {
             rank: self.rank,

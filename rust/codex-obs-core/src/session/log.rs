@@ -72,6 +72,19 @@ impl Session {
         producer.largest_step_known = true;
     }
 
+    /// The step at which this session goes on: the one set, else one more than the largest in the last rows of an earlier
+    /// session, without reading all of its files. `None` in a stream without rows.
+    #[must_use]
+    pub fn resume_step(&self) -> Option<i64> {
+        {
+            let producer = self.ring.lock();
+            if producer.largest_step_known {
+                return producer.largest_step.map(|largest| largest.saturating_add(1));
+            }
+        }
+        steps::recent(&self.directory, &self.stream).ok()?.map(|largest| largest.saturating_add(1))
+    }
+
     /// The step that a call without one would have now.
     #[must_use]
     pub fn next_step(&self) -> i64 {

@@ -72,17 +72,12 @@ fn every_state_of_an_unfinished_append_ends_in_the_same_file() {
             let mut builder = FrameBuilder::default();
             call(&mut builder, 0, 0, 2, 4096);
             let length = first_length(builder.bytes_mut()).unwrap() as u64;
-            let before = Intent {
-                after: Cursor { position: 2 * length, sequence: 2, rows: 0 },
-                extents: [None; 2],
-            };
+            let before = Intent { after: Cursor { position: 2 * length, sequence: 2, rows: 0 }, extents: [None; 2] };
             cursor::begin(ring.memory(), &before).unwrap();
             cursor::complete(ring.memory()).unwrap();
             let extent = Extent { file: 0, id, length: two_calls as u64 };
-            let intent = Intent {
-                after: Cursor { position: 4 * length, sequence: 4, rows: 0 },
-                extents: [None, Some(extent)],
-            };
+            let intent =
+                Intent { after: Cursor { position: 4 * length, sequence: 4, rows: 0 }, extents: [None, Some(extent)] };
             cursor::begin(ring.memory(), &intent).unwrap();
             if finished {
                 if written < all.len() {
@@ -174,7 +169,10 @@ fn rows_that_a_dead_process_had_dropped_are_put_on_record() {
     leave_journal(folder.path(), gone(), 1).store_dropped(7).unwrap();
     assert_eq!(recover_directory(folder.path(), false).unwrap().rows_dropped, 7);
     let summary = text(folder.path(), "tracking_summary.ndjson");
-    assert!(summary.contains("\"status\":\"degraded\"") && summary.contains("\"cause\":\"died\",\"count\":7"), "{summary}");
+    assert!(
+        summary.contains("\"status\":\"degraded\"") && summary.contains("\"cause\":\"died\",\"count\":7"),
+        "{summary}"
+    );
 }
 
 #[test]
