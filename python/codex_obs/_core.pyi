@@ -1,30 +1,27 @@
-"""The extension module. Only `codex_obs._backend` imports it."""
+# The extension module. Only `codex_obs._backend` imports it.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, SupportsIndex, final
+from typing import Final, Self, SupportsIndex, final
 
 __version__: Final[str]
 
+# A failure with its kind, which `codex_obs._backend` turns into the public exception.
 class CoreError(Exception):
-    """A failure with its kind, which `codex_obs._backend` turns into the public exception."""
-
     @property
     def kind(self) -> str: ...
 
+# A clock that stands still until it is moved. Times are seconds since the epoch.
 @final
 class ManualClock:
-    """A clock that stands still until it is moved. Times are seconds since the epoch."""
-
     def __new__(cls, now_s: float = 0.0) -> ManualClock: ...
     @property
     def now_s(self) -> float: ...
     def advance(self, seconds: float) -> None: ...
     def set(self, now_s: float) -> None: ...
 
+# One stream of a run: the base class of `codex_obs.Run`.
 class Recorder:
-    """One stream of a run: the base class of `codex_obs.Run`."""
-
     def __new__(
         cls,
         directory: str,
@@ -46,7 +43,7 @@ class Recorder:
         flatten: bool = False,
         clock: ManualClock | None = None,
         backing: str = "auto",
-    ) -> Recorder: ...
+    ) -> Self: ...
     @property
     def run_id(self) -> str: ...
     @property
@@ -73,20 +70,19 @@ class Recorder:
     def _resume_step(self) -> int | None: ...
     def _set_next_step(self, step: int) -> None: ...
     def _take_warnings(self) -> list[str]: ...
-    def _write_params(self, config: object, argv: Sequence[str], derived: object, metadata: object) -> None: ...
-    def _write_session(self, record: str, fields: Mapping[str, object]) -> None: ...
-    def _write_summary(self, component: str, status: str, reason: str | None, extra: Mapping[str, object]) -> None: ...
+    def _write_params(self, config: object, argv: Sequence[str], derived: object, metadata: object) -> bool: ...
+    def _write_session(self, record: str, fields: Mapping[str, object]) -> bool: ...
+    def _write_summary(self, component: str, status: str, reason: str | None, extra: Mapping[str, object]) -> bool: ...
+    def _opened_in_child(self) -> None: ...
 
+# A table as an Arrow C stream; it can be taken once.
 @final
 class ArrowStream:
-    """A table as an Arrow C stream; it can be taken once."""
-
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
+# What a reader saw beside the rows it gave.
 @final
 class Report:
-    """What a reader saw beside the rows it gave."""
-
     @property
     def rows(self) -> int: ...
     @property

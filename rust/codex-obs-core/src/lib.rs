@@ -1,4 +1,4 @@
-//! The engine of codex_obs: a crash-safe journal, one writer thread that turns it into canonical NDJSON with rotation,
+//! The engine of `codex_obs`: a crash-safe journal, one writer thread that turns it into canonical NDJSON with rotation,
 //! and a reader that turns the NDJSON into tables.
 //!
 //! Dependencies point one way: [`worker`] uses [`journal`], [`encode`] and [`shard`]; [`summary`] uses [`scan`], which

@@ -40,7 +40,7 @@ impl ArrowStream {
         let (schema, batches) = table.take().ok_or_else(|| PyValueError::new_err("the stream was taken already"))?;
         let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
         // The struct's own drop calls its release function, unless a consumer took it and left a released one.
-        PyCapsule::new(py, FFI_ArrowArrayStream::new(Box::new(reader)), Some(STREAM_NAME.to_owned()))
+        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM_NAME)
     }
 }
 

@@ -332,7 +332,7 @@ impl<'a> Frame<'a> {
             3 => Kind::Pad,
             _ => return None,
         };
-        if header[12] != VERSION || length < HEADER_BYTES || length % 8 != 0 || length > bytes.len() {
+        if header[12] != VERSION || length < HEADER_BYTES || !length.is_multiple_of(8) || length > bytes.len() {
             return None;
         }
         let shown = if kind == Kind::Pad { HEADER_BYTES } else { length };

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::{Session, claim};
 use crate::worker::drain::Drain;
+use crate::worker::loss::Reporter;
 use crate::worker::recover::journal_path;
 use crate::worker::syncer::SyncPolicy;
+use crate::worker::thread::Errands;
 
 /// Time for the writer thread to end its batch, whatever the deadline.
 const LAST_BATCH: Duration = Duration::from_millis(100);
@@ -77,8 +79,7 @@ impl Session {
     }
 }
 
-fn drain_all(drain: &mut Drain, reporter: &mut super::Reporter) -> bool {
-    use crate::worker::thread::Errands;
+fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
     loop {
         match drain.batch() {
             Ok(true) => reporter.after_batch(drain),

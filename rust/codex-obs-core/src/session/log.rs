@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::loss::{Cause, Loss};
 use super::{Overflow, Session, steps};
 use crate::journal::frame::{FrameBuilder, first_length, rows_of};
 use crate::journal::ring::{Appended, Producer};
+use crate::worker::loss::{Cause, Loss};
 
 /// A look at the writer now and then while waiting, in case its wake-up was missed.
 const LOOK: Duration = Duration::from_millis(5);
@@ -70,6 +70,19 @@ impl Session {
         let mut producer = self.ring.lock();
         producer.largest_step = step.checked_sub(1);
         producer.largest_step_known = true;
+    }
+
+    /// The step at which this session goes on: the one set, else one more than the largest in the last rows of an earlier
+    /// session, without reading all of its files. `None` in a stream without rows.
+    #[must_use]
+    pub fn resume_step(&self) -> Option<i64> {
+        {
+            let producer = self.ring.lock();
+            if producer.largest_step_known {
+                return producer.largest_step.map(|largest| largest.saturating_add(1));
+            }
+        }
+        steps::recent(&self.directory, &self.stream).ok()?.map(|largest| largest.saturating_add(1))
     }
 
     /// The step that a call without one would have now.
@@ -243,6 +256,8 @@ impl Session {
         match cause {
             Cause::Full => self.stats.rows_dropped_full.add(rows),
             Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
+            // Told of by a recovery, never by a call.
+            Cause::Died => {}
         }
         self.losses.note(cause, Loss { rows, first_step: step, last_step: step }, |unreported| {
             if self.ring.store_dropped(unreported).is_err() {
@@ -252,10 +267,8 @@ impl Session {
         self.warnings.push("dropped", || {
             let directory = self.directory.display();
             match cause {
-                Cause::Full => {
-                    format!("rows are dropped: the journal of {directory} is full and cannot be written out")
-                }
                 Cause::Oversize => format!("rows are dropped: a call is larger than half of the ring of {directory}"),
+                _ => format!("rows are dropped: the journal of {directory} is full and cannot be written out"),
             }
         });
     }

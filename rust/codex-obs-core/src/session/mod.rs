@@ -5,7 +5,6 @@ mod close;
 mod fork;
 pub mod home;
 mod log;
-pub mod loss;
 pub mod pending;
 pub mod settings;
 pub mod steps;
@@ -16,8 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+pub use log::Step;
+pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};
 
+use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::generation;
@@ -31,13 +33,13 @@ use crate::stats::Stats;
 use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
+use crate::worker::loss::{Losses, Reporter};
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use claim::Claim;
 use home::Home;
-use loss::{Losses, Reporter};
 use threads::Threads;
 
 /// One process writing one stream of a run.
@@ -207,6 +209,18 @@ impl Session {
         };
         written && (!sync || self.syncer.sync(deadline))
     }
+}
+
+/// Brings back what dead writers of the run in `directory` left in their journals; with `foreign`, also those of other
+/// machines, which is right only if no writer lives there any more.
+///
+/// # Errors
+/// If there is no run, or if something could not be written: then the journals are kept.
+pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
+    if !directory.is_dir() {
+        return Err(Error::no_log(format!("{} is no run directory", directory.display())));
+    }
+    claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign)
 }
 
 /// Counts what was recovered and queues what the user should hear of it.

@@ -8,6 +8,7 @@ use memchr::memmem::Finder;
 use crate::error::{Error, Result};
 use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::rotate::rotated_numbers;
+use crate::shard::writer::last_bytes;
 use crate::worker::files::FileKind;
 
 const BLOCK_BYTES: usize = 256 << 10;
@@ -39,6 +40,19 @@ pub fn largest(directory: &Path, stream: &Stream) -> Result<Option<i64>> {
         }
     }
     Ok(largest)
+}
+
+/// The largest step in the last rows of `stream`: what to tell people of a run that goes on, at the cost of one read.
+pub fn recent(directory: &Path, stream: &Stream) -> Result<Option<i64>> {
+    let base = FileKind::Metrics.path(directory, stream);
+    for number in 0..=1 {
+        let end = last_bytes(&shard_path(&base, number, Coding::Plain), BLOCK_BYTES)?;
+        if !end.is_empty() {
+            let path = shard_path(&base, number, Coding::Plain);
+            return largest_in(end.as_slice()).map_err(|source| Error::io("read", &path, source));
+        }
+    }
+    Ok(None)
 }
 
 fn largest_in(mut reader: impl BufRead) -> std::io::Result<Option<i64>> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::drain::{Drain, Reporting};
 use super::files::{FileKind, Files};
+use super::loss::{self, Cause, Loss};
 use super::replay;
 use super::warnings::Warnings;
 use crate::clock::Clock;
@@ -49,6 +50,20 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// Every count by name.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("journals", self.journals),
+            ("journals_foreign", self.journals_foreign),
+            ("journals_damaged", self.journals_damaged),
+            ("rows_recovered", self.rows_recovered),
+            ("rows_dropped", self.rows_dropped),
+            ("frames_damaged", self.frames_damaged),
+            ("torn_tails", self.torn_tails),
+        ]
+    }
+
     /// Adds another recovery's counts.
     pub fn add(&mut self, other: &Self) {
         self.journals += other.journals;
@@ -146,6 +161,12 @@ pub fn recover(
         let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None };
         let mut drain = Drain::new(Arc::new(ring), files, encoder, reporting);
         while drain.batch()? {}
+        if recovered.rows_dropped > 0 {
+            let loss = Loss { rows: recovered.rows_dropped, ..Loss::default() };
+            let line = loss::record(clock.now_micros(), Cause::Died, &loss);
+            drain.write_line(FileKind::Summary, &line, drain.cursor())?;
+            drain.keep_unreported(0);
+        }
         sync(drain.files())?;
     } else {
         replay::replay(directory, stream, &ring, &identity, &mut files, &stats)?;
@@ -215,7 +236,7 @@ fn remove(path: &Path) -> Result<()> {
 fn set_aside(path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
     let free =
-        (0_u32..).map(|number| path.with_file_name(format!("damaged-{name}-{number}"))).find(|path| !path.exists());
+        (0..u32::MAX).map(|number| path.with_file_name(format!("damaged-{name}-{number}"))).find(|path| !path.exists());
     let Some(target) = free else { return Ok(()) };
     std::fs::rename(path, &target).map_err(|source| Error::io("rename", path, source))
 }

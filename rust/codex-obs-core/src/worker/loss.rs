@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::drain::Drain;
+use super::files::FileKind;
+use super::thread::Errands;
 use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
-use crate::worker::drain::Drain;
-use crate::worker::files::FileKind;
-use crate::worker::thread::Errands;
 
 /// Why rows were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,8 @@ pub enum Cause {
     Full,
     /// The call alone was larger than half of the ring.
     Oversize,
+    /// A process that died had dropped them and could not say so.
+    Died,
 }
 
 impl Cause {
@@ -26,6 +28,7 @@ impl Cause {
         match self {
             Self::Full => "full",
             Self::Oversize => "oversize",
+            Self::Died => "died",
         }
     }
 
@@ -33,6 +36,7 @@ impl Cause {
         match self {
             Self::Full => "the journal was full and could not be written out",
             Self::Oversize => "one call was larger than half of the journal's ring (see ring_bytes)",
+            Self::Died => "an earlier process could not write them out and died",
         }
     }
 }
@@ -74,15 +78,16 @@ impl Losses {
 
 /// The line that puts a loss on record.
 #[must_use]
-pub fn record(micros: i64, cause: &str, sentence: &str, loss: &Loss) -> Vec<u8> {
+pub fn record(micros: i64, cause: Cause, loss: &Loss) -> Vec<u8> {
     let step = |step: Option<i64>| step.map_or_else(|| "null".to_owned(), |step| step.to_string());
     let extra = format!(
-        r#"{{"cause":"{cause}","count":{},"first_step":{},"last_step":{}}}"#,
+        r#"{{"cause":"{}","count":{},"first_step":{},"last_step":{}}}"#,
+        cause.name(),
         loss.rows,
         step(loss.first_step),
         step(loss.last_step)
     );
-    let reason = format!("{} rows were dropped: {sentence}", loss.rows);
+    let reason = format!("{} rows were dropped: {}", loss.rows, cause.sentence());
     let pieces = Tracking { component: "ndjson", status: "degraded", reason: Some(&reason), extra: extra.as_bytes() };
     tracking(micros, &pieces)
 }
@@ -91,7 +96,7 @@ pub fn record(micros: i64, cause: &str, sentence: &str, loss: &Loss) -> Vec<u8> 
 #[derive(Debug)]
 pub struct Reporter {
     /// What there is to report.
-    pub losses: std::sync::Arc<Losses>,
+    pub losses: Arc<Losses>,
     /// The time of the record.
     pub clock: Clock,
 }
@@ -108,7 +113,7 @@ impl Errands for Reporter {
             std::mem::take(&mut *by_cause)
         };
         for (cause, loss) in waiting {
-            let line = record(self.clock.now_micros(), cause.name(), cause.sentence(), &loss);
+            let line = record(self.clock.now_micros(), cause, &loss);
             if let Err(error) = drain.write_line(FileKind::Summary, &line, drain.cursor()) {
                 drain.note_error(&error);
                 self.losses.note(cause, loss, |_| {});

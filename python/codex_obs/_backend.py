@@ -1,0 +1,103 @@
+"""The only importer of the extension. Turns its errors into the public ones."""
+
+from codex_obs import _core  # noqa: TID251 - this is the module that may
+from codex_obs.errors import (
+    CodexObsError,
+    ConflictError,
+    DamagedFileError,
+    LogFileError,
+    NoLogError,
+    SettingError,
+    UnsafePathError,
+)
+
+TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "ArrowStream",
+    "CoreError",
+    "ManualClock",
+    "Recorder",
+    "Report",
+    "__version__",
+    "canonical_json",
+    "config_hash",
+    "emit_warnings",
+    "public_error",
+    "read_rows",
+    "recover",
+    "summarize",
+]
+
+ArrowStream = _core.ArrowStream
+CoreError = _core.CoreError
+ManualClock = _core.ManualClock
+Recorder = _core.Recorder
+Report = _core.Report
+__version__ = _core.__version__
+canonical_json = _core.canonical_json
+config_hash = _core.config_hash
+
+_PUBLIC_ERRORS = {
+    "setting": SettingError,
+    "conflict": ConflictError,
+    "no_log": NoLogError,
+    "not_ours": UnsafePathError,
+    "io": LogFileError,
+    "corrupt": DamagedFileError,
+}
+
+
+def public_error(error: CoreError) -> CodexObsError:
+    """Make the public exception for a failure of the extension; the text stays."""
+    return _PUBLIC_ERRORS.get(error.kind, CodexObsError)(str(error))
+
+
+def summarize(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
+    """Summarise one run directory, or files of a run.
+
+    Raises:
+        CodexObsError: If nothing can be read there.
+    """
+    try:
+        return _core.summarize(paths)
+    except CoreError as error:
+        raise public_error(error) from error
+
+
+def read_rows(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
+    """Read the rows of one run directory, or of files of a run, in order of position.
+
+    Raises:
+        CodexObsError: If nothing can be read there.
+    """
+    try:
+        return _core.read_rows(paths)
+    except CoreError as error:
+        raise public_error(error) from error
+
+
+def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
+    """Bring back what dead writers left in the journals of a run directory.
+
+    Raises:
+        CodexObsError: If there is no run, or its files cannot be written.
+    """
+    try:
+        return _core.recover(directory, foreign=foreign)
+    except CoreError as error:
+        raise public_error(error) from error
+
+
+def emit_warnings(texts: "Iterable[str]") -> None:
+    """Log what the engine has to say, on the logger of the package."""
+    texts = list(texts)
+    if not texts:
+        return
+    import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
+
+    logger = logging.getLogger("codex_obs")
+    for text in texts:
+        logger.warning("%s", text)

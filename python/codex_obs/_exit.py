@@ -1,0 +1,95 @@
+"""The end of the process: open runs are closed, in every kind of process that still runs Python then.
+
+No hook and no signal is taken from anyone. `atexit` covers a plain interpreter. A worker of `multiprocessing` ends by
+`os._exit` and skips `atexit` (Python 3.11 and 3.12), but runs the finalizers of `multiprocessing.util`, which forget
+what was registered before the fork; so they are registered again in the child. What ends without running Python has
+its rows in the journal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from codex_obs import _open_runs
+
+if TYPE_CHECKING:
+    from codex_obs.types import Status
+
+DEADLINE_S = 5.0  # what `close` waits too; a trainer that hangs at its end is worse than rows left to the journal
+_FINALIZER_PRIORITY = -100  # after the finalizers of queues and pools, whose owners may log while they end
+
+
+class _Exit:
+    """What was arranged, and the exceptions that were there before any run."""
+
+    def __init__(self) -> None:
+        self.registered = False
+        self.finalizer_pid: int | None = None
+        self.forks_prepared = False
+        self.earlier_error: BaseException | None = None
+
+    def arrange(self) -> None:
+        """See to it that open runs are closed at the end of this process."""
+        if not self.registered:
+            self.registered = True
+            self.earlier_error = _last_error()
+            atexit.register(close_open_runs)
+            os.register_at_fork(before=self.before_fork)
+        self.add_finalizer()
+
+    def add_finalizer(self, _: object = None) -> None:
+        """Arrange it in a process that `multiprocessing` may end."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and self.finalizer_pid != os.getpid():
+            self.finalizer_pid = os.getpid()
+            util.Finalize(None, close_open_runs, exitpriority=_FINALIZER_PRIORITY)
+
+    def before_fork(self) -> None:
+        """Have `multiprocessing` call back in its children, if it is the one that forks."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and not self.forks_prepared:
+            self.forks_prepared = True
+            util.register_after_fork(self, _Exit.add_finalizer)
+
+
+_exit = _Exit()
+arrange = _exit.arrange
+
+
+def close_open_runs() -> None:
+    """Close every open run within one deadline. An exception that ends the program makes them failed or killed."""
+    status = status_of(_ending_error())
+    deadline = time.monotonic() + DEADLINE_S
+    for run in _open_runs.all_open():
+        run.finish(status, timeout=max(deadline - time.monotonic(), 0.0))
+
+
+def status_of(error: BaseException | None) -> Status:
+    """Return the status of a session that ends by `error`."""
+    if error is None or isinstance(error, GeneratorExit):
+        return "finished"
+    if isinstance(error, SystemExit):
+        return "finished" if error.code is None or error.code == 0 else "killed"
+    return "failed" if isinstance(error, Exception | BaseExceptionGroup) else "killed"
+
+
+def _ending_error() -> BaseException | None:
+    # A worker of multiprocessing runs its finalizers while its exception is on the way.
+    error = sys.exception()
+    if error is not None:
+        return error
+    # A console goes on after an exception, so its last one says nothing about the end.
+    if hasattr(sys, "ps1"):
+        return None
+    error = _last_error()
+    return None if error is _exit.earlier_error else error
+
+
+def _last_error() -> BaseException | None:
+    # The exception that the interpreter is ending with. It is kept there before exit handlers run.
+    error = getattr(sys, "last_value", None)
+    return error if isinstance(error, BaseException) else None

@@ -1,0 +1,97 @@
+"""The open runs of this process: which is current, which belongs to a directory, and what a forked child inherits."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from codex_obs.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenRun:
+    run: Run
+    pid: int
+    resolved: str
+
+    def lies_in(self, resolved: str) -> bool:
+        """Whether the run directory is `resolved`, be it by another path such as a bind mount's."""
+        if self.resolved == resolved:
+            return True
+        try:
+            return Path(self.resolved).samefile(resolved)
+        except OSError:
+            return False
+
+
+class _Locks:
+    """Locks of the registry. A forked child gets new ones: a thread that held one at the fork does not exist there."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        # Held while a run is opened, files and all, so that two threads that open one directory get one run.
+        self.opening = threading.RLock()
+        # Held for a few instructions. Reentrant, because a signal handler may close a run.
+        self.list = threading.RLock()
+
+
+_locks = _Locks()
+os.register_at_fork(after_in_child=_locks.renew)
+
+# The last one is current. Strong references: a run that only `codex_obs.log` uses must stay open.
+_open: list[_OpenRun] = []
+
+
+def opening() -> AbstractContextManager[object]:
+    """Return the lock that keeps others from opening a run meanwhile."""
+    return _locks.opening
+
+
+def add(run: Run, directory: str, *, as_current: bool) -> None:
+    """Note a run that was opened. One of the same directory that a fork left behind is not ours any more."""
+    entry = _OpenRun(run, os.getpid(), os.path.realpath(directory))
+    with _locks.list:
+        kept = [other for other in _open if other.pid == entry.pid or not other.lies_in(entry.resolved)]
+        _open[:] = [*kept, entry] if as_current else [entry, *kept]
+
+
+def remove(run: Run) -> bool:
+    """Forget a run that is being closed. Gives whether it was open, which it is for one caller only."""
+    with _locks.list:
+        kept = [entry for entry in _open if entry.run is not run]
+        was_open = len(kept) < len(_open)
+        _open[:] = kept
+        return was_open
+
+
+def make_current(run: Run) -> None:
+    """Put an open run on top."""
+    with _locks.list:
+        _open.sort(key=lambda entry: entry.run is run)
+
+
+def current() -> Run | None:
+    """Return the current run: the one opened last that is still open. A forked child may have inherited it."""
+    with _locks.list:
+        return _open[-1].run if _open else None
+
+
+def find(directory: str) -> Run | None:
+    """Return the run that this process, not a parent, has open in a directory, whatever path leads there."""
+    pid, resolved = os.getpid(), os.path.realpath(directory)
+    with _locks.list:
+        return next((entry.run for entry in _open if entry.pid == pid and entry.lies_in(resolved)), None)
+
+
+def all_open() -> list[Run]:
+    """Return the open runs, the current one first."""
+    with _locks.list:
+        return [entry.run for entry in reversed(_open)]

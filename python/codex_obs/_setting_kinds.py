@@ -1,0 +1,240 @@
+"""Kinds of settings: what a value may be, as the text of an environment variable and as an argument.
+
+A kind answers with the value in the form that the engine takes, or raises `Rejected` with what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Protocol, SupportsFloat, SupportsIndex
+
+# The engine counts in 64 bits. A limit beyond that cannot be reached, so it is cut to it.
+MAX_INTEGER = 2**63 - 1
+# The engine counts ages and waits in microseconds in 64 bits: 292,000 years.
+MAX_SECONDS = float(MAX_INTEGER // 1_000_000)
+# The shortest time that the engine can tell from none.
+MIN_SECONDS = 1e-6
+
+_ASCII_SPACE = " \t\n\r\v\f"
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+# An integer with more digits than this is larger than any bound here; Python refuses to parse one with thousands.
+_MANY_DIGITS = 20
+
+
+class Rejected(Exception):  # noqa: N818 - not an error for users: it becomes a SettingError that names its origin
+    """A value cannot be used; the text says what can."""
+
+
+class Kind(Protocol):
+    """What a setting accepts."""
+
+    def from_text(self, text: str) -> object:
+        """Read the value of an environment variable."""
+
+    def from_value(self, value: object) -> object:
+        """Check an argument."""
+
+
+def trimmed(text: str) -> str:
+    """Drop ASCII space around a text."""
+    return text.strip(_ASCII_SPACE)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of rotation: a number, or None if the rule is off (empty, 0, ``None``, negative)."""
+
+    remedy: str
+    fractional: bool = False
+    all_allowed: bool = False
+
+    def from_text(self, text: str) -> object:
+        """Read digits with an optional sign, or a spelling of off."""
+        word = trimmed(text)
+        if word == "" or word.lower() == "none":
+            return None
+        if self.all_allowed and word.lower() == "all":
+            return "all"
+        number = _decimal(word) if self.fractional else _integer(word)
+        if number is None:
+            raise Rejected(self.remedy)
+        return self._bounded(number)
+
+    def from_value(self, value: object) -> object:
+        """Check a number, None, or ``"all"``."""
+        if value is None or (self.all_allowed and isinstance(value, str) and value == "all"):
+            return value
+        number = _as_float(value) if self.fractional else _as_int(value)
+        if number is None or math.isnan(number):
+            raise Rejected(self.remedy)
+        return self._bounded(number)
+
+    def _bounded(self, number: float) -> float | None:
+        if number <= 0:
+            return None
+        if self.fractional:
+            return min(max(float(number), MIN_SECONDS), MAX_SECONDS)
+        return min(number, MAX_INTEGER)
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number within bounds; None and an empty text mean that it is not set."""
+
+    remedy: str
+    low: int = 0
+    high: int = MAX_INTEGER
+
+    def from_text(self, text: str) -> object:
+        """Read digits with an optional sign."""
+        return self._checked(_integer(trimmed(text)))
+
+    def from_value(self, value: object) -> object:
+        """Check anything with ``__index__`` that is no bool."""
+        return self._checked(_as_int(value))
+
+    def _checked(self, number: int | None) -> int:
+        if number is None or not self.low <= number <= self.high:
+            raise Rejected(self.remedy)
+        return number
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A time in seconds that is not negative; what is longer than the engine can count is cut to that."""
+
+    remedy: str
+    zero_allowed: bool = True
+
+    def from_text(self, text: str) -> object:
+        """Read digits with an optional sign and a decimal point."""
+        return self._checked(_decimal(trimmed(text)))
+
+    def from_value(self, value: object) -> object:
+        """Check a number."""
+        return self._checked(_as_float(value))
+
+    def _checked(self, number: float | None) -> float:
+        # Not a number compares false with everything.
+        if number is None or not number >= 0 or (number == 0 and not self.zero_allowed):
+            raise Rejected(self.remedy)
+        return 0.0 if number == 0 else min(max(number, MIN_SECONDS), MAX_SECONDS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words; any case in the environment."""
+
+    words: tuple[str, ...]
+
+    def from_text(self, text: str) -> object:
+        """Read one of the words."""
+        return self.from_value(trimmed(text).lower())
+
+    def from_value(self, value: object) -> object:
+        """Check one of the words."""
+        if not isinstance(value, str) or value not in self.words:
+            raise Rejected(f"give {' or '.join(repr(word) for word in self.words)}")
+        return value
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    # The variables of the old format have always taken every word but the four for off.
+    lenient: bool = False
+
+    def from_text(self, text: str) -> object:
+        """Read 1, true, yes, on or their opposites, in any case."""
+        word = trimmed(text).lower()
+        if not self.lenient and word not in _TRUE | _FALSE:
+            raise Rejected("give 1, true, yes or on, or 0, false, no or off")
+        return word in _TRUE
+
+    def from_value(self, value: object) -> object:
+        """Check a bool."""
+        if not isinstance(value, bool):
+            raise Rejected("give True or False")
+        return value
+
+
+class FileMode:
+    """Permissions of files; the owner must be able to read and write them."""
+
+    _OWNER = 0o600
+    _MAX = 0o777
+
+    def from_text(self, text: str) -> object:
+        """Read octal digits, with or without ``0o``."""
+        word = trimmed(text).lower().removeprefix("0o")
+        if not word or len(word) > _MANY_DIGITS or any(digit not in "01234567" for digit in word):
+            raise Rejected("give octal digits such as 640")
+        return self._checked(int(word, 8), "600 such as 640")
+
+    def from_value(self, value: object) -> object:
+        """Check an integer."""
+        number = _as_int(value)
+        if number is None:
+            raise Rejected("give an integer such as 0o640")
+        return self._checked(number, "0o600 such as 0o640")
+
+    def _checked(self, mode: int, remedy: str) -> int:
+        if mode & self._OWNER != self._OWNER or not 0 <= mode <= self._MAX:
+            raise Rejected(f"give permission bits that contain {remedy}")
+        return mode
+
+
+def _split_sign(word: str) -> tuple[int, str]:
+    if word[:1] in ("+", "-"):
+        return (-1 if word[0] == "-" else 1), word[1:]
+    return 1, word
+
+
+def _is_digits(text: str) -> bool:
+    # str.isdigit alone takes digits of every script.
+    return text.isascii() and text.isdigit()
+
+
+def _integer(word: str) -> int | None:
+    sign, digits = _split_sign(word)
+    if not _is_digits(digits):
+        return None
+    digits = digits.lstrip("0") or "0"
+    return sign * (int(digits) if len(digits) < _MANY_DIGITS else 10**_MANY_DIGITS)
+
+
+def _decimal(word: str) -> float | None:
+    sign, digits = _split_sign(word)
+    if not _is_digits(digits.replace(".", "", 1)):
+        return None
+    return sign * float(digits)
+
+
+def _is_bool(value: object) -> bool:
+    # NumPy's bool has an index in older releases.
+    return type(value).__name__ in ("bool", "bool_")
+
+
+def _as_int(value: object) -> int | None:
+    if _is_bool(value) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array with more than one element has an index that raises
+        return None
+
+
+def _as_float(value: object) -> float | None:
+    if _is_bool(value) or not isinstance(value, SupportsFloat | SupportsIndex):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        number = _as_int(value)
+        return None if number is None else math.copysign(math.inf, number > 0 or -1)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,142 @@
+"""The settings of a run: the variable of each, what it may be, its default and its meaning. Nothing is read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from codex_obs._setting_kinds import Choice, FileMode, Flag, Integer, Kind, Limit, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_RANK = 2**31 - 1  # ranks are C ints in MPI
+_MIN_RING_BYTES = 256 << 10  # a quarter of it holds the longest row
+_MAX_RING_BYTES = 1 << 30  # it is preallocated on disk and pre-faulted in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A setting: where it comes from, what it may be, what it is otherwise."""
+
+    variables: tuple[str, ...]
+    kind: Kind
+    default: object
+    meaning: str
+    # What an empty variable means: not set, or a value of its own.
+    empty_is_value: bool = False
+    # A negative number in a launcher's variable means that there are no ranks.
+    negative_is_unset: bool = False
+    default_text: str = ""
+
+
+_OFF = "empty, 0, None or a negative number switches the rule off"
+
+TABLE: Mapping[str, Entry] = MappingProxyType(
+    {
+        "rank": Entry(
+            ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"),
+            Integer(f"give a whole number from 0 to {_MAX_RANK}", high=_MAX_RANK),
+            None,
+            "Rank of this process in a distributed job. Rank 0 writes the main stream, rank R the stream `rank-R`. The "
+            "first of these variables that is set counts; empty and negative count as not set.",
+            negative_is_unset=True,
+            default_text="no rank",
+        ),
+        "resume_step": Entry(
+            ("CODEX_OBS_RESUME_STEP",),
+            Integer("give a whole number from 0 to 2**63-1"),
+            None,
+            "Step at which training resumes: the step of the first `log` call without one.",
+            default_text="0 in an empty run, else one more than the largest step",
+        ),
+        "max_shard_bytes": Entry(
+            ("CODEX_TRACKING_NDJSON_MAX_BYTES",),
+            Limit("give a number of bytes in digits such as 67108864, or 0 for no limit"),
+            64 << 20,  # opened by an editor, sent by mail, and one file a day for most runs
+            f"Rotate before a row that would make the shard larger than this many bytes; {_OFF}.",
+            empty_is_value=True,
+        ),
+        "max_shard_age_s": Entry(
+            ("CODEX_TRACKING_NDJSON_MAX_AGE_S",),
+            Limit("give a number of seconds in digits such as 86400 or 0.5, or 0 for no limit", fractional=True),
+            86_400.0,
+            "Rotate before a row when the shard was last written this many seconds ago or longer, and on reopening; "
+            f"{_OFF}.",
+            empty_is_value=True,
+        ),
+        "backup_count": Entry(
+            ("CODEX_TRACKING_NDJSON_BACKUP_COUNT",),
+            Limit("give a number of shards in digits such as 5, all, or 0 for no rotation", all_allowed=True),
+            5,
+            "Rotated shards that are kept; `all` keeps every one; empty, 0, None or a negative number means that "
+            "nothing is ever rotated.",
+            empty_is_value=True,
+        ),
+        "max_unexported_shards": Entry(
+            ("CODEX_OBS_MAX_UNEXPORTED_SHARDS",),
+            Integer("give a number of shards, 0 or more"),
+            64,
+            "Rotated shards that are kept beyond the backup count while a destination has not read them.",
+        ),
+        "ring_bytes": Entry(
+            ("CODEX_OBS_RING_BYTES",),
+            Integer(
+                f"give a number of bytes from {_MIN_RING_BYTES} to {_MAX_RING_BYTES}",
+                low=_MIN_RING_BYTES,
+                high=_MAX_RING_BYTES,
+            ),
+            8 << 20,  # about 40,000 calls with 8 metrics
+            "Size of the journal that holds rows until they are in the files; rounded up to a power of two.",
+        ),
+        "max_block_s": Entry(
+            ("CODEX_OBS_MAX_BLOCK_S",),
+            Seconds("give a number of seconds such as 1 or 0.5"),
+            1.0,
+            "Longest wait of `log` for a writer that makes no progress, in seconds; then rows are dropped and counted.",
+        ),
+        "overflow": Entry(
+            ("CODEX_OBS_OVERFLOW",),
+            Choice(("block", "drop")),
+            "block",
+            "What `log` does when the journal is full: `block` waits, `drop` never waits and counts.",
+        ),
+        "fsync": Entry(
+            ("CODEX_OBS_FSYNC",),
+            Choice(("interval", "never", "always")),
+            "interval",
+            "When written rows are also forced to the disk: `interval`, `never`, or `always` (after each batch). The "
+            "death of the process loses nothing either way; this is about power cuts.",
+        ),
+        "fsync_interval_s": Entry(
+            ("CODEX_OBS_FSYNC_INTERVAL_S",),
+            Seconds("give a number of seconds above 0 such as 1 or 0.5", zero_allowed=False),
+            1.0,
+            "Time between two syncs under the policy `interval`, in seconds.",
+        ),
+        "file_mode": Entry(
+            ("CODEX_LOG_FILE_MODE",),
+            FileMode(),
+            0o600,
+            "Permissions of the files, as octal text such as 640 or 0o640; must contain 600; the umask may narrow it.",
+            default_text="600",
+        ),
+        "legacy": Entry(
+            ("CODEX_TRACKING_LEGACY_NDJSON", "LOGGING_NDJSON_LEGACY"),
+            Flag(lenient=True),
+            default=False,
+            meaning="1, true, yes or on in either variable: rows of the old format, without timestamp, run id and "
+            "manifest.",
+            default_text="off",
+        ),
+        "flatten": Entry(
+            ("CODEX_OBS_FLATTEN",),
+            Flag(),
+            default=False,
+            meaning="1, true, yes or on: a mapping whose leaves are scalars becomes metrics `a/b` instead of a "
+            "structured value.",
+            default_text="off",
+        ),
+    }
+)

@@ -1,0 +1,282 @@
+"""A run: one open session of one writer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypedDict
+
+from codex_obs import _backend, _config, _exit, _open_runs
+from codex_obs._derived import derived_parameters
+from codex_obs.errors import SettingError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from codex_obs._config import Settings
+    from codex_obs.types import Status
+
+# Written into the start record if the program has imported them by then; they are never imported for it.
+_VERSIONED_LIBRARIES = ("numpy", "torch", "jax", "tensorflow")
+STATUSES = ("finished", "failed", "killed")
+_EVERY_SHARD = 2**63 - 1
+
+
+class Run(_backend.Recorder):
+    """One open session of a run, made by `codex_obs.init`.
+
+    `log`, `flush`, `stats`, `run_id`, `name` and `stream` are the extension's own: a call of `log` has no Python frame.
+
+    As a context manager a run closes itself: with status ``failed`` after an exception, ``killed`` after
+    KeyboardInterrupt or a non-zero SystemExit, else ``finished``. It never swallows an exception. A run that is still
+    open when the interpreter ends is closed then, within five seconds; an exception that ends the program makes it
+    ``failed``. That cannot be seen of ``sys.exit(1)``: use ``with`` where it matters.
+
+    A run pickles to its path and settings. Unpickled in the process that has the run open it is that run; elsewhere it
+    opens a stream of its own there.
+    """
+
+    _settings: Settings
+    _tags: Mapping[str, object]
+    _config: Mapping[str, object]
+    _config_text: bytes
+    _session: tuple[int, str]
+
+    def __new__(
+        cls,
+        directory: str,
+        *,
+        settings: Settings,
+        run_id: str | None = None,
+        name: str | None = None,
+        config: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+        metadata_name: str | None = None,
+        as_current: bool = True,
+        clock: _backend.ManualClock | None = None,
+        backing: str = "auto",
+    ) -> Self:
+        """Open a session in a directory and write the records that begin it. Programs call `codex_obs.init`.
+
+        Args:
+            directory: The run directory, absolute.
+            settings: How to write it.
+            run_id: The run's identity, or None for the one that is there, else a new one.
+            name: Name of a new run; a run that exists keeps its own.
+            config: Parameters.
+            tags: Tags of the run.
+            metadata_name: The name to note beside the parameters, if the user gave one.
+            as_current: Whether it becomes the current run.
+            clock: A clock of the test's own.
+            backing: How the journal outlives the process: ``"auto"``, or one that a test wants.
+
+        Raises:
+            CodexObsError: If the directory or its files cannot be used, or belong to another run.
+        """
+        try:
+            run = super().__new__(
+                cls, directory, run_id=run_id, name=name, clock=clock, backing=backing, **_engine_options(settings)
+            )
+        except _backend.CoreError as error:
+            raise _backend.public_error(error) from error
+        run._settings = settings
+        run._tags = MappingProxyType(dict(tags or {}))
+        run._config = MappingProxyType({})
+        run._session = (os.getpid(), run.stream)
+        if settings.resume_step is not None:
+            run._set_next_step(settings.resume_step)
+        run._write_session("start", run._start_fields(config))
+        run._write_summary("ndjson", "enabled", None, {"stream": run.stream})
+        metadata = {"name": metadata_name, "tags": tags}
+        run._note_params(config or {}, {key: value for key, value in metadata.items() if value})
+        _backend.emit_warnings(run._take_warnings())
+        _open_runs.add(run, directory, as_current=as_current)
+        _exit.arrange()
+        return run
+
+    @property
+    def path(self) -> Path:
+        """The run directory, absolute."""
+        return Path(self.directory)
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """Every parameter given so far, by `init` and `log_params`; the last value of each. Read-only."""
+        return self._config
+
+    @property
+    def tags(self) -> Mapping[str, object]:
+        """The tags that `init` was given. Read-only."""
+        return self._tags
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the run was opened with."""
+        return self._settings
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters that became known after `init`: one more line in ``params.ndjson`` with just these.
+
+        Args:
+            params: Names and values; they are added to `config`.
+
+        Raises:
+            TypeError: If `params` is no mapping.
+        """
+        if not isinstance(params, Mapping):
+            raise TypeError(f"params must be a mapping, not {type(params).__name__}")
+        self._note_params(params, {})
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """End the session as finished: refuse rows, write out what is there, release the stream.
+
+        Args:
+            timeout: Longest wait in seconds; None waits as long as it takes.
+
+        Returns:
+            Whether every row is in the files. If not, they are in the journal, from which the next `init`, reader or
+            ``codex-ndjson recover`` brings them back. Later calls do nothing and return the same.
+        """
+        return self.finish("finished", timeout=timeout)
+
+    def finish(self, status: Status = "finished", *, timeout: float | None = 5.0) -> bool:
+        """End the session with a status; else the same as `close`.
+
+        Args:
+            status: ``"finished"``, ``"failed"`` or ``"killed"``.
+            timeout: Longest wait in seconds; None waits as long as it takes.
+
+        Returns:
+            Whether every row is in the files.
+
+        Raises:
+            SettingError: If `status` is none of the three.
+        """
+        if status not in STATUSES:
+            raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
+        is_first = _open_runs.remove(self)
+        if is_first and self._has_session():
+            self._write_session("finish", {"status": status})
+        done = self._close(timeout)
+        _backend.emit_warnings(self._take_warnings())
+        if is_first and not done:
+            _backend.emit_warnings(
+                [f"{self.directory} was closed with rows that are not in the files yet: the next reader finds them"]
+            )
+        return done
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.finish(_exit.status_of(error))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.directory, self._settings)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return (
+            f"<{type(self).__name__} {self.name!r} {self.run_id} at {self.directory!r}, stream {self.stream}, {state}>"
+        )
+
+    def _continue(
+        self, config: Mapping[str, object] | None, tags: Mapping[str, object] | None, settings: Settings
+    ) -> None:
+        """Take what a further `init` in the open directory brings: parameters that changed, and nothing else."""
+        stays = [field.name for field in fields(settings) if _differs(settings, self._settings, field.name)]
+        if tags is not None and _backend.canonical_json(tags) != _backend.canonical_json(dict(self._tags)):
+            stays.append("tags")
+        if stays:
+            _backend.emit_warnings([f"{self.directory} is already open, and keeps its {', '.join(stays)}"])
+        if config is not None and _backend.canonical_json({**self._config, **config}) != self._config_text:
+            self._note_params(config, {})
+
+    def _start_fields(self, config: Mapping[str, object] | None) -> dict[str, object]:
+        return {
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "stream": self.stream,
+            "resume_step": self._resume_step(),
+            "config_hash": None if config is None else _backend.config_hash(config),
+            "versions": _versions(),
+        }
+
+    def _note_params(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
+        """Write a line of parameters and add them to `config`."""
+        config = {**self._config, **params}
+        self._config = MappingProxyType(config)
+        self._config_text = _backend.canonical_json(config)
+        world_size = _config.world_size_from_environment()
+        if world_size is None and self._settings.rank is None:
+            world_size = 1
+        argv = [str(argument) for argument in getattr(sys, "argv", [])]
+        self._write_params(params, argv, derived_parameters(config, world_size), metadata)
+
+    def _has_session(self) -> bool:
+        """Whether this process writes a stream through this object. A forked child that never logged does not."""
+        return self._session[0] == os.getpid() or self._session[1] != self.stream
+
+
+class _EngineOptions(TypedDict):
+    rank: int
+    max_shard_bytes: int | None
+    max_shard_age_s: float | None
+    backup_count: int | None
+    max_unexported_shards: int
+    ring_bytes: int
+    max_block_s: float
+    overflow: str
+    fsync: str
+    fsync_interval_s: float
+    file_mode: int
+    legacy: bool
+    flatten: bool
+
+
+def _engine_options(settings: Settings) -> _EngineOptions:
+    return {
+        "rank": settings.rank or 0,
+        "max_shard_bytes": settings.max_shard_bytes,
+        "max_shard_age_s": settings.max_shard_age_s,
+        "backup_count": _EVERY_SHARD if settings.backup_count == "all" else settings.backup_count,
+        "max_unexported_shards": settings.max_unexported_shards,
+        "ring_bytes": settings.ring_bytes,
+        "max_block_s": settings.max_block_s,
+        "overflow": settings.overflow,
+        "fsync": settings.fsync,
+        "fsync_interval_s": settings.fsync_interval_s,
+        "file_mode": settings.file_mode,
+        "legacy": settings.legacy,
+        "flatten": settings.flatten,
+    }
+
+
+def _differs(one: Settings, other: Settings, name: str) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split(maxsplit=1)[0], "codex_obs": _backend.__version__}
+    for library in _VERSIONED_LIBRARIES:
+        version = getattr(sys.modules.get(library), "__version__", None)
+        if isinstance(version, str):
+            versions[library] = str(version)
+    return versions
+
+
+def _reopen(directory: str, settings: Settings) -> Run:
+    """Unpickle a run: the one that is open there, else a new session of its own."""
+    with _open_runs.opening():
+        found = _open_runs.find(directory)
+        if found is not None:
+            return found
+        fresh = replace(settings, resume_step=None)
+        return Run(directory, settings=fresh, as_current=_open_runs.current() is None)

@@ -1,0 +1,270 @@
+"""For the tests of programs that log: a run without files, a real run with a clock of the test's own, rows as they are.
+
+def test_training_logs_its_loss():
+    run = MemoryRun()
+    train(run, epochs=2)
+    assert run.values("loss") == [(0, 0.5), (1, 0.4)]
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, SupportsIndex
+
+from codex_obs import _exit
+from codex_obs._backend import ManualClock
+from codex_obs._config import Settings
+from codex_obs.errors import SettingError
+from codex_obs.run import STATUSES, Run
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from codex_obs.types import Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
+
+__all__ = ["LoggedCall", "ManualClock", "MemoryRun", "open_run", "read_rows"]
+
+_SHARD_NAME = re.compile(r"(?P<kind>[a-z_]+)(?:\.(?P<stream>[a-z0-9-]+))?\.ndjson(?:\.(?P<number>[1-9][0-9]*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCall:
+    """One call of `log`, as a `MemoryRun` keeps it."""
+
+    metrics: Mapping[str, object]
+    step: int
+    split: str
+    dataset: str | None
+    tags: Mapping[str, object]
+    timestamp: Timestamp | None
+
+
+class MemoryRun:
+    """Takes the place of a `Run` in a test: checks arguments as it does, and keeps calls instead of writing rows.
+
+    Attributes:
+        calls: The calls of `log` with at least one metric, in order.
+        params: The mappings given to `log_params`, in order.
+        status: How the session ended, or None while it is open.
+    """
+
+    def __init__(
+        self, *, run_id: str = "memory", name: str = "memory", config: Mapping[str, object] | None = None
+    ) -> None:
+        self.calls: list[LoggedCall] = []
+        self.params: list[Mapping[str, object]] = []
+        self.status: Status | None = None
+        self._run_id = run_id
+        self._name = name
+        self._config: Mapping[str, object] = MappingProxyType(dict(config or {}))
+        self._rows_dropped = 0
+
+    @property
+    def run_id(self) -> str:
+        """Identity of the run."""
+        return self._run_id
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self._name
+
+    @property
+    def path(self) -> Path:
+        """A directory that does not exist: nothing is written."""
+        return Path("/nonexistent") / self._name
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream."""
+        return "main"
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """Every parameter given so far. Read-only."""
+        return self._config
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended."""
+        return self.status is not None
+
+    def log(
+        self,
+        metrics: Metrics,
+        *,
+        step: SupportsIndex | None = None,
+        split: object = "train",
+        dataset: object = None,
+        tags: Tags | None = None,
+        timestamp: Timestamp | None = None,
+    ) -> None:
+        """Keep a call. After the end it is only counted.
+
+        Raises:
+            TypeError: If an argument has a type that `Run.log` refuses.
+            ValueError: If the step is outside 64 bits.
+        """
+        _check_metrics(metrics)
+        given_step = None if step is None else _checked_step(step)
+        if tags is not None and not isinstance(tags, Mapping):
+            raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
+        _check_timestamp(timestamp)
+        if self.closed:
+            self._rows_dropped += len(metrics)
+        elif metrics:
+            self.calls.append(
+                LoggedCall(
+                    metrics=MappingProxyType(dict(metrics)),
+                    step=self._next_step() if given_step is None else given_step,
+                    split=str(split),
+                    dataset=None if dataset is None else str(dataset),
+                    tags=MappingProxyType(dict(tags or {})),
+                    timestamp=timestamp,
+                )
+            )
+
+    def values(self, metric: str, *, split: str | None = None) -> list[tuple[int, object]]:
+        """Return the step and value of every row of a metric, in order; of one split, if it is given."""
+        return [
+            (call.step, call.metrics[metric])
+            for call in self.calls
+            if metric in call.metrics and split in (None, call.split)
+        ]
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Keep parameters.
+
+        Raises:
+            TypeError: If `params` is no mapping.
+        """
+        if not isinstance(params, Mapping):
+            raise TypeError(f"params must be a mapping, not {type(params).__name__}")
+        self.params.append(MappingProxyType(dict(params)))
+        self._config = MappingProxyType({**self._config, **params})
+
+    def flush(self, timeout: float | None = None, *, sync: bool = False) -> bool:  # noqa: ARG002 - as Run.flush
+        """Return True: nothing waits."""
+        return True
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """End the session as finished."""
+        return self.finish("finished", timeout=timeout)
+
+    def finish(self, status: Status = "finished", *, timeout: float | None = 5.0) -> bool:  # noqa: ARG002 - as Run.finish
+        """End the session; the first status stays.
+
+        Raises:
+            SettingError: If `status` is none that a run can have.
+        """
+        if status not in STATUSES:
+            raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
+        self.status = self.status or status
+        return True
+
+    def stats(self) -> dict[str, int]:
+        """Return the counters of a run that has lost nothing but what was logged after its end."""
+        written = sum(len(call.metrics) for call in self.calls)
+        return {
+            "rows_logged": written + self._rows_dropped,
+            "rows_written": written,
+            "rows_waiting": 0,
+            "rows_dropped": self._rows_dropped,
+            "rows_dropped_closed": self._rows_dropped,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.finish(_exit.status_of(error))
+
+    def _next_step(self) -> int:
+        largest = max((call.step for call in self.calls), default=-1)
+        return min(largest + 1, 2**63 - 1)
+
+
+def open_run(
+    run_dir: RunPath,
+    *,
+    clock: ManualClock | None = None,
+    backing: str = "auto",
+    config: Mapping[str, object] | None = None,
+    **settings_fields: Unpack[SettingsFields],
+) -> Run:
+    """Open a real run in a directory, which does not become the current one.
+
+    Args:
+        run_dir: Where it lies.
+        clock: The clock of timestamps and rotation, for tests that move it by hand.
+        backing: How the journal outlives the process: ``"auto"``, ``"mapped"`` or ``"mirrored"``.
+        config: Parameters.
+        **settings_fields: Fields of `Settings`.
+
+    Raises:
+        CodexObsError: As `codex_obs.init`.
+    """
+    return Run(
+        str(Path.cwd() / run_dir),
+        settings=Settings(**settings_fields),
+        name="test",
+        config=config,
+        as_current=False,
+        clock=clock,
+        backing=backing,
+    )
+
+
+def read_rows(path: RunPath, kind: str = "metrics") -> list[dict[str, object]]:
+    """Read the lines of a run directory with nothing but the standard library.
+
+    Args:
+        path: The run directory. What is still in journals is not seen: flush or close the run first.
+        kind: Which files: ``"metrics"``, ``"metrics_manifest"``, ``"params"``, ``"tracking_summary"`` or ``"run"``.
+
+    Returns:
+        The objects in order of position: the main stream first, then the others by name; each from its oldest shard on.
+    """
+    shards = []
+    for file in Path(path).iterdir():
+        match = _SHARD_NAME.fullmatch(file.name)
+        if match and match["kind"] == kind:
+            shards.append((match["stream"] or "", -int(match["number"] or 0), file))
+    return [json.loads(line) for *_, file in sorted(shards) for line in file.read_text("utf-8").splitlines()]
+
+
+def _check_metrics(metrics: object) -> None:
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must be a mapping, not {type(metrics).__name__}")
+    for name in metrics:
+        if not isinstance(name, str):
+            raise TypeError(f"a metric's name must be text, not {type(name).__name__}")
+
+
+def _checked_step(step: object) -> int:
+    if type(step).__name__ in ("bool", "bool_") or not isinstance(step, SupportsIndex):
+        raise TypeError(f"step must be an integer, not {type(step).__name__}")
+    number = operator.index(step)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("step is outside 64 bits")
+    return number
+
+
+def _check_timestamp(timestamp: object) -> None:
+    if timestamp is None:
+        return
+    if isinstance(timestamp, datetime):
+        if timestamp.utcoffset() is None:
+            raise TypeError("timestamp must have a time zone: datetime.now(timezone.utc) has one")
+    elif isinstance(timestamp, bool) or not hasattr(timestamp, "__float__"):
+        raise TypeError(f"timestamp must be seconds or an aware datetime, not {type(timestamp).__name__}")

@@ -1,0 +1,117 @@
+"""Types for annotating code that uses codex_obs. Nothing here is needed at run time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+RunPath: TypeAlias = str | os.PathLike[str]
+"""Where a run lies, or a file of it."""
+
+Metrics: TypeAlias = Mapping[str, object]
+"""Metric names and their values: numbers, whatever holds exactly one number, or structured values."""
+
+Tags: TypeAlias = Mapping[str, object]
+"""Free key-value pairs of a call or a run."""
+
+Timestamp: TypeAlias = float | datetime
+"""Seconds since the epoch, or an aware datetime."""
+
+Status: TypeAlias = Literal["finished", "failed", "killed"]
+"""How a session of a run ended."""
+
+Overflow: TypeAlias = Literal["block", "drop"]
+"""What `log` does when the journal is full."""
+
+Fsync: TypeAlias = Literal["interval", "never", "always"]
+"""When what is written is also forced to the disk."""
+
+BackupCount: TypeAlias = int | Literal["all"] | None
+"""How many rotated shards are kept: a number, every one, or (None) nothing is ever rotated."""
+
+
+class SettingsFields(TypedDict, total=False):
+    """The keywords of `Settings`, which `init` takes too."""
+
+    rank: int | None
+    resume_step: int | None
+    max_shard_bytes: int | None
+    max_shard_age_s: float | None
+    backup_count: BackupCount
+    max_unexported_shards: int
+    ring_bytes: int
+    max_block_s: float
+    overflow: Overflow
+    fsync: Fsync
+    fsync_interval_s: float
+    file_mode: int
+    legacy: bool
+    flatten: bool
+
+
+class SupportsLog(Protocol):
+    """Anything that takes metrics: a `Run`, or a double from `codex_obs.testing`."""
+
+    def log(
+        self,
+        metrics: Metrics,
+        *,
+        step: SupportsIndex | None = None,
+        split: object = "train",
+        dataset: object = None,
+        tags: Tags | None = None,
+        timestamp: Timestamp | None = None,
+    ) -> None:
+        """Log metrics, as `Run.log` does."""
+
+
+class RunLike(SupportsLog, Protocol):
+    """What a `Run` and its test double have in common."""
+
+    @property
+    def run_id(self) -> str:
+        """Identity of the run."""
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+
+    @property
+    def stream(self) -> str:
+        """Name of this writer's stream."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """Every parameter logged so far."""
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters, as `Run.log_params` does."""
+
+    def flush(self, timeout: float | None = None, *, sync: bool = False) -> bool:
+        """Wait until what was logged is in the files."""
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """End the session as finished."""
+
+    def finish(self, status: Status = "finished", *, timeout: float | None = 5.0) -> bool:
+        """End the session with a status."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
