@@ -8,6 +8,10 @@ PYTEST_ARGS ?=
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
+# Extras of pyproject.toml behind each stamp.
+EXTRAS_demo := demo
+EXTRAS_dev := demo,bench,dev
+EXTRAS_docs := docs
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.toml' -o -name '*.json') Cargo.toml Cargo.lock pyproject.toml
 
 export VIRTUAL_ENV := $(VENV)
@@ -33,8 +37,8 @@ test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests 
 lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@if cargo tree --locked -p codex-obs-core -e normal,build --prefix none | grep -q '^pyo3'; then \
-		echo 'codex-obs-core must not depend on pyo3' >&2; exit 1; fi
+	@tree=$$(cargo tree --locked -p codex-obs-core -e normal,build --prefix none) || exit 1; \
+		case "$$tree" in *pyo3*) echo 'codex-obs-core must not depend on pyo3' >&2; exit 1 ;; esac
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -43,7 +47,7 @@ lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers,
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMPS)/dev ## run the benchmarks; figures are ratios to a peer in the same run
-	$(BIN)/python -m pytest benches --benchmark-only --benchmark-columns=min,median,ops $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --benchmark --benchmark-columns=min,median,ops $(PYTEST_ARGS)
 
 docs: $(STAMPS)/docs ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -63,5 +67,5 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/%: $(STAMPS)/venv $(RUST_SOURCES)
-	$(BIN)/maturin develop --release --locked --quiet --extras $*
+	$(BIN)/maturin develop --release --locked --quiet --extras $(EXTRAS_$*)
 	@touch $@

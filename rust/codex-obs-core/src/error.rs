@@ -64,6 +64,19 @@ impl Error {
         Self(Box::new(Kind::Corrupt { path: path.to_owned(), reason: reason.into() }))
     }
 
+    /// A word for the kind of failure: `io`, `not_ours`, `setting`, `conflict`, `no_log` or `corrupt`.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match *self.0 {
+            Kind::Io { .. } => "io",
+            Kind::NotOurs { .. } => "not_ours",
+            Kind::Setting { .. } => "setting",
+            Kind::Conflict { .. } => "conflict",
+            Kind::NoLog { .. } => "no_log",
+            Kind::Corrupt { .. } => "corrupt",
+        }
+    }
+
     /// Whether a setting was at fault.
     #[must_use]
     pub fn is_setting(&self) -> bool {

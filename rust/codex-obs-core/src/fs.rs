@@ -46,6 +46,18 @@ pub fn create_folder(path: &Path) -> Result<()> {
         .map_err(|source| Error::io("create the folder", path, source))
 }
 
+/// Refuses a folder of internals that is a link or belongs to someone else.
+pub fn require_folder(path: &Path) -> Result<()> {
+    let metadata = path.symlink_metadata().map_err(|source| Error::io("examine", path, source))?;
+    if !metadata.is_dir() {
+        return Err(Error::not_ours(path, "it is not a folder"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::not_ours(path, "it belongs to another user"));
+    }
+    Ok(())
+}
+
 /// Opens `path` for appending, creating it with `mode` (narrowed by the umask) if it is missing.
 pub fn open_append(path: &Path, mode: u32) -> Result<File> {
     open_owned(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, mode)

@@ -1,4 +1,4 @@
-//! The engine of codex_obs: a crash-safe journal, one writer thread that turns it into canonical NDJSON with rotation,
+//! The engine of `codex_obs`: a crash-safe journal, one writer thread that turns it into canonical NDJSON with rotation,
 //! and a reader that turns the NDJSON into tables.
 //!
 //! Dependencies point one way: [`worker`] uses [`journal`], [`encode`] and [`shard`]; [`summary`] uses [`scan`], which
@@ -8,10 +8,14 @@ pub mod clock;
 pub mod encode;
 pub mod error;
 pub mod fs;
+pub mod generation;
 pub mod journal;
 pub mod limits;
+pub mod reading;
 pub mod record;
+pub mod rows;
 pub mod scan;
+pub mod session;
 pub mod shard;
 pub mod stats;
 pub mod summary;

@@ -45,6 +45,8 @@ stats! {
     rows_written,
     /// Rows dropped because the ring was full and the writer stood still.
     rows_dropped_full,
+    /// Rows dropped because their call was larger than half of the ring.
+    rows_dropped_oversize,
     /// Rows dropped because the run was closed.
     rows_dropped_closed,
     /// Rows dropped because a forked child could not open a stream of its own.
@@ -108,12 +110,6 @@ impl Stats {
         self.timestamps_replaced.add(damage.timestamps_replaced);
     }
 
-    /// Rows dropped for any cause.
-    #[must_use]
-    pub fn rows_dropped(&self) -> u64 {
-        self.rows_dropped_full.get() + self.rows_dropped_closed.get() + self.rows_dropped_unopened.get()
-    }
-
     /// Every counter by name, with `rows_dropped` and `rows_waiting` so that `logged == written + waiting + dropped`.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
@@ -121,9 +117,8 @@ impl Stats {
         let value = |counters: &[(&str, u64)], name: &str| {
             counters.iter().find(|counter| counter.0 == name).map_or(0, |counter| counter.1)
         };
-        let dropped = value(&counters, "rows_dropped_full")
-            + value(&counters, "rows_dropped_closed")
-            + value(&counters, "rows_dropped_unopened");
+        let causes = counters.iter().filter(|counter| counter.0.starts_with("rows_dropped_"));
+        let dropped = causes.map(|counter| counter.1).sum();
         let written = value(&counters, "rows_written");
         // Rows are counted as logged before they can be written or dropped, and `rows_logged` is read last here.
         let logged = self.rows_logged.get().max(written + dropped);

@@ -1,1 +1,37 @@
-//! ext
+//! The extension module `codex_obs._core`: convert in, detach, call, convert out.
+
+mod canonical;
+mod clock;
+mod convert;
+mod error;
+mod reading;
+mod recorder;
+mod recovery;
+mod session_cell;
+mod settings;
+mod spare;
+
+use pyo3::prelude::*;
+
+/// The engine of codex_obs. Import it through `codex_obs`.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::canonical::{canonical_json, config_hash};
+    #[pymodule_export]
+    use super::clock::ManualClock;
+    #[pymodule_export]
+    use super::error::CoreError;
+    #[pymodule_export]
+    use super::reading::{ArrowStream, Report, read_rows, summarize};
+    #[pymodule_export]
+    use super::recorder::Recorder;
+    #[pymodule_export]
+    use super::recovery::recover;
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -226,8 +226,9 @@ mod tests {
         builder.finish();
         let mut encoder = RowEncoder::new("r1", legacy);
         let (mut metrics, mut manifest) = (Vec::new(), Vec::new());
-        for range in builder.frames().collect::<Vec<_>>() {
-            let (frame, _) = Frame::parse(&builder.bytes_mut()[range]).unwrap();
+        let mut rest: &[u8] = builder.bytes_mut();
+        while let Some((frame, length)) = Frame::parse(rest) {
+            rest = &rest[length..];
             let frame = frame.metrics().unwrap();
             encoder.call(&frame);
             for (name, value) in frame.rows() {

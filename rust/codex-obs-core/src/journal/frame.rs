@@ -184,13 +184,14 @@ impl FrameBuilder {
         self.entry(INLINE, name, &(payload.len() as u32).to_le_bytes(), payload);
     }
 
-    /// Replaces the step, for callers that learn it only when they hold the journal's lock.
+    /// Replaces the step of finished frames, for callers that learn it only when they hold the journal's lock.
     pub fn set_step(&mut self, step: i64) {
         self.step = Some(step);
         let bytes = step.to_le_bytes();
-        let starts: Vec<usize> = self.frames().map(|frame| frame.start).collect();
-        for start in starts {
-            self.bytes[start + 32..start + 40].copy_from_slice(&bytes);
+        let mut at = 0;
+        while let Some(length) = first_length(&self.bytes[at..]) {
+            self.bytes[at + 32..at + 40].copy_from_slice(&bytes);
+            at += length;
         }
     }
 
@@ -214,17 +215,6 @@ impl FrameBuilder {
         let start = self.start;
         self.bytes[start + 8..start + 12].copy_from_slice(&length.to_le_bytes());
         self.bytes[start + OFFSET_ROWS..start + OFFSET_ROWS + 4].copy_from_slice(&self.rows.to_le_bytes());
-    }
-
-    /// The ranges of the finished frames in [`bytes_mut`](Self::bytes_mut).
-    pub fn frames(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let length = u32::from_le_bytes(*self.bytes.get(at + 8..at + 12)?.first_chunk()?) as usize;
-            let range = at..at + length;
-            at = range.end;
-            Some(range)
-        })
     }
 
     /// The frames, without sequence numbers and checksums, which [`seal`] adds.
@@ -270,6 +260,28 @@ impl FrameBuilder {
         self.start = self.bytes.len();
         self.bytes.extend_from_within(prefix);
     }
+}
+
+/// The length of the finished frame at the start of `bytes`, if there is one.
+#[must_use]
+#[inline]
+pub fn first_length(bytes: &[u8]) -> Option<usize> {
+    Some(u32::from_le_bytes(*bytes.get(8..)?.first_chunk()?) as usize)
+}
+
+/// The lengths of the finished frames that stand one behind the other in `bytes`.
+pub fn lengths(mut bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    std::iter::from_fn(move || {
+        let length = first_length(bytes)?;
+        bytes = &bytes[length..];
+        Some(length)
+    })
+}
+
+/// The number of rows of the metrics frame at the start of `bytes`.
+#[must_use]
+pub fn rows_of(bytes: &[u8]) -> u64 {
+    bytes.get(OFFSET_ROWS..).and_then(|rest| rest.first_chunk()).map_or(0, |rows| u32::from_le_bytes(*rows).into())
 }
 
 /// A frame with one finished line (with its newline) for another file.
@@ -320,7 +332,7 @@ impl<'a> Frame<'a> {
             3 => Kind::Pad,
             _ => return None,
         };
-        if header[12] != VERSION || length < HEADER_BYTES || length % 8 != 0 || length > bytes.len() {
+        if header[12] != VERSION || length < HEADER_BYTES || !length.is_multiple_of(8) || length > bytes.len() {
             return None;
         }
         let shown = if kind == Kind::Pad { HEADER_BYTES } else { length };

@@ -15,6 +15,7 @@ use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::error::{Error, Result};
+use crate::generation;
 
 /// Which backing to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub struct Memory {
     length: usize,
     file: File,
     mirrored: bool,
+    generation: u64,
 }
 
 // SAFETY: the range is owned by this value until it is dropped, and every access to it goes through atomics or through the
@@ -96,7 +98,7 @@ impl Memory {
         unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
             .map_err(|errno| Error::io("map", path, errno.into()))?;
         let start = NonNull::new(start.cast()).expect("mmap never returns the null page");
-        let memory = Self { start, length, file, mirrored };
+        let memory = Self { start, length, file, mirrored, generation: generation::current() };
         if mirrored {
             // SAFETY: nobody else knows the range yet.
             let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
@@ -181,6 +183,10 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        // In a forked child the range is not mapped, or is by now something else.
+        if generation::current() != self.generation {
+            return;
+        }
         // SAFETY: mapped by `open`, and no slice of it outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
     }

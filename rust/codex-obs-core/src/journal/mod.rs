@@ -6,5 +6,4 @@ pub mod identity;
 pub mod layout;
 pub mod memory;
 pub mod owner;
-pub mod recover;
 pub mod ring;

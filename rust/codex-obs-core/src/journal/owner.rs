@@ -15,17 +15,19 @@ use rustix::fs::FlockOperation;
 use super::identity::Process;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
+use crate::generation;
 
 /// Mode of lock files: nobody else needs them.
 const MODE: u32 = 0o600;
 /// Longest wait for another process that is taking a lock over, which takes microseconds.
 const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
 
-/// A held lock. Dropping it frees the lock and removes the file.
+/// A held lock. Dropping it frees the lock and removes the file, but not in a forked child, where it is the parent's.
 #[derive(Debug)]
 pub struct Owner {
     file: Option<File>,
     path: PathBuf,
+    generation: u64,
 }
 
 impl Owner {
@@ -39,10 +41,14 @@ impl Owner {
                     continue;
                 }
                 write_record(&file, path, process)?;
-                return Ok(Some(Self { file: Some(file), path: path.to_owned() }));
+                return Ok(Some(Self::of(file, path)));
             }
             return if holder_is_gone(&file, process) { Self::take_over(path, process) } else { Ok(None) };
         }
+    }
+
+    fn of(file: File, path: &Path) -> Self {
+        Self { file: Some(file), path: path.to_owned(), generation: generation::current() }
     }
 
     fn take_over(path: &Path, process: &Process) -> Result<Option<Self>> {
@@ -59,7 +65,7 @@ impl Owner {
         let current = crate::fs::open_read_write(path, MODE)?;
         if try_lock(&current, path)? {
             write_record(&current, path, process)?;
-            return Ok(leads_to(path, &current)?.then(|| Self { file: Some(current), path: path.to_owned() }));
+            return Ok(leads_to(path, &current)?.then(|| Self::of(current, path)));
         }
         if !holder_is_gone(&current, process) {
             return Ok(None);
@@ -79,7 +85,7 @@ impl Owner {
         }
         write_record(&file, &new_path, process)?;
         fs::rename(&new_path, path).map_err(|source| Error::io("rename", &new_path, source))?;
-        Ok(leads_to(path, &file)?.then(|| Self { file: Some(file), path: path.to_owned() }))
+        Ok(leads_to(path, &file)?.then(|| Self::of(file, path)))
     }
 
     /// Whether the name still leads to the file that is locked here.
@@ -89,18 +95,13 @@ impl Owner {
             None => Ok(false),
         }
     }
-
-    /// Closes the descriptor without freeing the lock: in a forked child the lock is the parent's.
-    pub fn forget_in_child(mut self) {
-        // Closing drops this process's reference only; the parent's keeps the lock.
-        drop(self.file.take());
-        std::mem::forget(self);
-    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        // In a forked child the lock is the parent's: closing drops this process's reference only.
         if let Some(file) = self.file.take()
+            && generation::current() == self.generation
             && leads_to(&self.path, &file).unwrap_or(false)
         {
             // Removed while locked: whoever opened it meanwhile sees that the name leads elsewhere.
@@ -130,7 +131,8 @@ fn write_record(file: &File, path: &Path, process: &Process) -> Result<()> {
         .map_err(|source| Error::io("write", path, source))
 }
 
-fn holder_is_gone(file: &File, observer: &Process) -> bool {
+/// Whether the process that `file` names as the holder of its lock is surely gone.
+pub(crate) fn holder_is_gone(file: &File, observer: &Process) -> bool {
     let mut bytes = [0; 1024];
     let length = file.read_at(&mut bytes, 0).unwrap_or(0);
     Process::from_bytes(&bytes[..length]).is_some_and(|holder| holder.is_surely_gone(observer))

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cursor::{self, Cursor};
-use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, pad_header, seal};
+use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, first_length, lengths, pad_header, seal};
 use super::identity::Identity;
 use super::layout::{
     HEADER_BYTES, LAYOUT_VERSION, MAGIC, MAX_IDENTITY_BYTES, OFFSET_DROPPED, OFFSET_IDENTITY, OFFSET_MAGIC,
@@ -221,19 +221,14 @@ impl Ring {
         position - start
     }
 
-    /// Appends all of `frames`, which lie in `bytes`, or none.
+    /// Appends all of `frames`, which stand one behind the other, or none.
     ///
     /// # Errors
     /// Only the mirrored backing: the frames are in memory and will be written to the log, but a death before that would
     /// lose them.
     #[inline]
-    pub fn append(
-        &self,
-        producer: &mut Producer,
-        bytes: &mut [u8],
-        frames: impl Iterator<Item = std::ops::Range<usize>> + Clone,
-    ) -> (Appended, io::Result<()>) {
-        let needed = self.needed(producer.position, frames.clone().map(|range| range.len()));
+    pub fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> (Appended, io::Result<()>) {
+        let needed = self.needed(producer.position, lengths(frames));
         if producer.position + needed - producer.consumed > self.size {
             // Acquire: pairs with the release in `release`; the consumer is done with what lies behind.
             producer.consumed = self.consumed.0.load(Ordering::Acquire);
@@ -242,12 +237,15 @@ impl Ring {
             }
         }
         let mut outcome = Ok(());
-        for range in frames {
+        let mut rest = frames;
+        while let Some(length) = first_length(rest) {
+            let (frame, behind) = rest.split_at_mut(length);
             let (_, room) = self.place(producer.position);
-            if room < range.len() {
+            if room < length {
                 outcome = outcome.and(self.pad(producer, room));
             }
-            outcome = outcome.and(self.put(producer, &mut bytes[range]));
+            outcome = outcome.and(self.put(producer, frame));
+            rest = behind;
         }
         // Release: pairs with the acquire in `published`; the frames are whole.
         self.published.0.store(producer.position, Ordering::Release);
@@ -339,7 +337,7 @@ impl Ring {
         self.consumed.0.load(Ordering::Acquire)
     }
 
-    /// Keeps the number of rows dropped for want of room where a recovery finds it.
+    /// Keeps the number of rows that were dropped and are not on record where a recovery finds it.
     pub fn store_dropped(&self, rows: u64) -> io::Result<()> {
         self.memory.store(OFFSET_DROPPED, rows)
     }

@@ -9,18 +9,22 @@ fn ring(folder: &Path, backing: Backing) -> Ring {
     Ring::create(file, &path, 4096, backing, &Identity { run_id: "r1".into(), ..Identity::default() }).unwrap()
 }
 
-fn call(builder: &mut FrameBuilder, step: i64, metrics: usize) {
+fn call(builder: &mut FrameBuilder, step: i64, metrics: u32) {
     let call = Call { timestamp: 1, step: Some(step), split: "train", dataset: None, tags: &Tags::default() };
     builder.begin(&call, 1024);
     for metric in 0..metrics {
-        builder.float(&format!("metric-{metric}"), metric as f64);
+        builder.float(&format!("metric-{metric}"), f64::from(metric));
     }
     builder.finish();
 }
 
+/// A number of metrics that differs from call to call.
+fn metrics_of(step: i64) -> usize {
+    1 + (step as usize * 7) % 23
+}
+
 fn append(ring: &Ring, builder: &mut FrameBuilder) -> Appended {
-    let ranges: Vec<_> = builder.frames().collect();
-    let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut(), ranges.into_iter());
+    let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut());
     outcome.unwrap();
     appended
 }
@@ -44,11 +48,10 @@ fn frames_come_out_as_they_went_in_over_many_laps() {
         let mut builder = FrameBuilder::default();
         let mut cursor = Cursor::default();
         for step in 0..500 {
-            let metrics = 1 + (step as usize * 7) % 23;
-            call(&mut builder, step, metrics);
+            call(&mut builder, step, metrics_of(step) as u32);
             assert!(matches!(append(&ring, &mut builder), Appended::Done { .. }));
             if step % 3 == 2 {
-                let expected: Vec<_> = (step - 2..=step).map(|step| (step, 1 + (step as usize * 7) % 23)).collect();
+                let expected: Vec<_> = (step - 2..=step).map(|step| (step, metrics_of(step))).collect();
                 assert_eq!(read_all(&ring, &mut cursor), expected);
             }
         }
@@ -131,7 +134,7 @@ fn a_long_call_becomes_several_frames_with_the_same_head() {
     let ring = ring(folder.path(), Backing::Mapped);
     let mut builder = FrameBuilder::default();
     call(&mut builder, 7, 100);
-    assert_eq!((builder.rows(), builder.frames().count()), (100, 3));
+    assert_eq!((builder.rows(), lengths(builder.bytes_mut()).count()), (100, 3));
     builder.set_step(8);
     append(&ring, &mut builder);
     let mut cursor = Cursor::default();

@@ -1,6 +1,6 @@
 //! Names of the files in a run directory: `<kind>[.<stream>].<extension>[.<number>[.gz|.zst]]`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A stream's name: `[a-z0-9-]+`. The main stream's files carry no stream in their names.
@@ -35,7 +35,7 @@ impl Stream {
     pub fn of_process(rank: u64, pid: u32, attempt: u32) -> Self {
         let mut name = if rank == 0 { format!("pid-{pid}") } else { format!("rank-{rank}-pid-{pid}") };
         if attempt > 0 {
-            name.push_str(&format!("-{}", attempt + 1));
+            let _ = write!(name, "-{}", attempt + 1);
         }
         Self(name)
     }
@@ -107,12 +107,11 @@ impl ShardName {
     #[must_use]
     pub fn parse(file_name: &str, kind: &str) -> Option<Self> {
         let rest = file_name.strip_prefix(kind)?.strip_prefix('.')?;
-        let (stream, rest) = match rest.strip_prefix("ndjson") {
-            Some(rest) => (Stream::main(), rest),
-            None => {
-                let (stream, rest) = rest.split_once('.')?;
-                (Stream::parse(stream)?, rest.strip_prefix("ndjson")?)
-            }
+        let (stream, rest) = if let Some(rest) = rest.strip_prefix("ndjson") {
+            (Stream::main(), rest)
+        } else {
+            let (stream, rest) = rest.split_once('.')?;
+            (Stream::parse(stream)?, rest.strip_prefix("ndjson")?)
         };
         if rest.is_empty() {
             return Some(Self { stream, number: 0, coding: Coding::Plain });

@@ -36,7 +36,7 @@ pub fn rotated_numbers(base: &Path) -> Result<BTreeSet<u64>> {
 /// Moves `base` to `.1`, `.1` to `.2` and so on up to the first gap.
 pub fn shift(base: &Path) -> Result<()> {
     let numbers = rotated_numbers(base)?;
-    let gap = (1..).find(|number| !numbers.contains(number)).expect("there are fewer files than numbers");
+    let gap = (1..=u64::MAX).find(|number| !numbers.contains(number)).expect("there are fewer files than numbers");
     for number in (0..gap).rev() {
         for coding in Coding::ALL {
             if number == 0 && coding != Coding::Plain {

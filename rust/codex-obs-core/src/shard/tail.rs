@@ -98,12 +98,13 @@ fn set_aside(path: &Path, offset: u64, torn: &[u8]) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// Length of the first line of the log below without its newline.
+    const FIRST: usize = 12;
+
     #[test]
     fn every_prefix_of_a_log_ends_with_a_whole_line_after_mending() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.ndjson");
-        // Length of the first line without its newline.
-        const FIRST: usize = 12;
         let log = b"{\"a\":\"}{\\\"\"}\n{\"b\":{\"c\":[1]}}\n";
         for length in 0..=log.len() {
             std::fs::write(&path, &log[..length]).unwrap();

@@ -74,6 +74,13 @@ impl Drain {
         self.cursor.position
     }
 
+    /// Keeps the number of rows that were dropped and are not on record, for a recovery to report.
+    pub fn keep_unreported(&mut self, rows: u64) {
+        if self.ring.store_dropped(rows).is_err() {
+            self.reporting.stats.journal_errors.add(1);
+        }
+    }
+
     /// Counts an error of [`batch`](Self::batch) and queues a warning.
     #[cold]
     pub fn note_error(&mut self, error: &Error) {

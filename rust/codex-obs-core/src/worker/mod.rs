@@ -3,6 +3,9 @@
 pub mod control;
 pub mod drain;
 pub mod files;
+pub mod loss;
+pub mod recover;
+pub(crate) mod replay;
 pub mod syncer;
 pub mod thread;
 pub mod warnings;

@@ -1,6 +1,6 @@
 //! The writer thread: drains until it is told to stop, backs off while the disk refuses.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,27 +11,105 @@ use super::drain::Drain;
 const POLL: Duration = Duration::from_millis(20);
 /// The same in a run that has been quiet for [`QUIET`].
 const SLOW_POLL: Duration = Duration::from_millis(100);
+/// A waiting thread's look at whether it is still wanted.
+const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(2);
 /// Pauses after a write that failed, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(25);
 const LAST_RETRY: Duration = Duration::from_millis(800);
 
-/// What the thread does beside draining: reports losses once writing works.
+/// What is done beside draining: losses are reported once writing works.
 pub trait Errands: Send {
     /// Called after a batch was written.
     fn after_batch(&mut self, drain: &mut Drain);
 }
 
-/// Starts the writer thread. It gives the drain back when it ends.
-pub fn start<E: Errands + 'static>(
-    mut drain: Drain,
-    mut errands: E,
-    control: Arc<Control>,
-) -> std::io::Result<JoinHandle<(Drain, E)>> {
-    std::thread::Builder::new().name("codex-obs-writer".into()).spawn(move || {
-        run(&mut drain, &mut errands, &control);
-        (drain, errands)
-    })
+/// Where the drain waits while no thread works with it.
+#[derive(Debug)]
+pub struct Station<E> {
+    inside: Mutex<Option<(Drain, E)>>,
+    changed: Condvar,
+}
+
+impl<E: Errands + 'static> Station<E> {
+    /// A station with `drain` inside.
+    #[must_use]
+    pub fn new(drain: Drain, errands: E) -> Self {
+        Self { inside: Mutex::new(Some((drain, errands))), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Drain, E)>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the drain out if it is there.
+    #[must_use]
+    pub fn take(&self) -> Option<(Drain, E)> {
+        self.lock().take()
+    }
+
+    /// Brings the drain back.
+    pub fn put(&self, drain: (Drain, E)) {
+        *self.lock() = Some(drain);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the drain is back, at most until `deadline`. Gives whether it is.
+    #[must_use]
+    pub fn wait(&self, deadline: Instant) -> bool {
+        let mut inside = self.lock();
+        while inside.is_none() {
+            let Some(rest) = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) else {
+                return false;
+            };
+            inside = self.changed.wait_timeout(inside, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Starts a thread that takes the drain out, works until [`Control::request_stop`] and brings it back.
+    pub fn start(self: &Arc<Self>, control: &Arc<Control>) -> std::io::Result<JoinHandle<()>> {
+        let (station, control) = (Arc::clone(self), Arc::clone(control));
+        std::thread::Builder::new().name("codex-obs-writer".into()).spawn(move || {
+            loop {
+                if let Some((mut drain, mut errands)) = station.take() {
+                    run(&mut drain, &mut errands, &control);
+                    return station.put((drain, errands));
+                }
+                // A thread before this one, stopped for a fork, still waits for the disk.
+                if control.must_stop() {
+                    return;
+                }
+                let _ = station.wait(Instant::now() + HANDOVER_LOOK);
+            }
+        })
+    }
+
+    /// Does a writer thread's work on this thread, for a process that may not start one: drains until there is nothing left
+    /// or writing fails. Gives whether everything is written.
+    #[must_use]
+    pub fn work_here(&self, control: &Control) -> bool {
+        let Some((mut drain, mut errands)) = self.take() else { return false };
+        let done = loop {
+            match drain.batch() {
+                Ok(true) => {
+                    errands.after_batch(&mut drain);
+                    control.note_written(drain.position());
+                }
+                Ok(false) => {
+                    control.note_written(drain.position());
+                    break true;
+                }
+                Err(error) => {
+                    drain.note_error(&error);
+                    control.note_failure();
+                    break false;
+                }
+            }
+        };
+        self.put((drain, errands));
+        done
+    }
 }
 
 fn run<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {

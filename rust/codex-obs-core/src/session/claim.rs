@@ -1,0 +1,90 @@
+//! Which stream a process writes, and the recovery of streams whose writers are gone.
+
+use std::path::{Path, PathBuf};
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::journal::identity::Process;
+use crate::journal::owner::Owner;
+use crate::shard::name::Stream;
+use crate::shard::tail::INTERNALS;
+use crate::worker::recover::{Recovered, recover};
+
+/// A stream that belongs to this process until `owner` is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    /// The stream.
+    pub stream: Stream,
+    /// Its lock.
+    pub owner: Owner,
+    /// What an earlier owner had left.
+    pub recovered: Recovered,
+}
+
+/// Takes the stream of `rank`, else one of the process's own, and recovers what its last owner left.
+pub fn claim(directory: &Path, rank: u64, process: &Process, clock: &Clock) -> Result<Claim> {
+    let own = (0..).map(|attempt| Stream::of_process(rank, process.pid, attempt));
+    for stream in std::iter::once(Stream::of_rank(rank)).chain(own) {
+        let Some(owner) = Owner::acquire(&lock_path(directory, &stream), process)? else { continue };
+        let recovered = recover(directory, &stream, process, clock, false)?;
+        // The journal of another machine stays until someone says that no writer lives there.
+        if recovered.journals_foreign == 0 {
+            return Ok(Claim { stream, owner, recovered });
+        }
+    }
+    Err(Error::conflict(format!("no stream is free in {}", directory.display())))
+}
+
+/// Recovers every stream of `directory` but `own` whose writer is gone. With `foreign`, also those of other machines.
+///
+/// # Errors
+/// The first one, after all other streams were tried.
+pub fn recover_all(
+    directory: &Path,
+    own: Option<&Stream>,
+    process: &Process,
+    clock: &Clock,
+    foreign: bool,
+) -> Result<Recovered> {
+    let mut total = Recovered::default();
+    let mut outcome = Ok(());
+    for stream in journals(directory)? {
+        if Some(&stream) == own {
+            continue;
+        }
+        let recovered = Owner::acquire(&lock_path(directory, &stream), process).and_then(|owner| match owner {
+            Some(_held) => recover(directory, &stream, process, clock, foreign),
+            None => Ok(Recovered::default()),
+        });
+        match recovered {
+            Ok(recovered) => total.add(&recovered),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    outcome.map(|()| total)
+}
+
+/// The streams that have a journal in `directory`, in text order.
+pub fn journals(directory: &Path) -> Result<Vec<Stream>> {
+    let folder = directory.join(INTERNALS);
+    let listing = match std::fs::read_dir(&folder) {
+        Ok(listing) => listing,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(source) => return Err(Error::io("list", &folder, source)),
+    };
+    let mut streams = Vec::new();
+    for entry in listing {
+        let name = entry.map_err(|source| Error::io("list", &folder, source))?.file_name();
+        let stream = name.to_str().and_then(|name| name.strip_prefix("journal-")).and_then(Stream::parse);
+        streams.extend(stream);
+    }
+    streams.sort();
+    Ok(streams)
+}
+
+/// The lock of `stream`.
+pub(super) fn lock_path(directory: &Path, stream: &Stream) -> PathBuf {
+    directory.join(INTERNALS).join(format!("lock-{stream}"))
+}

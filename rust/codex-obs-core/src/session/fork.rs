@@ -1,0 +1,106 @@
+//! Hooks around `fork`: the threads pause, and a child turns away from what its parent has open.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::generation;
+use crate::limits::FORK_WAIT_S;
+
+/// The sessions that the process of one generation opened.
+struct Registry {
+    generation: u64,
+    sessions: Mutex<Vec<Weak<Session>>>,
+}
+
+/// Never freed: in a child made without hooks the old one's lock may be held by a thread that does not exist.
+static REGISTRY: AtomicPtr<Registry> = AtomicPtr::new(std::ptr::null_mut());
+static HOOKS: Once = Once::new();
+
+thread_local! {
+    /// Held from before a fork until after it by the thread that forks, so that the list is whole on both sides.
+    static HELD: RefCell<Option<MutexGuard<'static, Vec<Weak<Session>>>>> = const { RefCell::new(None) };
+}
+
+/// The registry of this process. In a child that finds its parent's, the parent's locks are let go of.
+fn registry() -> &'static Registry {
+    let generation = generation::current();
+    let known = REGISTRY.load(Ordering::Acquire);
+    // SAFETY: registries are made by Box and never freed.
+    if let Some(registry) = unsafe { known.as_ref() }
+        && registry.generation == generation
+    {
+        return registry;
+    }
+    let fresh = Box::into_raw(Box::new(Registry { generation, sessions: Mutex::default() }));
+    // AcqRel: pairs with the acquire above and with that of whoever loses the race here.
+    match REGISTRY.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            // SAFETY: as above.
+            if let Some(inherited) = unsafe { known.as_ref() } {
+                abandon(inherited);
+            }
+            // SAFETY: as above.
+            unsafe { &*fresh }
+        }
+        Err(winner) => {
+            // SAFETY: `fresh` was made above and given to nobody; `winner` is a registry.
+            unsafe {
+                drop(Box::from_raw(fresh));
+                &*winner
+            }
+        }
+    }
+}
+
+/// Lets go of the locks of a parent's sessions without freeing them.
+fn abandon(inherited: &Registry) {
+    let Ok(sessions) = inherited.sessions.try_lock() else { return };
+    for session in sessions.iter().filter_map(Weak::upgrade) {
+        if let Ok(mut owner) = session.owner.try_lock() {
+            // Dropped in a child, it only closes the descriptor.
+            drop(owner.take());
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, Vec<Weak<Session>>> {
+    registry().sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Turns away from what a parent has open, if this process is a child that has not done so yet.
+pub(super) fn settle() {
+    let _ = registry();
+}
+
+/// Includes a session in what is done around forks.
+pub(super) fn register(session: &Arc<Session>) {
+    HOOKS.call_once(|| {
+        // SAFETY: the hooks are functions of this module, which is never unloaded, and may be called at any fork.
+        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+    });
+    let mut sessions = lock();
+    sessions.retain(|session| session.strong_count() > 0);
+    sessions.push(Arc::downgrade(session));
+}
+
+extern "C" fn before() {
+    let sessions = lock();
+    let deadline = Instant::now() + Duration::from_secs_f64(FORK_WAIT_S);
+    for session in sessions.iter().filter_map(Weak::upgrade) {
+        session.pause(deadline);
+    }
+    HELD.with(|held| *held.borrow_mut() = Some(sessions));
+}
+
+extern "C" fn after_in_parent() {
+    HELD.with(|held| held.borrow_mut().take());
+}
+
+extern "C" fn after_in_child() {
+    HELD.with(|held| held.borrow_mut().take());
+    generation::advance();
+    settle();
+}

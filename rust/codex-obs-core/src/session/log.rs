@@ -1,0 +1,324 @@
+//! The way of a call into the ring, and what happens when there is no room.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Overflow, Session, steps};
+use crate::journal::frame::{FrameBuilder, first_length, rows_of};
+use crate::journal::ring::{Appended, Producer};
+use crate::worker::loss::{Cause, Loss};
+
+/// A look at the writer now and then while waiting, in case its wake-up was missed.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How the step of a call is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is in the frames.
+    Given,
+    /// One more than the stream's largest so far.
+    Next,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// The rows are accounted for: in the ring, or dropped and counted.
+    Settled,
+    /// The caller has to wait for room, for another caller or for a look at the files.
+    Wait,
+}
+
+/// How long a call has waited without the writer taking a byte.
+struct Patience {
+    consumed: u64,
+    since: Instant,
+}
+
+impl Session {
+    /// Logs the finished frames of one call if that needs no waiting; `false` asks for [`log_slowly`](Self::log_slowly).
+    #[inline]
+    #[must_use]
+    pub fn try_log(&self, frames: &mut FrameBuilder, step: Step) -> bool {
+        self.ensure_writer();
+        self.attempt(frames, step) == Attempt::Settled
+    }
+
+    /// Logs the finished frames of one call, waiting as the settings say. Rows that find no room are dropped and counted.
+    #[cold]
+    pub fn log_slowly(&self, frames: &mut FrameBuilder, step: Step) {
+        if step == Step::Next {
+            self.learn_largest_step();
+        }
+        if frames.len() as u64 > self.ring.size() / 2 {
+            self.log_in_pieces(frames, step);
+            return;
+        }
+        let started = Instant::now();
+        let mut patience = self.patience();
+        while self.attempt(frames, step) == Attempt::Wait {
+            if !self.wait_for_room(&mut patience) {
+                self.drop_rows(Cause::Full, frames.rows(), frames.step());
+                break;
+            }
+        }
+        self.note_blocked(started);
+    }
+
+    /// Steps given by the user take the place of those in the files: the next one left out is `step`.
+    pub fn set_next_step(&self, step: i64) {
+        let mut producer = self.ring.lock();
+        producer.largest_step = step.checked_sub(1);
+        producer.largest_step_known = true;
+    }
+
+    /// The step at which this session goes on: the one set, else one more than the largest in the last rows of an earlier
+    /// session, without reading all of its files. `None` in a stream without rows.
+    #[must_use]
+    pub fn resume_step(&self) -> Option<i64> {
+        {
+            let producer = self.ring.lock();
+            if producer.largest_step_known {
+                return producer.largest_step.map(|largest| largest.saturating_add(1));
+            }
+        }
+        steps::recent(&self.directory, &self.stream).ok()?.map(|largest| largest.saturating_add(1))
+    }
+
+    /// The step that a call without one would have now.
+    #[must_use]
+    pub fn next_step(&self) -> i64 {
+        self.learn_largest_step();
+        next_step(&self.ring.lock())
+    }
+
+    fn attempt(&self, frames: &mut FrameBuilder, step: Step) -> Attempt {
+        let mut producer = self.ring.lock();
+        if producer.closed {
+            drop(producer);
+            self.refuse(frames.rows());
+            return Attempt::Settled;
+        }
+        if producer.reserved.is_some() || frames.len() as u64 > self.ring.size() / 2 {
+            return Attempt::Wait;
+        }
+        if step == Step::Next {
+            if !producer.largest_step_known {
+                return Attempt::Wait;
+            }
+            frames.set_step(next_step(&producer));
+        }
+        match self.append(&mut producer, frames.bytes_mut()) {
+            Appended::Done { backlog } => {
+                producer.largest_step = producer.largest_step.max(frames.step());
+                self.stats.rows_logged.add(frames.rows());
+                drop(producer);
+                if backlog {
+                    self.control.kick_if_parked();
+                }
+                Attempt::Settled
+            }
+            Appended::Full => {
+                drop(producer);
+                let stalled = self.stalled_at.load(Ordering::Relaxed) == self.ring.consumed();
+                if stalled || self.settings.overflow == Overflow::Drop {
+                    self.control.kick_if_parked();
+                    self.drop_rows(Cause::Full, frames.rows(), frames.step());
+                    return Attempt::Settled;
+                }
+                Attempt::Wait
+            }
+        }
+    }
+
+    fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> Appended {
+        let (appended, outcome) = self.ring.append(producer, frames);
+        if let Err(error) = outcome {
+            self.stats.journal_errors.add(1);
+            self.warnings.push("journal", || {
+                format!("the journal cannot be written ({error}): rows in memory would be lost if the process died now")
+            });
+        }
+        appended
+    }
+
+    /// Publishes a call that is too large to be put into the ring at once, frame by frame; nobody else logs meanwhile.
+    fn log_in_pieces(&self, frames: &mut FrameBuilder, step: Step) {
+        let started = Instant::now();
+        let mut patience = self.patience();
+        let Some(reservation) = self.reserve(&mut patience) else {
+            self.drop_rows(Cause::Full, frames.rows(), frames.step());
+            return;
+        };
+        if step == Step::Next {
+            let next = next_step(&self.ring.lock());
+            frames.set_step(next);
+        }
+        let step = frames.step();
+        let mut rest = frames.bytes_mut();
+        let mut waiting = true;
+        while let Some(length) = first_length(rest) {
+            let (frame, behind) = rest.split_at_mut(length);
+            rest = behind;
+            let rows = rows_of(frame);
+            if length as u64 > self.ring.size() / 2 {
+                self.drop_rows(Cause::Oversize, rows, step);
+                continue;
+            }
+            loop {
+                let mut producer = self.ring.lock();
+                if producer.closed {
+                    drop(producer);
+                    self.refuse(rows);
+                    break;
+                }
+                if self.append(&mut producer, frame) != Appended::Full {
+                    producer.largest_step = producer.largest_step.max(step);
+                    self.stats.rows_logged.add(rows);
+                    break;
+                }
+                drop(producer);
+                waiting = waiting && self.settings.overflow == Overflow::Block && self.wait_for_room(&mut patience);
+                if !waiting {
+                    self.drop_rows(Cause::Full, rows, step);
+                    break;
+                }
+            }
+        }
+        drop(reservation);
+        self.note_blocked(started);
+    }
+
+    /// Appends one frame that holds no rows, waiting for room. Gives whether it is in the ring.
+    pub(super) fn append_patiently(&self, frame: &mut [u8]) -> bool {
+        let mut patience = self.patience();
+        loop {
+            self.ensure_writer();
+            let mut producer = self.ring.lock();
+            if producer.closed {
+                return false;
+            }
+            if producer.reserved.is_none() && self.append(&mut producer, frame) != Appended::Full {
+                return true;
+            }
+            drop(producer);
+            if !self.wait_for_room(&mut patience) {
+                return false;
+            }
+        }
+    }
+
+    fn reserve(&self, patience: &mut Patience) -> Option<Reservation<'_>> {
+        loop {
+            let mut producer = self.ring.lock();
+            if producer.reserved.is_none() {
+                producer.reserved = Some(std::thread::current().id());
+                return Some(Reservation(self));
+            }
+            drop(producer);
+            if !self.wait_for_room(patience) {
+                return None;
+            }
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { consumed: self.ring.consumed(), since: Instant::now() }
+    }
+
+    /// Waits a moment for the writer. `false` once it has taken no byte for too long.
+    fn wait_for_room(&self, patience: &mut Patience) -> bool {
+        if self.ensure_writer() {
+            self.control.kick();
+            self.control.wait_for_progress(LOOK);
+        } else if !self.station.work_here(&self.control) {
+            self.control.wait_for_progress(LOOK);
+        }
+        let consumed = self.ring.consumed();
+        if consumed != patience.consumed {
+            *patience = Patience { consumed, since: Instant::now() };
+            return true;
+        }
+        if patience.since.elapsed() < self.settings.max_block {
+            return true;
+        }
+        // Relaxed: a hint for the next call, which looks at the ring itself.
+        self.stalled_at.store(consumed, Ordering::Relaxed);
+        false
+    }
+
+    #[cold]
+    fn drop_rows(&self, cause: Cause, rows: u64, step: Option<i64>) {
+        if rows == 0 {
+            return;
+        }
+        self.stats.rows_logged.add(rows);
+        match cause {
+            Cause::Full => self.stats.rows_dropped_full.add(rows),
+            Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
+            // Told of by a recovery, never by a call.
+            Cause::Died => {}
+        }
+        self.losses.note(cause, Loss { rows, first_step: step, last_step: step }, |unreported| {
+            if self.ring.store_dropped(unreported).is_err() {
+                self.stats.journal_errors.add(1);
+            }
+        });
+        self.warnings.push("dropped", || {
+            let directory = self.directory.display();
+            match cause {
+                Cause::Oversize => format!("rows are dropped: a call is larger than half of the ring of {directory}"),
+                _ => format!("rows are dropped: the journal of {directory} is full and cannot be written out"),
+            }
+        });
+    }
+
+    #[cold]
+    fn refuse(&self, rows: u64) {
+        self.stats.rows_logged.add(rows);
+        self.stats.rows_dropped_closed.add(rows);
+        if rows > 0 {
+            self.warnings.push("closed", || format!("rows are dropped: {} was closed", self.directory.display()));
+        }
+    }
+
+    #[cold]
+    fn note_blocked(&self, started: Instant) {
+        self.stats.calls_blocked.add(1);
+        self.stats.blocked_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Looks the largest step up in the files of earlier sessions, once.
+    fn learn_largest_step(&self) {
+        if self.ring.lock().largest_step_known {
+            return;
+        }
+        // No lock is held while reading. Rows of this session that are seen do no harm: the largest of all is wanted.
+        let found = match steps::largest(&self.directory, &self.stream) {
+            Ok(found) => found,
+            Err(error) => {
+                self.warnings
+                    .push("steps", || format!("{error}: steps that are left out are counted from this run on"));
+                None
+            }
+        };
+        let mut producer = self.ring.lock();
+        if !producer.largest_step_known {
+            producer.largest_step = producer.largest_step.max(found);
+            producer.largest_step_known = true;
+        }
+    }
+}
+
+fn next_step(producer: &Producer) -> i64 {
+    producer.largest_step.map_or(0, |largest| largest.saturating_add(1))
+}
+
+/// The right to log alone, given back when it is dropped.
+struct Reservation<'a>(&'a Session);
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.0.ring.lock().reserved = None;
+    }
+}

@@ -1,0 +1,284 @@
+//! A session: one process writing one stream of a run, from open to close.
+
+pub mod claim;
+mod close;
+mod fork;
+pub mod home;
+mod log;
+pub mod pending;
+pub mod settings;
+pub mod steps;
+mod threads;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+pub use log::Step;
+pub use pending::{Pending, recover_for_reading};
+pub use settings::{Overflow, Settings};
+
+use crate::clock::Clock;
+use crate::encode::row::RowEncoder;
+use crate::error::{Error, Result};
+use crate::generation;
+use crate::journal::frame::{LineFile, line_frame};
+use crate::journal::identity::{Identity, Process};
+use crate::journal::owner::Owner;
+use crate::journal::ring::Ring;
+use crate::shard::name::Stream;
+use crate::shard::tail::INTERNALS;
+use crate::stats::Stats;
+use crate::worker::control::{Control, Waited};
+use crate::worker::drain::{Drain, Reporting};
+use crate::worker::files::{FileKind, Files};
+use crate::worker::loss::{Losses, Reporter};
+use crate::worker::recover::{Recovered, journal_path};
+use crate::worker::syncer::Syncer;
+use crate::worker::thread::Station;
+use crate::worker::warnings::Warnings;
+use claim::Claim;
+use home::Home;
+use threads::Threads;
+
+/// One process writing one stream of a run.
+///
+/// Any thread may [`try_log`](Self::try_log); what it accepted survives the process at once and is written to the files by
+/// a thread of the session's own, which is started when there is something to write.
+#[derive(Debug)]
+pub struct Session {
+    directory: PathBuf,
+    home: Home,
+    stream: Stream,
+    settings: Settings,
+    process: Process,
+    ring: Arc<Ring>,
+    control: Arc<Control>,
+    station: Arc<Station<Reporter>>,
+    syncer: Arc<Syncer>,
+    stats: Arc<Stats>,
+    warnings: Arc<Warnings>,
+    losses: Arc<Losses>,
+    threads: Mutex<Threads>,
+    /// Whether the writer thread was started and not stopped since.
+    running: AtomicBool,
+    /// The consumer's position when a call last gave up waiting for it; `u64::MAX` if none did.
+    stalled_at: AtomicU64,
+    owner: Mutex<Option<Owner>>,
+    /// The result of [`close`](Self::close).
+    closed: Mutex<Option<bool>>,
+    /// See [`generation`].
+    generation: u64,
+}
+
+impl Session {
+    /// Opens a stream of the run in `directory`, which is created if it is missing, and recovers what dead writers left.
+    ///
+    /// # Errors
+    /// If the directory or its files cannot be used, or if `run_id` is not the run's.
+    pub fn open(directory: &Path, run_id: Option<&str>, name: Option<&str>, settings: Settings) -> Result<Arc<Self>> {
+        fork::settle();
+        let ring_size = settings.ring_size()?;
+        let internals = directory.join(INTERNALS);
+        crate::fs::create_folder(directory)?;
+        crate::fs::create_folder(&internals)?;
+        crate::fs::require_folder(&internals)?;
+        let home = Home::open(directory, run_id, name, settings.file_mode, &settings.clock)?;
+        let process = Process::current();
+        let Claim { stream, owner, mut recovered } = claim::claim(directory, settings.rank, &process, &settings.clock)?;
+        if let Ok(others) = claim::recover_all(directory, Some(&stream), &process, &settings.clock, false) {
+            recovered.add(&others);
+        }
+
+        let stats = Arc::new(Stats::default());
+        let warnings = Arc::new(Warnings::default());
+        note_recovered(&recovered, &stats, &warnings);
+        let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
+        let files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
+        let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
+        let reporting =
+            Reporting { stats: Arc::clone(&stats), warnings: Arc::clone(&warnings), syncer: Some(Arc::clone(&syncer)) };
+        let encoder = RowEncoder::new(&home.run_id, settings.legacy);
+        let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
+        // A step may be left out without looking at the files only where there are none.
+        let is_new = steps::is_new(directory, &stream)?;
+        if let Err(error) = drain.open(FileKind::Metrics) {
+            let _ = std::fs::remove_file(journal_path(directory, &stream));
+            return Err(error);
+        }
+        stats.torn_tails.add(drain.files().torn_tails());
+        ring.lock().largest_step_known = is_new;
+
+        let losses = Arc::new(Losses::default());
+        let reporter = Reporter { losses: Arc::clone(&losses), clock: settings.clock.clone() };
+        let session = Arc::new(Self {
+            directory: directory.to_owned(),
+            home,
+            stream,
+            process,
+            ring,
+            control: Arc::new(Control::default()),
+            station: Arc::new(Station::new(drain, reporter)),
+            syncer,
+            stats,
+            warnings,
+            losses,
+            threads: Mutex::default(),
+            running: AtomicBool::new(false),
+            stalled_at: AtomicU64::new(u64::MAX),
+            owner: Mutex::new(Some(owner)),
+            closed: Mutex::new(None),
+            generation: generation::current(),
+            settings,
+        });
+        fork::register(&session);
+        Ok(session)
+    }
+
+    /// The run directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The run's identity.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The stream that this session writes.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Longest frame that a call may be put into: a quarter of the ring.
+    #[must_use]
+    pub fn max_frame_bytes(&self) -> usize {
+        (self.ring.size() / 4) as usize
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Words for the user.
+    #[must_use]
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// Whether the ring is written by system calls, which nobody should make while others wait for a lock of theirs.
+    #[must_use]
+    pub fn is_mirrored(&self) -> bool {
+        self.ring.is_mirrored()
+    }
+
+    /// Whether this session belongs to a process that this one was forked from. Then nothing but this may be asked of it.
+    #[must_use]
+    #[inline]
+    pub fn is_inherited(&self) -> bool {
+        generation::current() != self.generation
+    }
+
+    /// Writes a finished line (with its newline) to another file, in order with the rows. Gives whether it was accepted.
+    pub fn write_line(&self, file: LineFile, line: &[u8]) -> bool {
+        let mut frame = line_frame(file, line);
+        if frame.len() as u64 > self.ring.size() / 2 || self.is_closed() {
+            return false;
+        }
+        self.append_patiently(&mut frame)
+    }
+
+    /// Waits until everything logged so far is in the files and, with `sync`, on the disk. `false` at the deadline, or once
+    /// the writer cannot write.
+    #[must_use]
+    pub fn flush(&self, deadline: Option<Instant>, sync: bool) -> bool {
+        if let Some(drained) = *close::lock(&self.closed) {
+            return drained;
+        }
+        let position = self.ring.published();
+        let written = if self.ensure_writer() {
+            self.control.wait_until_written(position, deadline) == Waited::Written
+        } else {
+            self.station.work_here(&self.control)
+        };
+        written && (!sync || self.syncer.sync(deadline))
+    }
+}
+
+/// Brings back what dead writers of the run in `directory` left in their journals; with `foreign`, also those of other
+/// machines, which is right only if no writer lives there any more.
+///
+/// # Errors
+/// If there is no run, or if something could not be written: then the journals are kept.
+pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
+    if !directory.is_dir() {
+        return Err(Error::no_log(format!("{} is no run directory", directory.display())));
+    }
+    claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign)
+}
+
+/// Counts what was recovered and queues what the user should hear of it.
+fn note_recovered(recovered: &Recovered, stats: &Stats, warnings: &Warnings) {
+    stats.rows_recovered.add(recovered.rows_recovered);
+    stats.frames_damaged.add(recovered.frames_damaged);
+    stats.torn_tails.add(recovered.torn_tails);
+    if recovered.rows_dropped > 0 {
+        warnings
+            .push("dropped", || format!("an earlier process dropped {} rows before it died", recovered.rows_dropped));
+    }
+    if recovered.journals_damaged > 0 {
+        warnings.push("damaged", || {
+            format!("{} journals could not be read and were set aside in {INTERNALS}", recovered.journals_damaged)
+        });
+    }
+    if recovered.journals_foreign > 0 {
+        warnings.push("foreign", || {
+            format!(
+                "{} journals of another machine were left alone: if no writer lives there any more, \
+                 `codex-ndjson recover` brings their rows back",
+                recovered.journals_foreign
+            )
+        });
+    }
+}
+
+fn create_ring(
+    directory: &Path,
+    stream: &Stream,
+    home: &Home,
+    settings: &Settings,
+    process: &Process,
+    size: u64,
+) -> Result<Ring> {
+    let identity = Identity {
+        process: process.clone(),
+        run_id: home.run_id.clone(),
+        stream: stream.to_string(),
+        legacy: settings.legacy,
+        file_mode: settings.file_mode,
+        max_shard_bytes: settings.policy.max_bytes.unwrap_or(u64::MAX),
+        max_shard_age: settings.policy.max_age_micros.unwrap_or(u64::MAX),
+        backup_count: settings.policy.backup_count.unwrap_or(u64::MAX),
+    };
+    let path = journal_path(directory, stream);
+    let file = crate::fs::create_new(&path, 0o600)?;
+    let ring = Ring::create(file, &path, size, settings.backing, &identity);
+    if ring.is_err() {
+        let _ = std::fs::remove_file(&path);
+    }
+    ring.map_err(|error| match error.io_kind() {
+        Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Error::setting(
+            "ring_bytes",
+            format!(
+                "there is no room on the disk for the journal of {size} bytes ({error}); free some or ask for less"
+            ),
+        ),
+        _ => error,
+    })
+}

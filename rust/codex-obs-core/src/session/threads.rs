@@ -1,0 +1,105 @@
+//! The session's threads: started when there is work, paused for a fork, ended by close.
+
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::worker::syncer::SyncPolicy;
+
+/// Handles of the threads that were started.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    writer: Option<JoinHandle<()>>,
+    syncer: Option<JoinHandle<()>>,
+    /// No thread is started any more.
+    pub(super) ended: bool,
+}
+
+/// Time for a thread that has nothing to do any more to leave.
+const LEAVE: Duration = Duration::from_millis(50);
+
+impl Session {
+    fn lock_threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that the writer thread runs. `false` if it cannot be started.
+    #[inline]
+    pub(super) fn ensure_writer(&self) -> bool {
+        // Acquire: pairs with the release below. A thread that is being stopped right now is started again by the next call.
+        self.running.load(Ordering::Acquire) || self.start_writer()
+    }
+
+    #[cold]
+    fn start_writer(&self) -> bool {
+        let mut threads = self.lock_threads();
+        if threads.ended {
+            return false;
+        }
+        if self.running.load(Ordering::Acquire) {
+            return true;
+        }
+        self.control.clear_stop();
+        match self.station.start(&self.control) {
+            Ok(handle) => threads.writer = Some(handle),
+            Err(error) => {
+                self.warnings.push("thread", || {
+                    format!("the writer thread cannot be started ({error}): rows are written by flush and close")
+                });
+                return false;
+            }
+        }
+        if self.settings.sync != SyncPolicy::Never {
+            threads.syncer = self.syncer.start().ok();
+        }
+        self.running.store(true, Ordering::Release);
+        true
+    }
+
+    /// Stops the threads, waiting for them until `deadline` at most. Gives whether the drain is back.
+    pub(super) fn stop_threads(&self, deadline: Instant) -> bool {
+        self.stop(self.lock_threads(), deadline)
+    }
+
+    /// As [`stop_threads`](Self::stop_threads), for a moment: the next call starts them again. Gives up at the deadline also
+    /// if another thread is stopping them.
+    pub(super) fn pause(&self, deadline: Instant) {
+        loop {
+            match self.threads.try_lock() {
+                Ok(threads) => {
+                    self.stop(threads, deadline);
+                    return;
+                }
+                Err(TryLockError::Poisoned(_)) => return,
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+    }
+
+    fn stop(&self, mut threads: MutexGuard<'_, Threads>, deadline: Instant) -> bool {
+        self.running.store(false, Ordering::Release);
+        self.control.request_stop();
+        self.syncer.request_stop();
+        let home = self.station.wait(deadline);
+        let leaving = Instant::now() + LEAVE;
+        for handle in [threads.writer.take(), threads.syncer.take()].into_iter().flatten() {
+            while !handle.is_finished() && Instant::now() < deadline.min(leaving) {
+                std::thread::yield_now();
+            }
+            if handle.is_finished() {
+                // A panic was a bug of the thread's own; the drain did not come back then.
+                let _ = handle.join();
+            }
+        }
+        home
+    }
+
+    /// As [`stop_threads`](Self::stop_threads), for good.
+    pub(super) fn end_threads(&self, deadline: Instant) -> bool {
+        self.lock_threads().ended = true;
+        self.stop_threads(deadline)
+    }
+}

@@ -1,0 +1,125 @@
+//! Rows that could not be kept: counted at once, put on record as soon as writing works again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::drain::Drain;
+use super::files::FileKind;
+use super::thread::Errands;
+use crate::clock::Clock;
+use crate::encode::line::{Tracking, tracking};
+
+/// Why rows were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The ring was full and the writer stood still.
+    Full,
+    /// The call alone was larger than half of the ring.
+    Oversize,
+    /// A process that died had dropped them and could not say so.
+    Died,
+}
+
+impl Cause {
+    /// The name used in counters and records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Oversize => "oversize",
+            Self::Died => "died",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Full => "the journal was full and could not be written out",
+            Self::Oversize => "one call was larger than half of the journal's ring (see ring_bytes)",
+            Self::Died => "an earlier process could not write them out and died",
+        }
+    }
+}
+
+/// A loss of one cause that is not on record yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Rows dropped.
+    pub rows: u64,
+    /// Step of the first of them.
+    pub first_step: Option<i64>,
+    /// Step of the last of them.
+    pub last_step: Option<i64>,
+}
+
+/// The losses that are not on record yet.
+#[derive(Debug, Default)]
+pub struct Losses {
+    waiting: AtomicBool,
+    by_cause: Mutex<BTreeMap<Cause, Loss>>,
+}
+
+impl Losses {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Cause, Loss>> {
+        self.by_cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a loss and hands the number of all rows that are not on record to `keep`.
+    pub fn note(&self, cause: Cause, loss: Loss, keep: impl FnOnce(u64)) {
+        let mut by_cause = self.lock();
+        let known = by_cause.entry(cause).or_insert(Loss { rows: 0, ..loss });
+        known.rows += loss.rows;
+        known.last_step = loss.last_step.or(known.last_step);
+        keep(by_cause.values().map(|loss| loss.rows).sum());
+        // Release: pairs with the acquire in `after_batch`.
+        self.waiting.store(true, Ordering::Release);
+    }
+}
+
+/// The line that puts a loss on record.
+#[must_use]
+pub fn record(micros: i64, cause: Cause, loss: &Loss) -> Vec<u8> {
+    let step = |step: Option<i64>| step.map_or_else(|| "null".to_owned(), |step| step.to_string());
+    let extra = format!(
+        r#"{{"cause":"{}","count":{},"first_step":{},"last_step":{}}}"#,
+        cause.name(),
+        loss.rows,
+        step(loss.first_step),
+        step(loss.last_step)
+    );
+    let reason = format!("{} rows were dropped: {}", loss.rows, cause.sentence());
+    let pieces = Tracking { component: "ndjson", status: "degraded", reason: Some(&reason), extra: extra.as_bytes() };
+    tracking(micros, &pieces)
+}
+
+/// The writer thread's errand: losses go on record behind the batch that shows that writing works.
+#[derive(Debug)]
+pub struct Reporter {
+    /// What there is to report.
+    pub losses: Arc<Losses>,
+    /// The time of the record.
+    pub clock: Clock,
+}
+
+impl Errands for Reporter {
+    fn after_batch(&mut self, drain: &mut Drain) {
+        // Acquire: pairs with the release in `note`.
+        if !self.losses.waiting.load(Ordering::Acquire) {
+            return;
+        }
+        let waiting = {
+            let mut by_cause = self.losses.lock();
+            self.losses.waiting.store(false, Ordering::Release);
+            std::mem::take(&mut *by_cause)
+        };
+        for (cause, loss) in waiting {
+            let line = record(self.clock.now_micros(), cause, &loss);
+            if let Err(error) = drain.write_line(FileKind::Summary, &line, drain.cursor()) {
+                drain.note_error(&error);
+                self.losses.note(cause, loss, |_| {});
+            }
+        }
+        let unreported = self.losses.lock().values().map(|loss| loss.rows).sum();
+        drain.keep_unreported(unreported);
+    }
+}

@@ -1,0 +1,242 @@
+//! Bringing back what a writer that died left in its journal: none lost, none twice, no torn line.
+//!
+//! *The process died, the kernel lived*: files, ring and control words are as they were left. An unfinished append is cut
+//! back to its noted length and the journal is drained on from its cursor, under intents of its own, so that a recovery
+//! that dies is recovered in turn.
+//!
+//! *The machine went down*: files, ring and control words reached the disk independently of each other. Nothing is cut and
+//! no cursor trusted. Every whole frame of the ring is encoded again. The files were written in the order of the frames, so
+//! behind the newest frame whose lines are all there, only lines that are missing are appended.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::drain::{Drain, Reporting};
+use super::files::{FileKind, Files};
+use super::loss::{self, Cause, Loss};
+use super::replay;
+use super::warnings::Warnings;
+use crate::clock::Clock;
+use crate::encode::row::RowEncoder;
+use crate::error::{Error, Result};
+use crate::fs::FileId;
+use crate::journal::cursor;
+use crate::journal::identity::{Identity, Process};
+use crate::journal::memory::Backing;
+use crate::journal::ring::Ring;
+use crate::shard::name::Stream;
+use crate::shard::policy::Policy;
+use crate::shard::tail::INTERNALS;
+use crate::shard::writer::cut;
+use crate::stats::Stats;
+
+/// What a recovery did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Journals that were found.
+    pub journals: u64,
+    /// Journals of another machine, left as they are.
+    pub journals_foreign: u64,
+    /// Journals that could not be read, set aside as `.codex_obs/damaged-*`.
+    pub journals_damaged: u64,
+    /// Rows brought back.
+    pub rows_recovered: u64,
+    /// Rows that the dead process had dropped for want of room, as it counted them.
+    pub rows_dropped: u64,
+    /// Frames that could not be read.
+    pub frames_damaged: u64,
+    /// Partial lines set aside.
+    pub torn_tails: u64,
+}
+
+impl Recovered {
+    /// Every count by name.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("journals", self.journals),
+            ("journals_foreign", self.journals_foreign),
+            ("journals_damaged", self.journals_damaged),
+            ("rows_recovered", self.rows_recovered),
+            ("rows_dropped", self.rows_dropped),
+            ("frames_damaged", self.frames_damaged),
+            ("torn_tails", self.torn_tails),
+        ]
+    }
+
+    /// Adds another recovery's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.journals += other.journals;
+        self.journals_foreign += other.journals_foreign;
+        self.journals_damaged += other.journals_damaged;
+        self.rows_recovered += other.rows_recovered;
+        self.rows_dropped += other.rows_dropped;
+        self.frames_damaged += other.frames_damaged;
+        self.torn_tails += other.torn_tails;
+    }
+}
+
+/// The journal of `stream` in the run directory `directory`.
+#[must_use]
+pub fn journal_path(directory: &Path, stream: &Stream) -> PathBuf {
+    directory.join(INTERNALS).join(format!("journal-{stream}"))
+}
+
+/// How far the writer of a journal is from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// This boot: everything is as it was left.
+    Boot,
+    /// This machine, or one that cannot be told from it, before it went down.
+    Machine,
+    /// Another machine, which may still be writing.
+    Foreign,
+}
+
+impl Distance {
+    /// From `writer` to `observer`.
+    #[must_use]
+    pub fn of(writer: &Process, observer: &Process) -> Self {
+        if writer.machine_id != observer.machine_id {
+            Self::Foreign
+        } else if writer.boot_id == observer.boot_id && !writer.boot_id.is_empty() {
+            Self::Boot
+        } else {
+            Self::Machine
+        }
+    }
+}
+
+/// Who made the journal of `stream`, if there is a journal that can be read.
+#[must_use]
+pub fn peek(directory: &Path, stream: &Stream) -> Option<Identity> {
+    let path = journal_path(directory, stream);
+    let file = crate::fs::open_existing(&path).ok()?;
+    Some(Ring::attach(file, &path, Backing::Mirrored).ok()??.1)
+}
+
+/// Recovers the journal of `stream`, if there is one. The caller holds the stream's lock.
+///
+/// # Errors
+/// If a file cannot be written: then the journal is kept and the recovery can be repeated.
+pub fn recover(
+    directory: &Path,
+    stream: &Stream,
+    observer: &Process,
+    clock: &Clock,
+    foreign: bool,
+) -> Result<Recovered> {
+    let path = journal_path(directory, stream);
+    let file = match crate::fs::open_existing(&path) {
+        Ok(file) => file,
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Recovered::default()),
+        Err(error) => return Err(error),
+    };
+    let mut recovered = Recovered { journals: 1, ..Recovered::default() };
+    let (ring, identity) = match Ring::attach(file, &path, Backing::Auto) {
+        Ok(Some(journal)) => journal,
+        Ok(None) => {
+            remove(&path)?;
+            return Ok(recovered);
+        }
+        Err(error) if error.io_kind().is_none() => {
+            set_aside(&path)?;
+            recovered.journals_damaged = 1;
+            return Ok(recovered);
+        }
+        Err(error) => return Err(error),
+    };
+    let distance = Distance::of(&identity.process, observer);
+    if distance == Distance::Foreign && !foreign {
+        recovered.journals_foreign = 1;
+        return Ok(recovered);
+    }
+    let mut files = files_of(directory, stream, &identity, clock);
+    let stats = Arc::new(Stats::default());
+    recovered.rows_dropped = ring.dropped();
+    if distance == Distance::Boot {
+        cut_unfinished(directory, stream, &ring)?;
+        let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
+        let warnings = Arc::new(Warnings::default());
+        let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None };
+        let mut drain = Drain::new(Arc::new(ring), files, encoder, reporting);
+        while drain.batch()? {}
+        if recovered.rows_dropped > 0 {
+            let loss = Loss { rows: recovered.rows_dropped, ..Loss::default() };
+            let line = loss::record(clock.now_micros(), Cause::Died, &loss);
+            drain.write_line(FileKind::Summary, &line, drain.cursor())?;
+            drain.keep_unreported(0);
+        }
+        sync(drain.files())?;
+    } else {
+        replay::replay(directory, stream, &ring, &identity, &mut files, &stats)?;
+        sync(&mut files)?;
+    }
+    crate::fs::sync_folder(directory)?;
+    recovered.rows_recovered = stats.rows_written.get();
+    recovered.frames_damaged = stats.frames_damaged.get();
+    recovered.torn_tails = stats.torn_tails.get();
+    remove(&path)?;
+    Ok(recovered)
+}
+
+/// Writers for the files of `stream` by the rules that its journal names.
+fn files_of(directory: &Path, stream: &Stream, identity: &Identity, clock: &Clock) -> Files {
+    let limit = |number: u64| (number != u64::MAX).then_some(number);
+    let policy = Policy {
+        max_bytes: limit(identity.max_shard_bytes),
+        max_age_micros: limit(identity.max_shard_age),
+        backup_count: limit(identity.backup_count),
+    };
+    Files::new(directory, stream, policy, identity.file_mode, clock)
+}
+
+/// Takes an append back that was begun and not finished. A file that was renamed meanwhile is found by its inode.
+fn cut_unfinished(directory: &Path, stream: &Stream, ring: &Ring) -> Result<()> {
+    let Some(intent) = cursor::unfinished(ring.memory()) else { return Ok(()) };
+    for extent in intent.extents.into_iter().flatten() {
+        let Some(kind) = FileKind::from_number(extent.file) else { continue };
+        let path = kind.path(directory, stream);
+        if cut(&path, extent.id, extent.length)? {
+            continue;
+        }
+        if let Some(elsewhere) = find(directory, extent.id)? {
+            cut(&elsewhere, extent.id, extent.length)?;
+        }
+    }
+    cursor::abandon(ring.memory()).map_err(|source| Error::io("write", &journal_path(directory, stream), source))
+}
+
+/// The name in `directory` that leads to the file `id`.
+fn find(directory: &Path, id: FileId) -> Result<Option<PathBuf>> {
+    let listing = std::fs::read_dir(directory).map_err(|source| Error::io("list", directory, source))?;
+    for entry in listing {
+        let path = entry.map_err(|source| Error::io("list", directory, source))?.path();
+        if FileId::at(&path)? == Some(id) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn sync(files: &mut Files) -> Result<()> {
+    for kind in FileKind::ALL {
+        let writer = files.get(kind);
+        if let Some(file) = writer.file() {
+            file.sync_data().map_err(|source| Error::io("sync", writer.path(), source))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    std::fs::remove_file(path).map_err(|source| Error::io("remove", path, source))
+}
+
+fn set_aside(path: &Path) -> Result<()> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
+    let free =
+        (0..u32::MAX).map(|number| path.with_file_name(format!("damaged-{name}-{number}"))).find(|path| !path.exists());
+    let Some(target) = free else { return Ok(()) };
+    std::fs::rename(path, &target).map_err(|source| Error::io("rename", path, source))
+}

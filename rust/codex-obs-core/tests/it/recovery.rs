@@ -1,0 +1,185 @@
+//! Journals of writers that are gone.
+
+use std::path::Path;
+
+use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
+use codex_obs_core::journal::frame::{FrameBuilder, first_length};
+use codex_obs_core::journal::identity::{Identity, Process};
+use codex_obs_core::journal::memory::Backing;
+use codex_obs_core::journal::ring::{Appended, Ring};
+use codex_obs_core::session::{recover_directory, recover_for_reading};
+
+use crate::support::{call, lines, open, text};
+
+/// Leaves the journal of a dead process in `directory`: calls with two numbers and the steps 0 to `calls`.
+fn leave_journal(directory: &Path, process: Process, calls: i64) -> Ring {
+    let internals = directory.join(".codex_obs");
+    std::fs::create_dir_all(&internals).unwrap();
+    let path = internals.join("journal-main");
+    let file = codex_obs_core::fs::create_new(&path, 0o600).unwrap();
+    let off = u64::MAX;
+    let identity = Identity {
+        process,
+        run_id: "r1".into(),
+        stream: "main".into(),
+        legacy: false,
+        file_mode: 0o600,
+        max_shard_bytes: off,
+        max_shard_age: off,
+        backup_count: off,
+    };
+    let ring = Ring::create(file, &path, 256 << 10, Backing::Auto, &identity).unwrap();
+    let mut builder = FrameBuilder::default();
+    for step in 0..calls {
+        call(&mut builder, step, step, 2, 4096);
+        let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut());
+        assert!(matches!(appended, Appended::Done { .. }));
+        outcome.unwrap();
+    }
+    ring
+}
+
+/// A process of this boot and machine that is gone.
+fn gone() -> Process {
+    Process { start_time: 1, ..Process::current() }
+}
+
+fn recover(directory: &Path, foreign: bool) -> u64 {
+    recover_directory(directory, foreign).unwrap().rows_recovered
+}
+
+#[test]
+fn rows_of_a_dead_process_come_back_once() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), gone(), 50));
+    assert_eq!(recover(folder.path(), false), 100);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..50, 2));
+    assert_eq!(recover(folder.path(), false), 0);
+    assert!(!folder.path().join(".codex_obs/journal-main").exists());
+}
+
+#[test]
+fn every_state_of_an_unfinished_append_ends_in_the_same_file() {
+    let all = lines(0..4, 2);
+    let two_calls = lines(0..2, 2).len();
+    for written in two_calls..=all.len() {
+        for finished in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let ring = leave_journal(folder.path(), gone(), 4);
+            let path = folder.path().join("metrics.ndjson");
+            std::fs::write(&path, &all[..written]).unwrap();
+            let id = codex_obs_core::fs::FileId::at(&path).unwrap().unwrap();
+            let mut builder = FrameBuilder::default();
+            call(&mut builder, 0, 0, 2, 4096);
+            let length = first_length(builder.bytes_mut()).unwrap() as u64;
+            let before = Intent { after: Cursor { position: 2 * length, sequence: 2, rows: 0 }, extents: [None; 2] };
+            cursor::begin(ring.memory(), &before).unwrap();
+            cursor::complete(ring.memory()).unwrap();
+            let extent = Extent { file: 0, id, length: two_calls as u64 };
+            let intent =
+                Intent { after: Cursor { position: 4 * length, sequence: 4, rows: 0 }, extents: [None, Some(extent)] };
+            cursor::begin(ring.memory(), &intent).unwrap();
+            if finished {
+                if written < all.len() {
+                    continue;
+                }
+                cursor::complete(ring.memory()).unwrap();
+            }
+            drop(ring);
+            recover(folder.path(), false);
+            assert_eq!(text(folder.path(), "metrics.ndjson"), all, "{written} bytes were written");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_renamed_during_an_append_is_cut_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), gone(), 2);
+    let path = folder.path().join("metrics.ndjson");
+    std::fs::write(&path, "{\"old\":1}\n{\"torn").unwrap();
+    let id = codex_obs_core::fs::FileId::at(&path).unwrap().unwrap();
+    let extents = [None, Some(Extent { file: 0, id, length: 10 })];
+    cursor::begin(ring.memory(), &Intent { after: Cursor::default(), extents }).unwrap();
+    drop(ring);
+    std::fs::rename(&path, folder.path().join("metrics.ndjson.moved")).unwrap();
+    assert_eq!(recover(folder.path(), false), 4);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..2, 2));
+    assert_eq!(text(folder.path(), "metrics.ndjson.moved"), "{\"old\":1}\n");
+}
+
+#[test]
+fn after_a_reboot_only_missing_lines_are_appended_and_nothing_is_cut() {
+    let all = lines(0..6, 2);
+    for kept in [0, 1, 3, 8, 12] {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 6);
+        // Control words that reached the disk at another time than the file.
+        let id = codex_obs_core::fs::FileId { device: 1, inode: 1 };
+        let extents = [None, Some(Extent { file: 0, id, length: 3 })];
+        let after = Cursor { position: 1 << 20, sequence: 9, rows: 1 };
+        cursor::begin(ring.memory(), &Intent { after, extents }).unwrap();
+        drop(ring);
+        let whole: String = all.split_inclusive('\n').take(kept).collect();
+        let torn = if kept == 12 { "" } else { "{\"torn\":\0\0" };
+        std::fs::write(folder.path().join("metrics.ndjson"), format!("{whole}{torn}")).unwrap();
+        assert_eq!(recover(folder.path(), false), 12 - kept as u64);
+        assert_eq!(text(folder.path(), "metrics.ndjson"), all, "{kept} lines were kept");
+    }
+}
+
+#[test]
+fn after_a_reboot_lines_that_were_rotated_away_are_not_appended_again() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 6));
+    std::fs::write(folder.path().join("metrics.ndjson.1"), lines(3..5, 2)).unwrap();
+    std::fs::write(folder.path().join("metrics.ndjson"), "").unwrap();
+    assert_eq!(recover(folder.path(), false), 2);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(5..6, 2));
+}
+
+#[test]
+fn a_journal_of_another_machine_waits_until_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = Process { machine_id: "another".into(), boot_id: "another".into(), ..gone() };
+    drop(leave_journal(folder.path(), elsewhere, 3));
+    assert_eq!(recover_directory(folder.path(), false).unwrap().journals_foreign, 1);
+    let session = open(folder.path());
+    assert_ne!(session.stream().as_str(), "main", "its stream is left alone as well");
+    assert!(session.close(None));
+    assert_eq!(recover(folder.path(), true), 6);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
+}
+
+#[test]
+fn a_journal_that_makes_no_sense_is_set_aside_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), gone(), 3));
+    let path = folder.path().join(".codex_obs/journal-main");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(recover_directory(folder.path(), false).unwrap().journals_damaged, 1);
+    assert_eq!(std::fs::read(folder.path().join(".codex_obs/damaged-journal-main-0")).unwrap(), bytes);
+}
+
+#[test]
+fn rows_that_a_dead_process_had_dropped_are_put_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    leave_journal(folder.path(), gone(), 1).store_dropped(7).unwrap();
+    assert_eq!(recover_directory(folder.path(), false).unwrap().rows_dropped, 7);
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    assert!(
+        summary.contains("\"status\":\"degraded\"") && summary.contains("\"cause\":\"died\",\"count\":7"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn a_reader_that_finds_nothing_to_recover_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 1)).unwrap();
+    let (recovered, pending) = recover_for_reading(folder.path(), &codex_obs_core::clock::Clock::System).unwrap();
+    assert_eq!((recovered.rows_recovered, pending.len()), (0, 0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}

@@ -1,0 +1,55 @@
+//! The `tags` argument.
+
+use codex_obs_core::limits::MAX_PAYLOAD_BYTES;
+use codex_obs_core::record::tags::RESERVED;
+use codex_obs_core::record::{Damage, Tags};
+use pyo3::prelude::*;
+
+use super::json::Writer;
+use super::mapping::checked_pairs;
+use super::output::Output;
+
+/// The tags as canonical JSON without the keys that the log sets itself. Tags of more than 1 MiB together are left out and
+/// counted.
+///
+/// # Errors
+///
+/// `TypeError` for what is neither None nor a mapping, or a mapping that raises when asked for its items.
+pub fn tags(tags: Option<&Bound<'_, PyAny>>, out: &mut Tags, damage: &mut Damage) -> PyResult<()> {
+    out.clear();
+    let Some(tags) = tags.filter(|tags| !tags.is_none()) else {
+        return Ok(());
+    };
+    let pairs = checked_pairs(tags, "tags")?;
+    let mut writer = Writer::inside_tags(Output::new(&mut out.text, MAX_PAYLOAD_BYTES), damage);
+    let mut members = writer.members(&pairs);
+    members.retain(|(key, _)| !RESERVED.contains(&key.as_ref()));
+    if members.is_empty() {
+        return Ok(());
+    }
+    writer.open(tags);
+    let mut marks = [None; RESERVED.len()];
+    writer.out.bytes().push(b'{');
+    for (index, (key, value)) in members.iter().enumerate() {
+        if index > 0 {
+            writer.out.bytes().push(b',');
+        }
+        for (mark, reserved) in marks.iter_mut().zip(RESERVED) {
+            if mark.is_none() && key.as_ref() > reserved {
+                *mark = Some(writer.out.total() as u32);
+            }
+        }
+        writer.out.string(key);
+        writer.out.bytes().push(b':');
+        writer.node(value);
+    }
+    let end = writer.out.total() as u32;
+    writer.out.bytes().push(b'}');
+    if writer.out.finish().is_some() {
+        damage.payloads_cut += 1;
+        out.clear();
+        return Ok(());
+    }
+    out.marks = marks.map(|mark| mark.unwrap_or(end));
+    Ok(())
+}

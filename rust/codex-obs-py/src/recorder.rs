@@ -1,0 +1,435 @@
+//! `Recorder`: one stream of a run, the base class of `codex_obs.Run`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use codex_obs_core::encode::line;
+use codex_obs_core::journal::frame::{Call, LineFile};
+use codex_obs_core::limits;
+use codex_obs_core::record::Damage;
+use codex_obs_core::session::{Session, Settings, Step};
+use codex_obs_core::stats::Stats;
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::clock::ManualClock;
+use crate::convert::{self, Options};
+use crate::error::to_python;
+use crate::session_cell::SessionCell;
+use crate::settings::Raw;
+use crate::spare::{Buffers, Spare};
+
+/// A forked child that cannot open a stream tries again after this long.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// One stream of a run.
+#[pyclass(subclass, frozen, weakref, module = "codex_obs._core")]
+pub struct Recorder {
+    cell: SessionCell,
+    directory: PathBuf,
+    settings: Settings,
+    options: Options,
+    spare: Spare,
+    closed: AtomicBool,
+    /// Counts of a forked child that has no stream of its own.
+    orphan: Stats,
+    /// When such a child last tried to open one, in milliseconds since `started`, plus one.
+    tried_ms: AtomicU64,
+    started: Instant,
+}
+
+#[pymethods]
+impl Recorder {
+    #[new]
+    #[pyo3(signature = (
+        directory, *, run_id = None, name = None, rank = 0,
+        max_shard_bytes = Some(limits::DEFAULT_MAX_SHARD_BYTES),
+        max_shard_age_s = Some(limits::DEFAULT_MAX_SHARD_AGE_S),
+        backup_count = Some(limits::DEFAULT_BACKUP_COUNT),
+        max_unexported_shards = limits::DEFAULT_MAX_UNEXPORTED_SHARDS,
+        ring_bytes = limits::DEFAULT_RING_BYTES,
+        max_block_s = limits::DEFAULT_MAX_BLOCK_S,
+        overflow = "block",
+        fsync = "interval",
+        fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
+        file_mode = limits::DEFAULT_FILE_MODE,
+        legacy = false, flatten = false, clock = None, backing = "auto",
+    ))]
+    fn new(
+        py: Python<'_>,
+        directory: PathBuf,
+        run_id: Option<&str>,
+        name: Option<&str>,
+        rank: u64,
+        max_shard_bytes: Option<u64>,
+        max_shard_age_s: Option<f64>,
+        backup_count: Option<u64>,
+        max_unexported_shards: u64,
+        ring_bytes: u64,
+        max_block_s: f64,
+        overflow: &str,
+        fsync: &str,
+        fsync_interval_s: f64,
+        file_mode: u32,
+        legacy: bool,
+        flatten: bool,
+        clock: Option<&ManualClock>,
+        backing: &str,
+    ) -> PyResult<Self> {
+        let raw = Raw {
+            rank,
+            max_shard_bytes,
+            max_shard_age_s,
+            backup_count,
+            max_unexported_shards,
+            ring_bytes,
+            max_block_s,
+            overflow,
+            fsync,
+            fsync_interval_s,
+            file_mode,
+            legacy,
+            clock: clock.map(ManualClock::clock).unwrap_or_default(),
+            backing,
+        };
+        let settings = raw.parse().map_err(|error| to_python(py, &error))?;
+        // A fork must not find the path relative to another folder than this one.
+        let directory = std::path::absolute(&directory)?;
+        let session = py
+            .detach(|| Session::open(&directory, run_id, name, settings.clone()))
+            .map_err(|error| to_python(py, &error))?;
+        Ok(Self {
+            cell: SessionCell::new(session),
+            directory,
+            settings,
+            options: Options { legacy, flatten },
+            spare: Spare::default(),
+            closed: AtomicBool::new(false),
+            orphan: Stats::default(),
+            tried_ms: AtomicU64::new(0),
+            started: Instant::now(),
+        })
+    }
+
+    /// Identifier of the run, part of every row.
+    #[getter]
+    fn run_id(&self) -> &str {
+        &self.cell.get().home().run_id
+    }
+
+    /// Name of the run.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.cell.get().home().name
+    }
+
+    /// Absolute path of the run directory.
+    #[getter]
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Name of the stream that this process writes; `main` for rank 0 or no rank.
+    #[getter]
+    fn stream(&self) -> &str {
+        self.cell.get().stream().as_str()
+    }
+
+    /// Whether rows are refused.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Log one row per metric; returns when the rows are safe against the death of this process.
+    ///
+    /// Args:
+    ///     metrics: Names and values. Numbers and whatever holds exactly one number are rows with that value; what is
+    ///         structured is described in the manifest.
+    ///     step: Training step; one more than the stream's largest so far if left out.
+    ///     split: Part of the data, such as ``train`` or ``eval``.
+    ///     dataset: Name of the data set.
+    ///     tags: Further facts, kept with every row of the call.
+    ///     timestamp: Seconds since the epoch or an aware datetime, for backfilling; the time of the call if left out.
+    ///
+    /// Raises:
+    ///     TypeError: If an argument has a wrong type; no row is written.
+    ///     ValueError: If the step is outside of 64 bits; no row is written.
+    #[pyo3(signature = (metrics, *, step = None, split = None, dataset = None, tags = None, timestamp = None))]
+    fn log(
+        slf: &Bound<'_, Self>,
+        metrics: &Bound<'_, PyAny>,
+        step: Option<&Bound<'_, PyAny>>,
+        split: Option<&Bound<'_, PyAny>>,
+        dataset: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        timestamp: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let this = slf.get();
+        let mut buffers = this.spare.take();
+        let mut damage = Damage::default();
+        let outcome = this
+            .convert(&mut buffers, &mut damage, metrics, step, split, dataset, tags, timestamp)
+            .map(|step| Self::record(slf, &mut buffers, &damage, step));
+        this.spare.give(buffers);
+        // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
+        outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
+    }
+
+    /// Wait until everything logged so far is in the files and, with `sync`, on the disk.
+    ///
+    /// Args:
+    ///     timeout: Longest wait in seconds; None waits as long as the writer can write.
+    ///     sync: Whether to wait for the disk as well.
+    ///
+    /// Returns:
+    ///     False at the timeout, or once the writer cannot write.
+    #[pyo3(signature = (timeout = None, *, sync = false))]
+    fn flush(slf: &Bound<'_, Self>, timeout: Option<f64>, sync: bool) -> PyResult<bool> {
+        let deadline = deadline(timeout)?;
+        let session = slf.get().cell.get();
+        if session.is_inherited() {
+            return Ok(true);
+        }
+        let flushed = slf.py().detach(|| session.flush(deadline, sync));
+        emit_warnings(slf.py(), session);
+        Ok(flushed)
+    }
+
+    /// Counters of this stream since it was opened by this process.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let session = self.cell.get();
+        let stats = if session.is_inherited() { &self.orphan } else { session.stats() };
+        let counts = PyDict::new(py);
+        for (name, count) in stats.snapshot() {
+            counts.set_item(name, count)?;
+        }
+        Ok(counts)
+    }
+
+    #[pyo3(signature = (timeout))]
+    fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
+        let deadline = deadline(timeout)?;
+        let this = slf.get();
+        this.closed.store(true, Ordering::Relaxed);
+        let session = this.cell.get();
+        if session.is_inherited() {
+            return Ok(true);
+        }
+        let drained = slf.py().detach(|| session.close(deadline));
+        emit_warnings(slf.py(), session);
+        Ok(drained)
+    }
+
+    fn _resume_step(&self) -> Option<i64> {
+        self.cell.get().resume_step()
+    }
+
+    fn _set_next_step(&self, step: i64) {
+        self.cell.get().set_next_step(step);
+    }
+
+    fn _take_warnings(&self) -> Vec<String> {
+        let session = self.cell.get();
+        if session.is_inherited() { Vec::new() } else { session.warnings().take() }
+    }
+
+    /// Called in a forked child that has just opened a stream of its own.
+    #[expect(clippy::unused_self, reason = "subclasses override it")]
+    fn _opened_in_child(&self) {}
+
+    #[pyo3(signature = (config, argv, derived, metadata))]
+    fn _write_params(
+        slf: &Bound<'_, Self>,
+        config: &Bound<'_, PyAny>,
+        argv: &Bound<'_, PyAny>,
+        derived: &Bound<'_, PyAny>,
+        metadata: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let mut damage = Damage::default();
+        let cli = PyDict::new(slf.py());
+        cli.set_item("argv", argv)?;
+        let [cli, config, derived, metadata] =
+            [cli.as_any(), config, derived, metadata].map(|value| json(value, &mut damage));
+        let pieces = line::Params { cli: &cli, config: &config, derived: &derived, metadata: &metadata };
+        Ok(Self::write(slf, LineFile::Params, &damage, |micros, run_id| line::params(micros, run_id, &pieces)))
+    }
+
+    #[pyo3(signature = (record, fields))]
+    fn _write_session(slf: &Bound<'_, Self>, record: &str, fields: &Bound<'_, PyAny>) -> bool {
+        let mut damage = Damage::default();
+        let fields = json(fields, &mut damage);
+        Self::write(slf, LineFile::Session, &damage, |micros, run_id| line::session(micros, run_id, record, &fields))
+    }
+
+    #[pyo3(signature = (component, status, reason, extra))]
+    fn _write_summary(
+        slf: &Bound<'_, Self>,
+        component: &str,
+        status: &str,
+        reason: Option<&str>,
+        extra: &Bound<'_, PyAny>,
+    ) -> bool {
+        let mut damage = Damage::default();
+        let extra = json(extra, &mut damage);
+        let pieces = line::Tracking { component, status, reason, extra: &extra };
+        Self::write(slf, LineFile::Summary, &damage, |micros, _| line::tracking(micros, &pieces))
+    }
+}
+
+impl Recorder {
+    /// Puts a call's frames together. No lock is held: values may run code of their own, which may log, fork or close.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of `log`")]
+    fn convert(
+        &self,
+        buffers: &mut Buffers,
+        damage: &mut Damage,
+        metrics: &Bound<'_, PyAny>,
+        step: Option<&Bound<'_, PyAny>>,
+        split: Option<&Bound<'_, PyAny>>,
+        dataset: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        timestamp: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Step> {
+        let Buffers { frames, tags: tag_buffer, split: split_buffer, dataset: dataset_buffer } = buffers;
+        let number = step.map(convert::step).transpose()?;
+        let now = self.settings.clock.now_micros();
+        let timestamp = match timestamp {
+            Some(value) => convert::timestamp(value, now, damage)?,
+            None => now,
+        };
+        tag_buffer.clear();
+        if tags.is_some() {
+            convert::tags(tags, tag_buffer, damage)?;
+        }
+        let call = Call {
+            timestamp,
+            step: Some(number.unwrap_or(0)),
+            split: split.map_or("train", |split| convert::text(split, damage, split_buffer)),
+            dataset: dataset.map(|dataset| convert::text(dataset, damage, dataset_buffer)),
+            tags: tag_buffer,
+        };
+        frames.begin(&call, self.cell.get().max_frame_bytes());
+        convert::metrics(metrics, frames, damage, self.options)?;
+        Ok(if number.is_some() { Step::Given } else { Step::Next })
+    }
+
+    /// Hands a call's frames to the session.
+    fn record(slf: &Bound<'_, Self>, buffers: &mut Buffers, damage: &Damage, step: Step) {
+        let py = slf.py();
+        let frames = &mut buffers.frames;
+        if frames.rows() == 0 {
+            return;
+        }
+        frames.finish();
+        let Some(session) = Self::session(slf, frames.rows()) else { return };
+        session.stats().damage(damage);
+        if session.is_mirrored() {
+            // The ring is written by a system call, which must not keep Python waiting.
+            py.detach(|| {
+                session.try_log(frames, step) || {
+                    session.log_slowly(frames, step);
+                    true
+                }
+            });
+        } else if !session.try_log(frames, step) {
+            py.detach(|| session.log_slowly(frames, step));
+        }
+        if session.warnings().waiting() {
+            emit_warnings(py, session);
+        }
+    }
+
+    /// Writes a line that is not a row. `false` if there is no room for it.
+    fn write(slf: &Bound<'_, Self>, file: LineFile, damage: &Damage, line: impl FnOnce(i64, &str) -> Vec<u8>) -> bool {
+        let Some(session) = Self::session(slf, 0) else { return false };
+        session.stats().damage(damage);
+        let line = line(slf.get().settings.clock.now_micros(), &session.home().run_id);
+        slf.py().detach(|| session.write_line(file, &line))
+    }
+
+    /// The session to log to. In a forked child that has none yet, one is opened; `None` counts `rows` as dropped.
+    #[inline]
+    fn session<'a>(slf: &'a Bound<'_, Self>, rows: u64) -> Option<&'a Session> {
+        let session = slf.get().cell.get();
+        if session.is_inherited() { Self::open_in_child(slf, session, rows) } else { Some(session) }
+    }
+
+    #[cold]
+    fn open_in_child<'a>(slf: &'a Bound<'_, Self>, inherited: &Session, rows: u64) -> Option<&'a Session> {
+        let (py, this) = (slf.py(), slf.get());
+        if this.closed.load(Ordering::Relaxed) {
+            this.orphan.rows_logged.add(rows);
+            this.orphan.rows_dropped_closed.add(rows);
+            return None;
+        }
+        let now_ms = this.started.elapsed().as_millis() as u64 + 1;
+        let tried_ms = this.tried_ms.load(Ordering::Relaxed);
+        if tried_ms > 0 && now_ms < tried_ms + REOPEN_PAUSE.as_millis() as u64 {
+            this.orphan.rows_logged.add(rows);
+            this.orphan.rows_dropped_unopened.add(rows);
+            return None;
+        }
+        let run_id = Some(inherited.home().run_id.as_str());
+        match Session::open(&this.directory, run_id, None, this.settings.clone()) {
+            Ok(session) => {
+                this.tried_ms.store(0, Ordering::Relaxed);
+                if this.cell.replace(inherited, session).is_ok()
+                    && let Err(error) = slf.call_method0(intern!(py, "_opened_in_child"))
+                {
+                    error.write_unraisable(py, Some(slf.as_any()));
+                }
+                Some(this.cell.get())
+            }
+            Err(error) => {
+                this.tried_ms.store(now_ms, Ordering::Relaxed);
+                this.orphan.rows_logged.add(rows);
+                this.orphan.rows_dropped_unopened.add(rows);
+                emit(py, vec![format!("rows are dropped: this forked process has no stream ({error})")]);
+                None
+            }
+        }
+    }
+}
+
+/// Canonical JSON of a value; what would be too long for the journal is replaced by its length.
+fn json(value: &Bound<'_, PyAny>, damage: &mut Damage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    convert::json::push_json(value, &mut bytes, damage);
+    if bytes.len() > limits::MAX_PAYLOAD_BYTES {
+        damage.payloads_cut += 1;
+        return format!(r#"{{"truncated_bytes":{}}}"#, bytes.len()).into_bytes();
+    }
+    bytes
+}
+
+fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
+    match timeout {
+        None => Ok(None),
+        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err("timeout is not a number of seconds")),
+        // A time beyond what the clock can show is for ever.
+        Some(seconds) => Ok(Duration::try_from_secs_f64(seconds.max(0.0))
+            .ok()
+            .and_then(|duration| Instant::now().checked_add(duration))),
+    }
+}
+
+#[cold]
+fn emit_warnings(py: Python<'_>, session: &Session) {
+    if session.warnings().waiting() {
+        emit(py, session.warnings().take());
+    }
+}
+
+/// Logs `texts` on the `codex_obs` logger. What a handler raises is not the caller's business.
+fn emit(py: Python<'_>, texts: Vec<String>) {
+    let emitted = py
+        .import(intern!(py, "codex_obs._backend"))
+        .and_then(|module| module.call_method1(PyString::intern(py, "emit_warnings"), (texts,)));
+    if let Err(error) = emitted {
+        error.write_unraisable(py, None);
+    }
+}
