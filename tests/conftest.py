@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 # Variables of launchers and of ours that would change what `init` does.
 _PREFIXES = ("CODEX_", "LOGGING_NDJSON_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
@@ -27,6 +29,17 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_dir(tmp_path: Path) -> Path:
     """Give a run directory that does not exist yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def fast_dir(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder in memory where there is one: for tests that open thousands of runs."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

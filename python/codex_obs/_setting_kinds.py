@@ -68,7 +68,7 @@ class Limit:
         if value is None or (self.all_allowed and isinstance(value, str) and value == "all"):
             return value
         number = _as_float(value) if self.fractional else _as_int(value)
-        if number is None or math.isnan(number):
+        if number is None:
             raise Rejected(self.remedy)
         return self._bounded(number)
 
@@ -118,8 +118,7 @@ class Seconds:
         return self._checked(_as_float(value))
 
     def _checked(self, number: float | None) -> float:
-        # Not a number compares false with everything.
-        if number is None or not number >= 0 or (number == 0 and not self.zero_allowed):
+        if number is None or number < 0 or (number == 0 and not self.zero_allowed):
             raise Rejected(self.remedy)
         return 0.0 if number == 0 else min(max(number, MIN_SECONDS), MAX_SECONDS)
 
@@ -232,9 +231,10 @@ def _as_float(value: object) -> float | None:
     if _is_bool(value) or not isinstance(value, SupportsFloat | SupportsIndex):
         return None
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        number = _as_int(value)
-        return None if number is None else math.copysign(math.inf, number > 0 or -1)
+        index = _as_int(value)
+        return None if index is None else math.inf if index > 0 else -math.inf
     except (TypeError, ValueError):
         return None
+    return None if math.isnan(number) else number

@@ -138,7 +138,7 @@ def _place(run_dir: RunPath | None, name: str | None) -> tuple[Path, str]:
     chosen = _config.run_dir_from_environment() if run_dir is None else _path_text(run_dir)
     origin, run_name = ("name", name) if name is not None else (_config.run_name_from_environment() or ("", None))
     if chosen is not None:
-        shown = _names.default_name(time.time(), os.urandom(2)) if run_name is None else _names.label(run_name)
+        shown = _draw_name() if run_name is None else _names.label(run_name)
         return _absolute(chosen), shown
     root = _absolute(_names.RUNS_ROOT)
     if run_name is not None:
@@ -149,7 +149,7 @@ def _place(run_dir: RunPath | None, name: str | None) -> tuple[Path, str]:
 def _new_folder(root: Path) -> tuple[Path, str]:
     """Create a folder under a name that nobody else has, even if many jobs start within one second."""
     while True:
-        name = _names.default_name(time.time(), os.urandom(2))
+        name = _draw_name()
         directory = root / name
         try:
             root.mkdir(_FOLDER_MODE, exist_ok=True)
@@ -161,6 +161,10 @@ def _new_folder(root: Path) -> tuple[Path, str]:
         except OSError as error:
             raise LogFileError(f"cannot create the folder {directory}: {error.strerror}") from error
         return directory, name
+
+
+def _draw_name() -> str:
+    return _names.default_name(time.time(), os.urandom(2))
 
 
 def _path_text(run_dir: object) -> str:

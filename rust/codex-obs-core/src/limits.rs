@@ -47,3 +47,15 @@ pub const DEFAULT_MAX_UNEXPORTED_SHARDS: u64 = 64;
 
 /// Longest wait of a fork for the writer thread to pause. The fork goes on then; the journal covers what is half done.
 pub const FORK_WAIT_S: f64 = 0.1;
+
+/// Longest line a reader takes: many times the longest one that the writer makes. It bounds what a hostile file costs.
+pub const MAX_LINE_BYTES: usize = 64 << 20;
+
+/// Bytes a reader takes from a file at once. They stay in the second-level cache until they are parsed.
+pub const SCAN_BLOCK_BYTES: usize = 256 << 10;
+
+/// Part of a shard that one thread reads at a time: small enough to keep every core busy to the end.
+pub const SCAN_UNIT_BYTES: u64 = 4 << 20;
+
+/// Refused lines that a report names.
+pub const MAX_REPORTED_LINES: usize = 10;

@@ -4,6 +4,7 @@ mod canonical;
 mod clock;
 mod convert;
 mod error;
+mod reading;
 mod recorder;
 mod recovery;
 mod session_cell;
@@ -21,6 +22,8 @@ mod _core {
     use super::clock::ManualClock;
     #[pymodule_export]
     use super::error::CoreError;
+    #[pymodule_export]
+    use super::reading::{ArrowStream, Report, read_rows, summarize};
     #[pymodule_export]
     use super::recorder::Recorder;
     #[pymodule_export]

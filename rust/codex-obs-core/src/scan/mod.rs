@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Reading a run back: its shards in order of position, their lines as rows.
+//!
+//! A row's position is its stream in text order (the main one first), its shard from the oldest to the newest, its line.
+
+mod canonical;
+mod json;
+mod lines;
+pub mod names;
+mod parser;
+pub mod pass;
+pub mod report;
+pub mod row;
+pub mod snapshot;
+mod source;
+
+pub use names::{Name, Names};
+pub use pass::{Outcome, Position, Sink, Tick, run};
+pub use report::Report;
+pub use row::{Row, Tags, Value};
+pub use snapshot::{Snapshot, Tail};

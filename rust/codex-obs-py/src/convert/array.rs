@@ -22,7 +22,8 @@ impl<'py> Array<'py> {
         let py = value.py();
         let class = value.get_type();
         if let Some(shape) = value.getattr_opt(intern!(py, "shape"))? {
-            let has_elements = class.hasattr(intern!(py, "__array__"))?
+            let has_elements = class.hasattr(intern!(py, "dtype"))?
+                || class.hasattr(intern!(py, "__array__"))?
                 || value.hasattr(intern!(py, "item"))?
                 || value.hasattr(intern!(py, "numpy"))?
                 || value.hasattr(intern!(py, "tolist"))?;
@@ -59,14 +60,14 @@ impl<'py> Array<'py> {
         let py = self.value.py();
         let dtype = self.value.getattr_opt(intern!(py, "dtype")).ok().flatten();
         let kind = dtype.and_then(|dtype| dtype.getattr_opt(intern!(py, "kind")).ok().flatten());
-        kind.and_then(|kind| kind.extract::<String>().ok()).is_some_and(|kind| kind == "M" || kind == "m")
+        kind.is_some_and(|kind| kind.cast::<PyString>().is_ok_and(|kind| kind == "M" || kind == "m"))
     }
 
     /// The one element of an array that has one, as the plainest object its class gives: a Python number if there is one.
     pub(super) fn only_element(&self) -> PyResult<Bound<'py, PyAny>> {
         let py = self.value.py();
-        // A masked element is none. `item` gives the number behind the mask, `tolist` gives None.
-        if self.value.hasattr(intern!(py, "mask"))? && self.value.hasattr(intern!(py, "tolist"))? {
+        // Of a masked element `item` gives the number behind the mask, `tolist` gives None.
+        if self.value.get_type().name()?.to_str()?.starts_with("Masked") {
             return first(self.value.call_method0(intern!(py, "tolist"))?, self.shape.len());
         }
         if let Some(item) = self.value.getattr_opt(intern!(py, "item"))? {

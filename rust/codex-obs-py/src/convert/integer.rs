@@ -46,8 +46,8 @@ fn big(number: &Bound<'_, PyInt>) -> PyResult<BigInt> {
     let py = number.py();
     let class = PyInt::type_object(py);
     let bits: usize = class.getattr(intern!(py, "bit_length"))?.call1((number,))?.extract()?;
-    // A decimal digit holds more than three bits.
-    if bits / 3 > 2 * MAX_PAYLOAD_BYTES {
+    // Ten bits make more than three digits.
+    if bits / 10 * 3 > MAX_PAYLOAD_BYTES {
         return Err(PyValueError::new_err("more digits than are kept"));
     }
     let signed = [(intern!(py, "signed"), true)].into_py_dict(py)?;

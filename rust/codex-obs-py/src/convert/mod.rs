@@ -23,7 +23,7 @@ use codex_obs_core::journal::frame::FrameBuilder;
 use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 pub use interrupt::take_interrupt;
 pub use step::step;
@@ -80,7 +80,7 @@ pub fn metrics(
     Ok(())
 }
 
-/// Adds the row of a float or boolean under a name that needs no care; no code but the interpreter's runs.
+/// Adds the row of a plain number, boolean or None under a name that needs no care; no code but the interpreter's runs.
 #[inline]
 fn plain_row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder) -> bool {
     let Ok(key) = key.cast_exact::<PyString>() else { return false };
@@ -90,8 +90,15 @@ fn plain_row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut Fra
     }
     if let Ok(number) = value.cast_exact::<PyFloat>() {
         builder.float(name, number.value());
+    } else if value.is_exact_instance_of::<PyInt>() {
+        let Ok(number) = value.extract() else { return false };
+        builder.float(name, number);
+    } else if let Ok(number) = value.cast::<PyFloat>() {
+        builder.float(name, number.value());
     } else if let Ok(flag) = value.cast_exact::<PyBool>() {
         builder.boolean(name, flag.is_true());
+    } else if value.is_none() {
+        builder.null(name);
     } else {
         return false;
     }

@@ -1,5 +1,6 @@
 //! Objects that hold exactly one number.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 
@@ -27,18 +28,25 @@ pub(super) fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     if let Some(scalar) = plain(value)? {
         return Ok(Some(scalar));
     }
-    if is_structured(value) || is_mapping(value)? {
+    if is_structured(value) {
+        return Ok(None);
+    }
+    // A mapping may give its items as attributes, also one called `shape`; but none has a class with a dtype.
+    let has_dtype = value.get_type().hasattr(intern!(value.py(), "dtype"))?;
+    if !has_dtype && is_mapping(value)? {
         return Ok(None);
     }
     let Some(array) = Array::of(value)? else {
         return number_like(value);
     };
-    if array.elements() != 1 || array.is_time() {
+    if array.elements() != 1 {
         return Ok(None);
     }
     let element = array.only_element()?;
     if let Some(scalar) = plain(&element)? {
-        return Ok(Some(scalar));
+        // A date finer than a microsecond gives a whole number, one that is missing gives None.
+        let may_be_time = matches!(scalar, Scalar::Null) || element.is_exact_instance_of::<PyInt>();
+        return Ok(if may_be_time && array.is_time() { None } else { Some(scalar) });
     }
     // Long doubles, numbers of other packages' dtypes, or an object that stands in an array.
     if is_structured(&element) { Ok(None) } else { number_like(&element) }
@@ -69,9 +77,9 @@ fn number_like(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
         return Ok(None);
     }
     let py = value.py();
-    if value.get_type().hasattr(pyo3::intern!(py, "__float__"))? {
+    if value.get_type().hasattr(intern!(py, "__float__"))? {
         return Ok(Some(Scalar::Float(value.extract()?)));
     }
-    let whole = value.call_method0(pyo3::intern!(py, "__index__"))?.cast_into::<PyInt>()?;
+    let whole = value.call_method0(intern!(py, "__index__"))?.cast_into::<PyInt>()?;
     Ok(Some(Scalar::Float(integer::to_f64(&whole)?)))
 }

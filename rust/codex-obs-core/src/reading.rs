@@ -1,0 +1,54 @@
+//! A run as tables: what journals hold is brought back first, then one pass over the shards.
+
+use std::path::PathBuf;
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::rows::{self, Columns};
+use crate::scan::{self, Report, Snapshot, Tail, Tick};
+use crate::session::pending::recover_for_reading;
+use crate::summary::{self, Totals};
+
+/// One row a group: the statistics of the run in `paths`, which is one run directory or files of one.
+///
+/// # Errors
+/// If there is no log, or it cannot be read, or `tick` says to stop.
+pub fn summarize(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
+    let outcome = scan::run(&snapshot(paths, clock)?, Totals::default, tick)?;
+    let batch = summary::to_batch(&summary::merge(outcome.parts)).map_err(|error| not_a_table(&error))?;
+    Ok((batch, outcome.report))
+}
+
+/// Every row of the run in `paths`, in order of position.
+///
+/// # Errors
+/// As [`summarize`].
+pub fn read_rows(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Vec<RecordBatch>, Report)> {
+    let outcome = scan::run(&snapshot(paths, clock)?, Columns::default, tick)?;
+    let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
+    Ok((batches, outcome.report))
+}
+
+fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
+    let [directory] = paths else { return Snapshot::of_files(paths) };
+    if !directory.is_dir() {
+        return Snapshot::of_files(paths);
+    }
+    let (recovered, pending) = recover_for_reading(directory, clock)?;
+    let tails: Vec<Tail> = pending
+        .into_iter()
+        .map(|pending| Tail { stream: pending.stream, cut: pending.cut, lines: pending.tail, rows: pending.rows })
+        .collect();
+    let mut snapshot = Snapshot::of_directory(directory, &tails)?;
+    snapshot.report.recovered += recovered.rows_recovered;
+    Ok(snapshot)
+}
+
+/// The columns are built to fit their schema, so Arrow has no reason to refuse them.
+#[cold]
+fn not_a_table(error: &ArrowError) -> Error {
+    Error::conflict(format!("the columns do not make a table: {error}"))
+}

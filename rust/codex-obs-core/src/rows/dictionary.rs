@@ -1,0 +1,57 @@
+//! One list of distinct texts for a column that several threads filled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::types::UInt32Type;
+use arrow_array::{ArrayRef, DictionaryArray, StringViewArray, UInt32Array};
+use arrow_schema::{ArrowError, DataType};
+
+use crate::scan::{Name, Names};
+
+/// Distinct texts of one column.
+#[derive(Debug, Default)]
+pub struct Dictionary {
+    texts: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32>,
+}
+
+impl Dictionary {
+    /// Type of the columns.
+    #[must_use]
+    pub fn data_type() -> DataType {
+        DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8View))
+    }
+
+    /// The number of `text`.
+    pub fn number(&mut self, text: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.texts.len() as u32;
+        self.texts.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+
+    /// Replaces a thread's numbers by this dictionary's. `known` remembers which stand for which; it is the thread's own.
+    pub fn translate(&mut self, column: &[Name], names: &Names, known: &mut Vec<Option<u32>>) -> UInt32Array {
+        known.resize(names.texts().len(), None);
+        let translated = column.iter().map(|&name| {
+            (name != Name::NONE)
+                .then(|| *known[name.0 as usize].get_or_insert_with(|| self.number(names.text(name))))
+        });
+        translated.collect()
+    }
+
+    /// The texts as an array.
+    #[must_use]
+    pub fn texts(&self) -> ArrayRef {
+        Arc::new(self.texts.iter().map(|text| Some(&**text)).collect::<StringViewArray>())
+    }
+}
+
+/// A column of `keys` into `texts`.
+pub fn column(keys: UInt32Array, texts: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(keys, Arc::clone(texts))?))
+}

@@ -1,0 +1,302 @@
+//! The fast way to read a line: our own bytes, compared instead of parsed.
+//!
+//! Rows of one `log` call differ in metric and value only, and the next call has the same metrics in the same order. So
+//! the part before the metric is compared with the line before, the metric with the one that followed last time, and
+//! the part behind the value with the line before. Only what differs is looked at, and whatever is not exactly as our
+//! encoder writes it is left to [`row::parse`](super::row::parse).
+
+use super::json::{Cursor, Token};
+use super::names::{Name, Names};
+use super::row::{Row, Tags, Value, from_double, plain, read_tags};
+use crate::record::timestamp;
+
+const START: &[u8] =
+    br#"{"$schema":"https://codexml.ai/schemas/run_metrics.schema.json","schema_version":"v1","timestamp":""#;
+const RUN_ID: &[u8] = br#"","run_id":""#;
+const STEP: &[u8] = br#"","step":"#;
+const SPLIT: &[u8] = br#","split":""#;
+const METRIC: &[u8] = br#"","metric":""#;
+const VALUE: &[u8] = br#"","value":"#;
+const DATASET: &str = r#","dataset":"#;
+const TAGS: &str = r#","tags":"#;
+const BARE_END: &[u8] = b",\"dataset\":null,\"tags\":{}}\n";
+
+/// What the last lines looked like.
+#[derive(Debug, Default)]
+pub struct Canonical {
+    /// From the brace to the quote before the metric, and what it says.
+    head: Vec<u8>,
+    timestamp: i64,
+    step: Option<i64>,
+    run_id: Memo,
+    split: Memo,
+    /// From the comma behind the value to the newline, and what it says.
+    end: Vec<u8>,
+    dataset: Name,
+    tags: OwnedTags,
+    /// For each metric by its number: where its text with the quote, comma and key behind it stands in `texts`.
+    metrics: Vec<Option<Metric>>,
+    texts: Vec<u8>,
+    last: Name,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Metric {
+    start: usize,
+    end: usize,
+    /// The metric that followed when this one was seen last.
+    next: Name,
+}
+
+/// A text with its number.
+#[derive(Debug, Default)]
+struct Memo {
+    text: Vec<u8>,
+    name: Name,
+}
+
+#[derive(Debug, Default)]
+struct OwnedTags {
+    json: String,
+    texts: [Option<String>; 3],
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl Canonical {
+    /// Reads the line at the start of `bytes`, which end with a newline. Gives the row and the line's length, or `None` if
+    /// the line is not one that this way can read.
+    #[inline]
+    pub fn parse<'a>(&'a mut self, bytes: &[u8], names: &mut Names) -> Option<(Row<'a>, usize)> {
+        if self.head.is_empty() || !bytes.starts_with(&self.head) {
+            self.read_head(bytes, names)?;
+        }
+        let mut at = self.head.len();
+        let metric = self.metric(&bytes[at..], names)?;
+        at += self.length(metric);
+        let (value, used) = value(&bytes[at..])?;
+        at += used;
+        let rest = &bytes[at..];
+        let (dataset, tags, used) = if rest.starts_with(BARE_END) {
+            (Name::NONE, Tags::NONE, BARE_END.len())
+        } else {
+            if self.end.is_empty() || !rest.starts_with(&self.end) {
+                self.read_end(rest, names)?;
+            }
+            (self.dataset, self.tags.borrow(), self.end.len())
+        };
+        let row = Row {
+            timestamp: Some(self.timestamp),
+            run_id: self.run_id.name,
+            step: self.step,
+            split: self.split.name,
+            metric,
+            value,
+            dataset,
+            tags,
+        };
+        Some((row, at + used))
+    }
+
+    /// Takes the part before the metric apart.
+    fn read_head(&mut self, bytes: &[u8], names: &mut Names) -> Option<()> {
+        self.head.clear();
+        let rest = bytes.strip_prefix(START)?;
+        let (text, rest) = rest.split_at_checked(timestamp::TEXT_BYTES)?;
+        let timestamp = timestamp::parse(text)?;
+        let rest = self.run_id.read(rest.strip_prefix(RUN_ID)?, names)?.strip_prefix(STEP)?;
+        let (step, rest) = step(rest)?;
+        let rest = self.split.read(rest.strip_prefix(SPLIT)?, names)?.strip_prefix(METRIC)?;
+        (self.timestamp, self.step) = (timestamp, step);
+        self.head.extend_from_slice(&bytes[..bytes.len() - rest.len()]);
+        Some(())
+    }
+
+    /// The metric that `bytes` begin with.
+    #[inline]
+    fn metric(&mut self, bytes: &[u8], names: &mut Names) -> Option<Name> {
+        let expected = self.entry(self.last).map_or(Name::NONE, |last| last.next);
+        if let Some(entry) = self.entry(expected)
+            && bytes.starts_with(&self.texts[entry.start..entry.end])
+        {
+            self.last = expected;
+            return Some(expected);
+        }
+        self.other_metric(bytes, names)
+    }
+
+    /// The same without a guess.
+    fn other_metric(&mut self, bytes: &[u8], names: &mut Names) -> Option<Name> {
+        let length = plain_length(bytes)?;
+        if !bytes[length..].starts_with(VALUE) {
+            return None;
+        }
+        let name = names.number(std::str::from_utf8(&bytes[..length]).ok()?);
+        let index = name.0 as usize;
+        if self.metrics.len() <= index {
+            self.metrics.resize(index + 1, None);
+        }
+        if self.metrics[index].is_none() {
+            let start = self.texts.len();
+            self.texts.extend_from_slice(&bytes[..length + VALUE.len()]);
+            self.metrics[index] = Some(Metric { start, end: self.texts.len(), next: Name::NONE });
+        }
+        if let Some(Some(last)) = self.metrics.get_mut(self.last.0 as usize) {
+            last.next = name;
+        }
+        self.last = name;
+        Some(name)
+    }
+
+    #[inline]
+    fn entry(&self, name: Name) -> Option<&Metric> {
+        self.metrics.get(name.0 as usize)?.as_ref()
+    }
+
+    #[inline]
+    fn length(&self, name: Name) -> usize {
+        self.entry(name).map_or(0, |entry| entry.end - entry.start)
+    }
+
+    /// Takes the part behind the value apart.
+    fn read_end(&mut self, bytes: &[u8], names: &mut Names) -> Option<()> {
+        self.end.clear();
+        let length = memchr::memchr(b'\n', bytes)?;
+        let text = std::str::from_utf8(&bytes[..length]).ok()?;
+        let mut cursor = Cursor::new(text);
+        if !cursor.take_literal(DATASET) {
+            return None;
+        }
+        let mut scratch = String::new();
+        self.dataset = match cursor.value().ok()? {
+            Token::Text(text) => names.number(plain(text, &mut scratch)),
+            Token::Null => Name::NONE,
+            _ => return None,
+        };
+        if !cursor.take_literal(TAGS) {
+            return None;
+        }
+        let Token::Object(json) = cursor.value().ok()? else { return None };
+        if !cursor.take(b'}') || cursor.peek().is_some() {
+            return None;
+        }
+        self.tags.set(json);
+        self.end.extend_from_slice(&bytes[..=length]);
+        Some(())
+    }
+}
+
+impl Memo {
+    /// Reads a text up to its quote and gives what follows, from the quote on.
+    #[inline]
+    fn read<'a>(&mut self, bytes: &'a [u8], names: &mut Names) -> Option<&'a [u8]> {
+        if self.name != Name::NONE
+            && let Some(rest @ [b'"', ..]) = bytes.strip_prefix(self.text.as_slice())
+        {
+            return Some(rest);
+        }
+        let (text, rest) = bytes.split_at(plain_length(bytes)?);
+        self.name = names.number(std::str::from_utf8(text).ok()?);
+        self.text.clear();
+        self.text.extend_from_slice(text);
+        Some(rest)
+    }
+}
+
+impl OwnedTags {
+    fn set(&mut self, json: &str) {
+        json.clone_into(&mut self.json);
+        let mut texts = Default::default();
+        let tags = read_tags(json, &mut texts);
+        self.texts = [tags.nonfinite, tags.manifest_id, tags.phase].map(|text| text.map(str::to_owned));
+    }
+
+    #[inline]
+    fn borrow(&self) -> Tags<'_> {
+        let [nonfinite, manifest_id, phase] = &self.texts;
+        Tags {
+            json: &self.json,
+            nonfinite: nonfinite.as_deref(),
+            manifest_id: manifest_id.as_deref(),
+            phase: phase.as_deref(),
+        }
+    }
+}
+
+/// Length of the text that begins `bytes`, up to its quote, if it is ASCII without escapes.
+#[inline]
+fn plain_length(bytes: &[u8]) -> Option<usize> {
+    let special = |&byte: &u8| byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte);
+    let length = bytes.iter().position(special)?;
+    (bytes[length] == b'"').then_some(length)
+}
+
+/// The integer or null that `bytes` begin with, and what follows.
+#[inline]
+fn step(bytes: &[u8]) -> Option<(Option<i64>, &[u8])> {
+    if let Some(rest) = bytes.strip_prefix(b"null") {
+        return Some((None, rest));
+    }
+    let negative = bytes.first() == Some(&b'-');
+    let digits = &bytes[usize::from(negative)..];
+    let mut length = 0;
+    let mut magnitude = 0_i64;
+    // 18 digits cannot overflow. Longer ones, and zeros in front, are left to the general way.
+    while length < 18
+        && let Some(digit @ b'0'..=b'9') = digits.get(length)
+    {
+        magnitude = magnitude * 10 + i64::from(digit - b'0');
+        length += 1;
+    }
+    if length == 0 || (digits[0] == b'0' && length > 1) || digits.get(length) != Some(&b',') {
+        return None;
+    }
+    Some((Some(if negative { -magnitude } else { magnitude }), &digits[length..]))
+}
+
+/// The number or null that `bytes` begin with, and its length.
+#[inline]
+fn value(bytes: &[u8]) -> Option<(Value, usize)> {
+    if bytes.starts_with(b"null,") {
+        return Some((Value::None, 4));
+    }
+    let length = number_length(bytes)?;
+    let text = std::str::from_utf8(&bytes[..length]).ok()?;
+    Some((from_double(text.parse().ok()?), length))
+}
+
+/// Length of the JSON number that `bytes` begin with.
+#[inline]
+fn number_length(bytes: &[u8]) -> Option<usize> {
+    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    let whole = digits(at);
+    if whole == 0 || (bytes[at] == b'0' && whole > 1) {
+        return None;
+    }
+    at += whole;
+    if bytes.get(at) == Some(&b'.') {
+        let fraction = digits(at + 1);
+        if fraction == 0 {
+            return None;
+        }
+        at += 1 + fraction;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at);
+        if exponent == 0 {
+            return None;
+        }
+        at += exponent;
+    }
+    (bytes.get(at) == Some(&b',')).then_some(at)
+}
+
+#[cfg(test)]
+#[path = "canonical_tests.rs"]
+mod tests;

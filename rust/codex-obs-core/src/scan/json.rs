@@ -1,0 +1,364 @@
+//! A strict JSON tokenizer (RFC 8259) over one line, without recursion and without memory of its own.
+//!
+//! Why not a library: the log's rules need the bytes of numbers (`1.0` is no step), the raw text of `tags`, the last of
+//! repeated keys, nesting as deep as a line is long, lone surrogates that do not cost the row, and bare `NaN` at one place
+//! but nowhere else. No maintained parser allows the last without allowing it everywhere. What is left after that is the
+//! grammar, and it is checked against the public suite and against `serde_json`.
+
+/// A line is not JSON. Where and why is not kept: readers report the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid;
+
+/// The text of a string between its quotes, as it stands in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// Bytes between the quotes. Escapes in it are valid.
+    pub raw: &'a str,
+    /// Whether there are escapes.
+    pub escaped: bool,
+}
+
+/// One value. Objects and arrays are checked to their end and kept as text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Token<'a> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number's text.
+    Number(&'a str),
+    /// A string.
+    Text(Text<'a>),
+    /// An object's text with its braces.
+    Object(&'a str),
+    /// An array's text with its brackets.
+    Array(&'a str),
+    /// `NaN`, `Infinity` or `-Infinity`: not JSON, given only where the caller allows it.
+    Bare(f64),
+}
+
+/// A place in a line.
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the start of `text`.
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+
+    /// The next byte, if any.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Skips what JSON calls white space.
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Skips `byte` if it is next.
+    #[inline]
+    pub fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Skips `literal` if it is next.
+    #[inline]
+    pub fn take_literal(&mut self, literal: &str) -> bool {
+        let found = self.text.as_bytes()[self.at..].starts_with(literal.as_bytes());
+        self.at += if found { literal.len() } else { 0 };
+        found
+    }
+
+    /// Reads the members of an object whose brace was just taken, up to and with the closing one. `bare` names the key
+    /// whose value may be `NaN` or infinite.
+    pub fn members(
+        &mut self,
+        bare: Option<&str>,
+        mut member: impl FnMut(Text<'a>, Token<'a>),
+    ) -> Result<(), Invalid> {
+        self.skip_space();
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.string()?;
+            self.skip_space();
+            if !self.take(b':') {
+                return Err(Invalid);
+            }
+            self.skip_space();
+            let bare_value = if bare.is_some_and(|bare| key.equals(bare)) { self.bare() } else { None };
+            let value = match bare_value {
+                Some(token) => token,
+                None => self.value()?,
+            };
+            member(key, value);
+            self.skip_space();
+            if self.take(b'}') {
+                return Ok(());
+            }
+            if !self.take(b',') {
+                return Err(Invalid);
+            }
+            self.skip_space();
+        }
+    }
+
+    /// Reads one value.
+    pub fn value(&mut self) -> Result<Token<'a>, Invalid> {
+        match self.peek() {
+            Some(b'"') => self.string().map(Token::Text),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Token::Number),
+            Some(b'{') => self.nested().map(Token::Object),
+            Some(b'[') => self.nested().map(Token::Array),
+            Some(b't') if self.take_literal("true") => Ok(Token::Bool(true)),
+            Some(b'f') if self.take_literal("false") => Ok(Token::Bool(false)),
+            Some(b'n') if self.take_literal("null") => Ok(Token::Null),
+            _ => Err(Invalid),
+        }
+    }
+
+    /// Reads `NaN`, `Infinity` or `-Infinity`, if one of them is next.
+    fn bare(&mut self) -> Option<Token<'a>> {
+        const BARE: [(&str, f64); 3] =
+            [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)];
+        BARE.into_iter().find(|(literal, _)| self.take_literal(literal)).map(|(_, value)| Token::Bare(value))
+    }
+
+    /// Reads a string.
+    pub fn string(&mut self) -> Result<Text<'a>, Invalid> {
+        if !self.take(b'"') {
+            return Err(Invalid);
+        }
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let length = bytes[self.at..].iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);
+            self.at += length.ok_or(Invalid)?;
+            match bytes[self.at] {
+                b'"' => {
+                    let raw = &self.text[start..self.at];
+                    self.at += 1;
+                    return Ok(Text { raw, escaped });
+                }
+                b'\\' => {
+                    escaped = true;
+                    self.at += match bytes.get(self.at + 1) {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        Some(b'u') if is_hex(bytes.get(self.at + 2..self.at + 6)) => 6,
+                        _ => return Err(Invalid),
+                    };
+                }
+                _ => return Err(Invalid),
+            }
+        }
+    }
+
+    /// Reads a number: `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+    pub fn number(&mut self) -> Result<&'a str, Invalid> {
+        let start = self.at;
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), Invalid> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(Invalid) }
+    }
+
+    /// Checks an object or array to its end. Which of the two each open level is, is kept in one bit.
+    fn nested(&mut self) -> Result<&'a str, Invalid> {
+        let start = self.at;
+        let mut levels = Levels::default();
+        loop {
+            // A value is expected here.
+            match self.peek() {
+                Some(b'{') => {
+                    self.at += 1;
+                    self.skip_space();
+                    levels.open(true);
+                    if !self.take(b'}') {
+                        self.key()?;
+                        continue;
+                    }
+                    levels.close();
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    self.skip_space();
+                    levels.open(false);
+                    if !self.take(b']') {
+                        continue;
+                    }
+                    levels.close();
+                }
+                _ => {
+                    self.value()?;
+                }
+            }
+            // A value has ended: close what it ends, up to where the next one begins.
+            loop {
+                let Some(in_object) = levels.last() else {
+                    return Ok(&self.text[start..self.at]);
+                };
+                self.skip_space();
+                if self.take(b',') {
+                    self.skip_space();
+                    if in_object {
+                        self.key()?;
+                    }
+                    break;
+                }
+                if !self.take(if in_object { b'}' } else { b']' }) {
+                    return Err(Invalid);
+                }
+                levels.close();
+            }
+        }
+    }
+
+    fn key(&mut self) -> Result<(), Invalid> {
+        self.string()?;
+        self.skip_space();
+        if !self.take(b':') {
+            return Err(Invalid);
+        }
+        self.skip_space();
+        Ok(())
+    }
+}
+
+impl Text<'_> {
+    /// Whether the text is `other`, which has no character that needs an escape.
+    #[inline]
+    #[must_use]
+    pub fn equals(&self, other: &str) -> bool {
+        if !self.escaped {
+            return self.raw == other;
+        }
+        let mut decoded = String::new();
+        self.decode(&mut decoded);
+        decoded == other
+    }
+
+    /// Adds the characters that the text means to `out`. A lone surrogate becomes U+FFFD.
+    pub fn decode(&self, out: &mut String) {
+        let mut rest = self.raw;
+        while let Some(at) = rest.bytes().position(|byte| byte == b'\\') {
+            out.push_str(&rest[..at]);
+            let kind = rest.as_bytes()[at + 1];
+            rest = &rest[at + 2..];
+            out.push(match kind {
+                b'b' => '\u{8}',
+                b'f' => '\u{c}',
+                b'n' => '\n',
+                b'r' => '\r',
+                b't' => '\t',
+                b'u' => {
+                    let (character, used) = unicode_escape(rest);
+                    rest = &rest[used..];
+                    character
+                }
+                itself => char::from(itself),
+            });
+        }
+        out.push_str(rest);
+    }
+}
+
+/// The character of an escape whose `\u` was just read, and the bytes it took. A pair of surrogates is one character.
+fn unicode_escape(rest: &str) -> (char, usize) {
+    let first = hex_value(&rest.as_bytes()[..4]);
+    if let Some(character) = char::from_u32(first) {
+        return (character, 4);
+    }
+    if first < 0xDC00
+        && let Some(b"\\u") = rest.as_bytes().get(4..6)
+    {
+        let second = hex_value(&rest.as_bytes()[6..10]);
+        if (0xDC00..0xE000).contains(&second) {
+            let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+            return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
+        }
+    }
+    (char::REPLACEMENT_CHARACTER, 4)
+}
+
+fn is_hex(digits: Option<&[u8]>) -> bool {
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn hex_value(digits: &[u8]) -> u32 {
+    digits.iter().fold(0, |value, &digit| value * 16 + char::from(digit).to_digit(16).unwrap_or(0))
+}
+
+/// Open objects and arrays, one bit each.
+#[derive(Default)]
+struct Levels {
+    /// The innermost 64 levels; the lowest bit is the last.
+    recent: u64,
+    depth: usize,
+    /// Full words of levels further out.
+    outer: Vec<u64>,
+}
+
+impl Levels {
+    #[inline]
+    fn open(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(self.recent);
+        }
+        self.recent = self.recent << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+
+    #[inline]
+    fn close(&mut self) {
+        self.depth -= 1;
+        self.recent >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.recent = self.outer.pop().unwrap_or(0);
+        }
+    }
+
+    /// Whether the innermost level is an object; `None` if nothing is open.
+    #[inline]
+    fn last(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.recent & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

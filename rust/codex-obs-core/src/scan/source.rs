@@ -1,0 +1,140 @@
+//! One file of a snapshot, and how its bytes are had.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirEntryExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::fs::{FileId, open_read};
+use crate::shard::name::Coding;
+
+/// One shard as it was when the snapshot was taken, or lines that a journal adds.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// The stream's name.
+    pub stream: Arc<str>,
+    /// How its bytes are stored.
+    pub coding: Coding,
+    /// Its bytes.
+    pub content: Content,
+}
+
+/// Where the bytes of a [`Source`] are.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In a file that may have another name by now.
+    File {
+        /// Which file it is.
+        id: FileId,
+        /// Bytes that count. What is behind was written later.
+        length: u64,
+        /// The open file, unless too many are open.
+        file: Option<Arc<File>>,
+    },
+    /// In memory.
+    Memory(Arc<[u8]>),
+}
+
+/// The bytes of a source from a place on.
+pub enum Bytes<'a> {
+    /// A plain file.
+    File {
+        /// The open file.
+        file: Arc<File>,
+        /// Where the next read begins.
+        offset: u64,
+        /// Where reading ends.
+        length: u64,
+    },
+    /// Memory.
+    Memory(&'a [u8]),
+    /// A compressed file.
+    Stream(Box<dyn Read + 'a>),
+}
+
+impl Source {
+    /// Bytes of the source, if they can be counted before reading.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match &self.content {
+            Content::File { length, .. } => (self.coding == Coding::Plain).then_some(*length),
+            Content::Memory(bytes) => Some(bytes.len() as u64),
+        }
+    }
+
+    /// The bytes from `start` on. `None` if the file was deleted meanwhile (retention).
+    pub fn bytes(&self, start: u64) -> Result<Option<Bytes<'_>>> {
+        let (id, length, file) = match &self.content {
+            Content::Memory(bytes) => return Ok(Some(Bytes::Memory(&bytes[start as usize..]))),
+            Content::File { id, length, file } => (*id, *length, file.clone()),
+        };
+        let Some(file) = file.map_or_else(|| self.find(id), |file| Ok(Some(file)))? else { return Ok(None) };
+        let plain = Bytes::File { file, offset: start, length };
+        Ok(Some(match self.coding {
+            Coding::Plain => plain,
+            Coding::Gzip => Bytes::Stream(Box::new(flate2::read::MultiGzDecoder::new(plain))),
+            Coding::Zstandard => {
+                let decoder = zstd::Decoder::new(plain).map_err(|source| Error::io("read", &self.path, source))?;
+                Bytes::Stream(Box::new(decoder))
+            }
+        }))
+    }
+
+    /// Opens the file again, wherever rotation has moved it.
+    fn find(&self, id: FileId) -> Result<Option<Arc<File>>> {
+        // A rotation may move the file between listing and opening, so one look can fail. It cannot fail for ever.
+        for _ in 0..LOOKS {
+            if let Some(file) = open_if(&self.path, id)? {
+                return Ok(Some(file));
+            }
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            let entries = std::fs::read_dir(folder).map_err(|source| Error::io("list", folder, source))?;
+            let mut gone = true;
+            for entry in entries {
+                let entry = entry.map_err(|source| Error::io("list", folder, source))?;
+                if entry.ino() == id.inode {
+                    gone = false;
+                    if let Some(file) = open_if(&entry.path(), id)? {
+                        return Ok(Some(file));
+                    }
+                }
+            }
+            if gone && open_if(&self.path, id)?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How often a file that moves is looked for.
+const LOOKS: u32 = 64;
+
+/// The file at `path`, if it is the one looked for.
+fn open_if(path: &Path, id: FileId) -> Result<Option<Arc<File>>> {
+    match open_read(path) {
+        Ok(file) if FileId::of(&file, path)? == id => Ok(Some(Arc::new(file))),
+        Ok(_) => Ok(None),
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Read for Bytes<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File { file, offset, length } => {
+                let wanted = buffer.len().min(usize::try_from(*length - *offset).unwrap_or(usize::MAX));
+                let count = file.read_at(&mut buffer[..wanted], *offset)?;
+                *offset += count as u64;
+                Ok(count)
+            }
+            Self::Memory(bytes) => bytes.read(buffer),
+            Self::Stream(reader) => reader.read(buffer),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Tables out of a run, handed over through the Arrow C stream interface.
+
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{RecordBatch, RecordBatchIterator};
+use arrow_schema::SchemaRef;
+use codex_obs_core::clock::Clock;
+use codex_obs_core::scan::Tick;
+use codex_obs_core::{reading, rows, scan, summary};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+use crate::error::to_python;
+
+/// The capsule's name in the Arrow PyCapsule interface.
+const STREAM_NAME: &CStr = c"arrow_array_stream";
+
+/// A table as an Arrow C stream; it can be taken once.
+#[pyclass(frozen, module = "codex_obs._core")]
+pub struct ArrowStream {
+    table: Mutex<Option<(SchemaRef, Vec<RecordBatch>)>>,
+}
+
+#[pymethods]
+impl ArrowStream {
+    /// The stream in a capsule. The columns are of one type each, so a requested schema is not looked at, as the
+    /// interface allows.
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema;
+        let mut table = self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (schema, batches) = table.take().ok_or_else(|| PyValueError::new_err("the stream was taken already"))?;
+        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+        // The struct's own drop calls its release function, unless a consumer took it and left a released one.
+        PyCapsule::new(py, FFI_ArrowArrayStream::new(Box::new(reader)), Some(STREAM_NAME.to_owned()))
+    }
+}
+
+impl ArrowStream {
+    fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { table: Mutex::new(Some((schema, batches))) }
+    }
+}
+
+/// What a reader saw beside the rows it gave.
+#[pyclass(frozen, get_all, module = "codex_obs._core")]
+pub struct Report {
+    rows: u64,
+    lines: u64,
+    skipped: u64,
+    skipped_examples: Vec<(PathBuf, u64, &'static str)>,
+    files: u64,
+    recovered: u64,
+}
+
+impl From<scan::Report> for Report {
+    fn from(report: scan::Report) -> Self {
+        let examples = report.examples.into_iter().map(|(path, line, refusal)| (path, line, refusal.words()));
+        Self {
+            rows: report.rows,
+            lines: report.lines,
+            skipped: report.skipped,
+            skipped_examples: examples.collect(),
+            files: report.files,
+            recovered: report.recovered,
+        }
+    }
+}
+
+/// One row a group of the run in `paths`: one run directory, or files of one.
+#[pyfunction]
+pub fn summarize(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
+    let (batch, report) = interruptible(py, |tick| reading::summarize(&paths, &Clock::System, tick))?;
+    Ok((ArrowStream::new(summary::schema(), vec![batch]), report.into()))
+}
+
+/// Every row of the run in `paths`, in order of position.
+#[pyfunction]
+pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
+    let (batches, report) = interruptible(py, |tick| reading::read_rows(&paths, &Clock::System, tick))?;
+    Ok((ArrowStream::new(rows::schema(), batches), report.into()))
+}
+
+/// Works without the interpreter, but looks for signals now and then; what a handler raises ends the work.
+fn interruptible<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(Tick<'_>) -> codex_obs_core::Result<T> + Send,
+) -> PyResult<T> {
+    let (outcome, raised) = py.detach(|| {
+        let mut raised = None;
+        let outcome = work(&mut || {
+            raised = Python::attach(|py| py.check_signals()).err();
+            raised.is_none()
+        });
+        (outcome, raised)
+    });
+    match raised {
+        Some(error) => Err(error),
+        None => outcome.map_err(|error| to_python(py, &error)),
+    }
+}

@@ -1,0 +1,344 @@
+"""Settings: argument over environment over default, and every spelling of off and of nonsense."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import codex_obs
+from codex_obs import _config
+from codex_obs._setting_table import TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES = "CODEX_TRACKING_NDJSON_MAX_BYTES"
+MAX_AGE = "CODEX_TRACKING_NDJSON_MAX_AGE_S"
+BACKUP_COUNT = "CODEX_TRACKING_NDJSON_BACKUP_COUNT"
+ROTATION = [(MAX_BYTES, "max_shard_bytes"), (MAX_AGE, "max_shard_age_s"), (BACKUP_COUNT, "backup_count")]
+BIGGEST = 2**63 - 1
+LONGEST_S = float(BIGGEST // 10**6)
+
+DEFAULTS = {
+    "rank": None,
+    "resume_step": None,
+    "max_shard_bytes": 67108864,
+    "max_shard_age_s": 86400.0,
+    "backup_count": 5,
+    "max_unexported_shards": 64,
+    "ring_bytes": 8 << 20,
+    "max_block_s": 1.0,
+    "overflow": "block",
+    "fsync": "interval",
+    "fsync_interval_s": 1.0,
+    "file_mode": 0o600,
+    "legacy": False,
+    "flatten": False,
+}
+
+OFF_TEXTS = ["", " ", "\t", "0", "00", "+0", "-0", " 0 ", "-1", "-9", "-99999999999999999999999"]
+NONE_TEXTS = ["None", "none", "NONE", "nOnE", " None "]
+NONSENSE_TEXTS = [
+    "64MiB", "1e6", "1E3", "inf", "-inf", "Infinity", "nan", "NaN", "1_000", "1,000", "0x10", "0b1", "0o17", "5 5", "--5",
+    "+-5", "+ 5", "- 5", "-", "+", "true", "off", "null", "nil", "five", "5s", "5 bytes", "$5", "5;", "٥", "５", "²", "½",
+    "\u00a05", "5\u2003", "\x1b[31m5", "\udcff5", "5\udc80", "Ⅷ", "None5", "NoneNone", "=5", "(5)", "5%",
+]  # fmt: skip
+
+
+def label(value: object) -> str | None:
+    """Name what pytest cannot: integers that Python does not print, and text of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"{value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > 80:
+        return f"{value[-1]}, {len(value)} characters"
+    return None
+
+
+def resolved(field: str) -> object:
+    return getattr(codex_obs.Settings(), field)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    assert dataclasses.asdict(codex_obs.Settings()) == DEFAULTS
+
+
+@pytest.mark.parametrize(("variable", "field"), ROTATION)
+@pytest.mark.parametrize("text", OFF_TEXTS + NONE_TEXTS)
+def test_every_spelling_of_off(variable: str, field: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    assert resolved(field) is None
+
+
+@pytest.mark.parametrize(("variable", "field"), ROTATION)
+@pytest.mark.parametrize("text", [*NONSENSE_TEXTS, "all5", "al l"])
+def test_nonsense_in_a_rotation_variable_is_an_error_that_names_it(
+    variable: str, field: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(codex_obs.SettingError) as caught:
+        codex_obs.Settings()
+    message = str(caught.value)
+    assert message.startswith(f"{variable}=")
+    assert "in digits such as" in message
+    assert message.isascii()
+    assert message.isprintable()
+    assert getattr(codex_obs.Settings(**{field: 7}), field) == 7  # type: ignore[arg-type]  # the argument wins
+
+
+@pytest.mark.parametrize(("variable", "field"), [ROTATION[0], ROTATION[2]])
+@pytest.mark.parametrize("text", ["1.5", "5.", ".5", "1.0", "0.0", "-1.5"])
+def test_a_decimal_point_is_for_the_age_only(
+    variable: str, field: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(codex_obs.SettingError, match=variable):
+        resolved(field)
+
+
+@pytest.mark.parametrize("text", ["all", "ALL", "aLl", " all "])
+def test_all_is_for_the_count_only(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BACKUP_COUNT, text)
+    assert resolved("backup_count") == "all"
+    for variable in (MAX_BYTES, MAX_AGE):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, text)
+            with pytest.raises(codex_obs.SettingError, match=variable):
+                codex_obs.Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1), ("+1", 1), (" 17 ", 17), ("\t17\n", 17), ("007", 7), ("67108864", 67108864), (str(BIGGEST), BIGGEST),
+        (str(BIGGEST + 1), BIGGEST), ("9" * 30, BIGGEST), ("9" * 5000, BIGGEST), ("0" * 5000 + "5", 5),
+    ],
+    ids=label,
+)  # fmt: skip
+def test_whole_numbers_are_read_and_cut_to_what_can_be_counted(
+    text: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MAX_BYTES, text)
+    monkeypatch.setenv(BACKUP_COUNT, text)
+    settings = codex_obs.Settings()
+    assert (settings.max_shard_bytes, settings.backup_count) == (number, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 1.0), ("0.5", 0.5), (".5", 0.5), ("5.", 5.0), ("+2.25", 2.25), (" 3 ", 3.0), ("0.0000000001", 1e-6),
+        ("9" * 400, LONGEST_S), ("9" * 400 + ".5", LONGEST_S), ("0.0", None), ("-0.5", None), ("-.5", None),
+    ],
+    ids=label,
+)  # fmt: skip
+def test_ages_are_read_and_cut_to_what_can_be_counted(
+    text: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MAX_AGE, text)
+    assert resolved("max_shard_age_s") == seconds
+
+
+@pytest.mark.parametrize("text", ["1.2.3", ".", "+.", "1..", "..5", "5.5s", "1e-3", "1.٥"])
+def test_a_broken_age_is_an_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MAX_AGE, text)
+    with pytest.raises(codex_obs.SettingError, match=MAX_AGE):
+        codex_obs.Settings()
+
+
+def test_an_argument_wins_over_the_environment_for_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, tuple[str, Any, Any]] = {
+        "rank": ("3", 3, 4),
+        "resume_step": ("10", 10, 11),
+        "max_shard_bytes": ("100", 100, None),
+        "max_shard_age_s": ("1.5", 1.5, None),
+        "backup_count": ("all", "all", None),
+        "max_unexported_shards": ("7", 7, 0),
+        "ring_bytes": ("300000", 300000, 1 << 20),
+        "max_block_s": ("0.25", 0.25, 0.0),
+        "overflow": ("DROP", "drop", "block"),
+        "fsync": ("Never", "never", "always"),
+        "fsync_interval_s": ("2", 2.0, 0.5),
+        "file_mode": ("0o640", 0o640, 0o660),
+        "legacy": ("on", True, False),
+        "flatten": ("Yes", True, False),
+    }
+    assert environment.keys() == TABLE.keys()
+    for field, (text, _, _) in environment.items():
+        monkeypatch.setenv(TABLE[field].variables[0], text)
+    from_environment = dataclasses.asdict(codex_obs.Settings())
+    assert from_environment == {field: value for field, (_, value, _) in environment.items()}
+    arguments = {field: argument for field, (_, _, argument) in environment.items()}
+    assert dataclasses.asdict(codex_obs.Settings(**arguments)) == arguments
+
+
+@pytest.mark.parametrize("field", sorted(TABLE))
+@pytest.mark.parametrize("text", ["nonsense", "1e400", "\udc80", "\x1b[2J", "5 5", "9" * 5000], ids=label)
+def test_nonsense_names_the_variable_or_is_taken_for_off(
+    field: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = TABLE[field].variables[0]
+    monkeypatch.setenv(variable, text)
+    if field == "legacy" or (text.isdigit() and field.startswith(("max_shard", "max_block", "backup", "fsync_int"))):
+        codex_obs.Settings()
+        return
+    with pytest.raises(codex_obs.SettingError) as caught:
+        codex_obs.Settings()
+    assert str(caught.value).startswith(f"{variable}=")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("field", sorted(set(TABLE) - {"max_shard_bytes", "max_shard_age_s", "backup_count"}))
+def test_an_empty_variable_counts_as_not_set(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in TABLE[field].variables:
+        monkeypatch.setenv(variable, " ")
+    assert resolved(field) == DEFAULTS[field]
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({"RANK": "2", "SLURM_PROCID": "3"}, 2),
+        ({"SLURM_PROCID": "3", "OMPI_COMM_WORLD_RANK": "4"}, 3),
+        ({"OMPI_COMM_WORLD_RANK": "4", "PMI_RANK": "5"}, 4),
+        ({"PMI_RANK": "5"}, 5),
+        ({"RANK": "0", "SLURM_PROCID": "3"}, 0),
+        ({"RANK": "", "SLURM_PROCID": "3"}, 3),
+        ({"RANK": "-1", "PMI_RANK": "6"}, 6),
+        ({"RANK": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_the_rank_is_that_of_the_first_launcher(
+    environment: dict[str, str], rank: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert resolved("rank") == rank
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("600", 0o600), ("640", 0o640), ("0o640", 0o640), ("0O660", 0o660), ("0640", 0o640), (" 777 ", 0o777)],
+)
+def test_file_modes(text: str, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEX_LOG_FILE_MODE", text)
+    assert resolved("file_mode") == mode == _config.file_mode_from_environment()
+
+
+@pytest.mark.parametrize("text", ["400", "200", "066", "1600", "4755", "68", "rw", "0x180", "-600", "+600", "6_00", "٦٠٠"])
+def test_file_modes_that_cannot_be_used(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEX_LOG_FILE_MODE", text)
+    for read in (codex_obs.Settings, _config.file_mode_from_environment):
+        with pytest.raises(codex_obs.SettingError, match="CODEX_LOG_FILE_MODE"):
+            read()
+
+
+@pytest.mark.parametrize("variable", ["CODEX_TRACKING_LEGACY_NDJSON", "LOGGING_NDJSON_LEGACY"])
+@pytest.mark.parametrize("text", ["1", "true", "YES", " On ", "0", "false", "no", "off", "", "2", "maybe", "legacy"])
+def test_legacy_is_on_for_four_words_only(variable: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEX_TRACKING_LEGACY_NDJSON", "0")
+    monkeypatch.setenv(variable, text)
+    assert resolved("legacy") is (text.strip().lower() in {"1", "true", "yes", "on"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "result"),
+    [
+        ("rank", np.int64(3), 3),
+        ("max_shard_bytes", 0, None),
+        ("max_shard_bytes", -5, None),
+        ("max_shard_bytes", 10**30, BIGGEST),
+        ("max_shard_bytes", 10**5000, BIGGEST),
+        ("max_shard_age_s", 0, None),
+        ("max_shard_age_s", 0.0, None),
+        ("max_shard_age_s", -1.5, None),
+        ("max_shard_age_s", float("inf"), LONGEST_S),
+        ("max_shard_age_s", 10**400, LONGEST_S),
+        ("max_shard_age_s", -(10**400), None),
+        ("max_shard_age_s", np.float32(1.5), 1.5),
+        ("max_shard_age_s", Decimal("2.5"), 2.5),
+        ("max_shard_age_s", Fraction(1, 2), 0.5),
+        ("backup_count", "all", "all"),
+        ("backup_count", 0, None),
+        ("backup_count", -1, None),
+        ("max_block_s", 0, 0.0),
+        ("max_block_s", float("inf"), LONGEST_S),
+        ("ring_bytes", 262144, 262144),
+        ("file_mode", 0o777, 0o777),
+    ],
+    ids=label,
+)
+def test_arguments_are_taken(field: str, value: object, result: object) -> None:
+    settings = codex_obs.Settings(**{field: value})  # type: ignore[arg-type]  # any value is tried
+    assert getattr(settings, field) == result
+    assert type(getattr(settings, field)) is type(result)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rank", -1), ("rank", True), ("rank", "1"), ("rank", 1.0), ("rank", 2**31), ("rank", np.bool_(1)),
+        ("rank", 10**5000), ("resume_step", -1), ("resume_step", 2**63), ("resume_step", 1.5),
+        ("max_shard_bytes", "64MiB"), ("max_shard_bytes", 1.5), ("max_shard_bytes", True), ("max_shard_bytes", "all"),
+        ("max_shard_age_s", "1"), ("max_shard_age_s", float("nan")), ("max_shard_age_s", False),
+        ("max_shard_age_s", 1j), ("max_shard_age_s", Decimal("sNaN")), ("backup_count", "ALL"), ("backup_count", 1.5),
+        ("max_unexported_shards", None), ("max_unexported_shards", -1), ("ring_bytes", 262143), ("ring_bytes", 2**30 + 1),
+        ("ring_bytes", None), ("max_block_s", -1), ("max_block_s", float("nan")), ("max_block_s", None),
+        ("overflow", "wait"), ("overflow", None), ("overflow", b"drop"), ("fsync", True), ("fsync", "INTERVAL"),
+        ("fsync_interval_s", 0), ("fsync_interval_s", -1), ("file_mode", 640), ("file_mode", 0o400),
+        ("file_mode", 0o1600), ("file_mode", "0640"), ("file_mode", -1), ("legacy", 1), ("legacy", "on"),
+        ("legacy", None), ("flatten", 0), ("rank", np.arange(2)), ("max_block_s", np.arange(2)),
+    ],
+    ids=label,
+)  # fmt: skip
+def test_arguments_that_cannot_be_used_are_named(field: str, value: object) -> None:
+    with pytest.raises(codex_obs.SettingError, match=f"^{field}=") as caught:
+        codex_obs.Settings(**{field: value})  # type: ignore[arg-type]  # any value is tried
+    assert isinstance(caught.value, ValueError)
+    assert "give " in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(TypeError, match="unknown setting 'max_bytes': there are rank, resume_step"):
+        codex_obs.Settings(max_bytes=1)  # type: ignore[call-arg]  # the point of the test
+
+
+def test_settings_are_frozen_compare_pickle_and_make_changed_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = codex_obs.Settings(backup_count=None, rank=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.rank = 3  # type: ignore[misc]  # the point of the test
+    assert settings == codex_obs.Settings(backup_count=None, rank=2)
+    assert hash(settings) == hash(codex_obs.Settings(backup_count=None, rank=2))
+    monkeypatch.setenv(BACKUP_COUNT, "9")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    changed = dataclasses.replace(settings, rank=0)
+    assert (changed.rank, changed.backup_count) == (0, None)
+
+
+def test_every_variable_is_listed_with_its_default_and_meaning() -> None:
+    listed = codex_obs.env_vars()
+    names = [variable.name for variable in listed]
+    assert len(set(names)) == len(names)
+    assert {variable.setting for variable in listed} == {*DEFAULTS, None}
+    assert {name for entry in TABLE.values() for name in entry.variables} < set(names)
+    assert all(variable.default and variable.meaning.endswith(".") for variable in listed)
+    for field in ("resume_step", "max_unexported_shards", "ring_bytes", "max_block_s", "overflow", "fsync", "flatten"):
+        assert f"CODEX_OBS_{field.upper()}" in names
+    defaults = {variable.name: variable.default for variable in listed}
+    assert (defaults[MAX_BYTES], defaults[BACKUP_COUNT], defaults["CODEX_LOG_FILE_MODE"]) == ("67108864", "5", "600")
+
+
+def test_no_other_module_reads_the_environment() -> None:
+    package = sys.modules["codex_obs"].__path__[0]
+    files: list[Path] = sorted(__import__("pathlib").Path(package).glob("**/*.py"))
+    readers = {file.name for file in files if "environ" in (text := file.read_text()) and "os.environ" in text}
+    assert readers == {"_config.py"}
+    assert not any("getenv" in file.read_text() for file in files)
