@@ -79,7 +79,9 @@ pub fn read(
             let Some(newline) = memchr::memchr(b'\n', &buffer[..filled]) else {
                 base += filled as u64;
                 filled = 0;
-                if state == State::Before && base >= range.end {
+                let ended = state == State::Before && base >= range.end;
+                // No lines, but a chance to stop: what is skipped may be long.
+                if ended || !handle(Piece::Lines(&[])) {
                     return Ok(());
                 }
                 continue;
