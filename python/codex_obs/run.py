@@ -45,7 +45,7 @@ class Run(_backend.Recorder):
     _tags: Mapping[str, object]
     _config: Mapping[str, object]
     _config_text: bytes
-    _session: tuple[int, str]
+    _session_pid: int
 
     def __new__(
         cls,
@@ -87,7 +87,7 @@ class Run(_backend.Recorder):
         run._settings = settings
         run._tags = MappingProxyType(dict(tags or {}))
         run._config = MappingProxyType({})
-        run._session = (os.getpid(), run.stream)
+        run._session_pid = os.getpid()
         if settings.resume_step is not None:
             run._set_next_step(settings.resume_step)
         run._write_session("start", run._start_fields(config))
@@ -220,9 +220,14 @@ class Run(_backend.Recorder):
         argv = [str(argument) for argument in getattr(sys, "argv", [])]
         self._write_params(params, argv, derived_parameters(config, world_size), metadata)
 
+    def _opened_in_child(self) -> None:
+        """Begin the session of a forked child, whose first call has just opened a stream for it."""
+        self._session_pid = os.getpid()
+        self._write_session("start", self._start_fields(self._config or None))
+
     def _has_session(self) -> bool:
         """Whether this process writes a stream through this object. A forked child that never logged does not."""
-        return self._session[0] == os.getpid() or self._session[1] != self.stream
+        return self._session_pid == os.getpid()
 
 
 class _EngineOptions(TypedDict):
