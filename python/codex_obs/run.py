@@ -45,7 +45,7 @@ class Run(_backend.Recorder):
     _tags: Mapping[str, object]
     _config: Mapping[str, object]
     _config_text: bytes
-    _session: tuple[int, str]
+    _session_pid: int
 
     def __new__(
         cls,
@@ -87,11 +87,10 @@ class Run(_backend.Recorder):
         run._settings = settings
         run._tags = MappingProxyType(dict(tags or {}))
         run._config = MappingProxyType({})
-        run._session = (os.getpid(), run.stream)
+        run._config_text = b""
         if settings.resume_step is not None:
             run._set_next_step(settings.resume_step)
-        run._write_session("start", run._start_fields(config))
-        run._write_summary("ndjson", "enabled", None, {"stream": run.stream})
+        run._begin_session(config)
         metadata = {"name": metadata_name, "tags": tags}
         run._note_params(config or {}, {key: value for key, value in metadata.items() if value})
         _backend.emit_warnings(run._take_warnings())
@@ -160,7 +159,8 @@ class Run(_backend.Recorder):
         if status not in STATUSES:
             raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
         is_first = _open_runs.remove(self)
-        if is_first and self._has_session():
+        # A forked child that never logged has no session of its own to finish.
+        if is_first and self._session_pid == os.getpid():
             self._write_session("finish", {"status": status})
         done = self._close(timeout)
         _backend.emit_warnings(self._take_warnings())
@@ -199,6 +199,17 @@ class Run(_backend.Recorder):
         if config is not None and _backend.canonical_json({**self._config, **config}) != self._config_text:
             self._note_params(config, {})
 
+    def _opened_in_child(self) -> None:
+        """Begin the session of a forked child, which has just opened a stream of its own for its first row."""
+        self._begin_session(self._config or None)
+        _open_runs.add(self, os.fspath(self.directory), as_current=_open_runs.current() is self)
+        _exit.arrange()
+
+    def _begin_session(self, config: Mapping[str, object] | None) -> None:
+        self._session_pid = os.getpid()
+        self._write_session("start", self._start_fields(config))
+        self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
+
     def _start_fields(self, config: Mapping[str, object] | None) -> dict[str, object]:
         return {
             "host": os.uname().nodename,
@@ -212,17 +223,16 @@ class Run(_backend.Recorder):
     def _note_params(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
         """Write a line of parameters and add them to `config`."""
         config = {**self._config, **params}
-        self._config = MappingProxyType(config)
-        self._config_text = _backend.canonical_json(config)
         world_size = _config.world_size_from_environment()
         if world_size is None and self._settings.rank is None:
             world_size = 1
         argv = [str(argument) for argument in getattr(sys, "argv", [])]
-        self._write_params(params, argv, derived_parameters(config, world_size), metadata)
-
-    def _has_session(self) -> bool:
-        """Whether this process writes a stream through this object. A forked child that never logged does not."""
-        return self._session[0] == os.getpid() or self._session[1] != self.stream
+        if not self._write_params(params, argv, derived_parameters(config, world_size), metadata):
+            why = "it is closed" if self.closed else "its journal has no room"
+            _backend.emit_warnings([f"parameters of {self.directory} are not written: {why}"])
+            return
+        self._config = MappingProxyType(config)
+        self._config_text = _backend.canonical_json(config)
 
 
 class _EngineOptions(TypedDict):

@@ -232,7 +232,9 @@ def test_file_modes(text: str, mode: int, monkeypatch: pytest.MonkeyPatch) -> No
     assert resolved("file_mode") == mode == _config.file_mode_from_environment()
 
 
-@pytest.mark.parametrize("text", ["400", "200", "066", "1600", "4755", "68", "rw", "0x180", "-600", "+600", "6_00", "٦٠٠"])
+@pytest.mark.parametrize(
+    "text", ["400", "200", "066", "1600", "4755", "68", "rw", "0x180", "-600", "+600", "6_00", "٦٠٠"]
+)
 def test_file_modes_that_cannot_be_used(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEX_LOG_FILE_MODE", text)
     for read in (codex_obs.Settings, _config.file_mode_from_environment):
