@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
@@ -15,6 +14,7 @@ from codex_obs._derived import derived_parameters
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -101,7 +101,7 @@ class Run(_backend.Recorder):
     @property
     def path(self) -> Path:
         """The run directory, absolute."""
-        return Path(self.directory)
+        return self.directory
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -179,13 +179,12 @@ class Run(_backend.Recorder):
         self.finish(_exit.status_of(error))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.directory, self._settings)
+        return _reopen, (os.fspath(self.directory), self._settings)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return (
-            f"<{type(self).__name__} {self.name!r} {self.run_id} at {self.directory!r}, stream {self.stream}, {state}>"
-        )
+        where = f"at {str(self.directory)!r}, stream {self.stream}"
+        return f"<{type(self).__name__} {self.name!r} {self.run_id} {where}, {state}>"
 
     def _continue(
         self, config: Mapping[str, object] | None, tags: Mapping[str, object] | None, settings: Settings

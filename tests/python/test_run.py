@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,15 +81,12 @@ def test_a_call_of_log_has_no_python_frame(run_dir: Path) -> None:
     ids=repr,
 )
 def test_with_says_how_it_ended_and_swallows_nothing(error: BaseException | None, status: str, run_dir: Path) -> None:
-    caught: BaseException | None = None
-    try:
-        with codex_obs.init(run_dir) as run:
-            run.log({"loss": 0.5})
-            if error is not None:
-                raise error
-    except BaseException as raised:  # noqa: BLE001 - any of them is the point of the test
-        caught = raised
-    assert caught is error
+    caught = nullcontext() if error is None else pytest.raises(type(error))
+    with caught as raised, codex_obs.init(run_dir) as run:
+        run.log({"loss": 0.5})
+        if error is not None:
+            raise error
+    assert raised is None or raised.value is error
     assert run.closed
     assert statuses(run_dir) == ["start", status]
     assert len(read_rows(run_dir)) == 1

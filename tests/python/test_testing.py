@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections import OrderedDict
+from contextlib import nullcontext
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from codex_obs.types import RunLike, SupportsLog
 
-NAIVE = datetime.datetime(2026, 1, 1)  # noqa: DTZ001 - what is refused
-AWARE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+NAIVE = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - what is refused
+AWARE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 # Calls that both refuse, or both take: (positional, keywords).
 CALLS: list[tuple[Any, dict[str, Any]]] = [
@@ -54,7 +55,7 @@ CALLS: list[tuple[Any, dict[str, Any]]] = [
     ({"a": 1}, {"timestamp": NAIVE}),
     ({"a": 1}, {"timestamp": True}),
     ({"a": 1}, {"timestamp": "2026-01-01"}),
-    ({"a": 1}, {"timestamp": datetime.date(2026, 1, 1)}),
+    ({"a": 1}, {"timestamp": dt.date(2026, 1, 1)}),
     ({}, {}),
     ({}, {"step": 1.5}),
     (OrderedDict(a=1), {}),
@@ -90,8 +91,8 @@ def test_the_double_refuses_what_a_run_refuses(metrics: Any, keywords: dict[str,
 def test_steps_that_are_left_out_are_those_of_a_run(run_dir: Path) -> None:
     double = MemoryRun()
     with codex_obs.init(run_dir) as run:
-        for target in (double, run):
-            target: SupportsLog
+        targets: tuple[SupportsLog, ...] = (double, run)
+        for target in targets:
             for step in (None, None, 10, 3, None, -7, None, 2**63 - 1, None):
                 target.log({"a": 1}, step=step)
     assert [step for step, _ in double.values("a")] == [row["step"] for row in read_rows(run_dir)]
@@ -117,13 +118,10 @@ def test_the_double_keeps_what_it_was_given() -> None:
 @pytest.mark.parametrize(("error", "status"), [(None, "finished"), (ValueError(), "failed"), (SystemExit(1), "killed")])
 def test_the_double_ends_as_a_run_does(error: BaseException | None, status: str) -> None:
     run = MemoryRun()
-    try:
-        with run:
-            run.log({"a": 1})
-            if error is not None:
-                raise error
-    except BaseException as raised:  # noqa: BLE001 - any of them is the point of the test
-        assert raised is error
+    with nullcontext() if error is None else pytest.raises(type(error)), run:
+        run.log({"a": 1})
+        if error is not None:
+            raise error
     run.log({"a": 2, "b": 3})
     assert run.finish("killed" if status != "killed" else "finished")
     assert (run.status, run.closed, len(run.calls)) == (status, True, 1)
