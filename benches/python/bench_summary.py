@@ -22,6 +22,7 @@ METRICS = 8
 STEPS = 50_000
 MAX_SHARD_BYTES = 16 << 20
 KEYS = ("run_id", "split", "metric")
+COLUMNS = (*KEYS, "count", "min_value", "max_value", "mean_value", "last_value")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ours(path: Path) -> pl.DataFrame:
-    return codex_obs.summarize(path).select(*KEYS, "count", "min_value", "max_value", "mean_value", "last_value")
+    return codex_obs.summarize(path).select(COLUMNS)
 
 
 def in_polars(path: Path) -> pl.DataFrame:
@@ -65,7 +66,7 @@ def in_duckdb(path: Path) -> pl.DataFrame:
         GROUP BY ALL
     """
     with duckdb.connect() as connection:
-        return connection.execute(query, {"names": names}).pl()
+        return pl.DataFrame(connection.execute(query, {"names": names}).fetchall(), schema=COLUMNS, orient="row")
 
 
 def shards(path: Path) -> list[Path]:
@@ -92,8 +93,7 @@ def expected() -> pl.DataFrame:
         )
         for index in range(METRICS)
     ]
-    columns = (*KEYS, "count", "min_value", "max_value", "mean_value", "last_value")
-    return pl.DataFrame(rows, schema=columns, orient="row")
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row")
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -147,7 +147,7 @@ class Network:
         arrays = {f"weights/{name}": array for name, array in self.weights.items()}
         arrays |= {f"velocity/{name}": array for name, array in self.velocity.items()}
         buffer = io.BytesIO()
-        np.savez(buffer, progress=np.array([self.step, self.epoch]), **arrays)
+        np.savez(buffer, allow_pickle=False, progress=np.array([self.step, self.epoch]), **arrays)
         return buffer.getvalue()
 
     @classmethod

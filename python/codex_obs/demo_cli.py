@@ -54,6 +54,8 @@ def demo(
 
     hyperparameters = digits.Hyperparameters() if epochs is None else digits.Hyperparameters(epochs=epochs)
     table = run_dir / "metrics_summary.parquet"
+    if (run_dir / digits.CHECKPOINT_NAME).exists():
+        _say(f"{visible(str(run_dir))} is continued from its checkpoint.")
     try:
         digits.train(run_dir, hyperparameters, _show_progress if sys.stderr.isatty() else lambda _epoch: None)
         summary = reading.summarize(run_dir)

@@ -1,6 +1,6 @@
 //! Tables out of a run, handed over through the Arrow C stream interface.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -40,7 +40,7 @@ impl ArrowStream {
         let (schema, batches) = table.take().ok_or_else(|| PyValueError::new_err("the stream was taken already"))?;
         let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
         // The struct's own drop calls its release function, unless a consumer took it and left a released one.
-        PyCapsule::new(py, FFI_ArrowArrayStream::new(Box::new(reader)), Some(STREAM_NAME.to_owned()))
+        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM_NAME)
     }
 }
 
@@ -56,14 +56,17 @@ pub struct Report {
     rows: u64,
     lines: u64,
     skipped: u64,
-    skipped_examples: Vec<(PathBuf, u64, &'static str)>,
+    skipped_examples: Vec<(OsString, u64, &'static str)>,
     files: u64,
     recovered: u64,
 }
 
 impl From<scan::Report> for Report {
     fn from(report: scan::Report) -> Self {
-        let examples = report.examples.into_iter().map(|(path, line, refusal)| (path, line, refusal.words()));
+        let examples = report
+            .examples
+            .into_iter()
+            .map(|(path, line, refusal)| (path.into_os_string(), line, refusal.words()));
         Self {
             rows: report.rows,
             lines: report.lines,

@@ -2,7 +2,7 @@
 //!
 //! The lock goes with the open file, which `fork` hands down. A child that never ran our fork hook would keep its dead
 //! parent's lock for ever, so a held lock counts as free if its record names a process that is surely gone. Then a new file,
-//! already locked, is renamed over the old one. Two takers are kept apart by a lock of their own.
+//! already locked, is renamed over the old one. Takers are kept apart by a lock of their own, `guard`.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,8 +19,27 @@ use crate::generation;
 
 /// Mode of lock files: nobody else needs them.
 const MODE: u32 = 0o600;
-/// Longest wait for another process that is taking a lock over, which takes microseconds.
-const TAKEOVER_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait for other processes that are taking locks, which takes each of them microseconds.
+const GUARD_WAIT: Duration = Duration::from_secs(2);
+const GUARD_LOOK: Duration = Duration::from_millis(1);
+
+/// What a lock is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To write the stream, for as long as the process likes.
+    Write,
+    /// To bring back what a dead owner left, which is soon done.
+    Recover,
+}
+
+/// What came of an attempt to take a lock.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It was free.
+    Taken(Owner),
+    /// A process that lives, or may live, holds it for this purpose.
+    Held(Purpose),
+}
 
 /// A held lock. Dropping it frees the lock and removes the file, but not in a forked child, where it is the parent's.
 #[derive(Debug)]
@@ -31,8 +50,10 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Takes the lock at `path` for `process`, or gives `None` if a live process (or one that may be alive) holds it.
-    pub fn acquire(path: &Path, process: &Process) -> Result<Option<Self>> {
+    /// Takes the lock at `path` for `process` unless a process that lives, or may live, holds it.
+    pub fn acquire(path: &Path, process: &Process, purpose: Purpose) -> Result<Attempt> {
+        // Locking a file and noting who did are two steps. Nobody looks at a record between them.
+        let Some(_guard) = Guard::acquire(path)? else { return Ok(Attempt::Held(Purpose::Write)) };
         loop {
             let file = crate::fs::open_read_write(path, MODE)?;
             if try_lock(&file, path)? {
@@ -40,10 +61,14 @@ impl Owner {
                     // Its last holder removed it between our open and our lock.
                     continue;
                 }
-                write_record(&file, path, process)?;
-                return Ok(Some(Self::of(file, path)));
+                write_record(&file, path, process, purpose)?;
+                return Ok(Attempt::Taken(Self::of(file, path)));
             }
-            return if holder_is_gone(&file, process) { Self::take_over(path, process) } else { Ok(None) };
+            return if holder_is_gone(&file, process) {
+                Self::take_over(path, process, purpose)
+            } else {
+                Ok(Attempt::Held(purpose_of(&file)))
+            };
         }
     }
 
@@ -51,25 +76,8 @@ impl Owner {
         Self { file: Some(file), path: path.to_owned(), generation: generation::current() }
     }
 
-    fn take_over(path: &Path, process: &Process) -> Result<Option<Self>> {
-        let guard_path = path.with_file_name("takeover");
-        let guard = crate::fs::open_read_write(&guard_path, MODE)?;
-        let deadline = Instant::now() + TAKEOVER_WAIT;
-        while !try_lock(&guard, &guard_path)? {
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // Looked at again under the guard: whoever was here before us may be the holder now.
-        let current = crate::fs::open_read_write(path, MODE)?;
-        if try_lock(&current, path)? {
-            write_record(&current, path, process)?;
-            return Ok(leads_to(path, &current)?.then(|| Self::of(current, path)));
-        }
-        if !holder_is_gone(&current, process) {
-            return Ok(None);
-        }
+    /// Renames a new, locked file over one that a child inherited from a process that is gone.
+    fn take_over(path: &Path, process: &Process, purpose: Purpose) -> Result<Attempt> {
         let mut new_name = path.as_os_str().to_owned();
         new_name.push(format!(".{}.new", process.pid));
         let new_path = PathBuf::from(new_name);
@@ -81,11 +89,14 @@ impl Owner {
         }
         let file = crate::fs::create_new(&new_path, MODE)?;
         if !try_lock(&file, &new_path)? {
-            return Ok(None);
+            return Ok(Attempt::Held(Purpose::Write));
         }
-        write_record(&file, &new_path, process)?;
+        write_record(&file, &new_path, process, purpose)?;
         fs::rename(&new_path, path).map_err(|source| Error::io("rename", &new_path, source))?;
-        Ok(leads_to(path, &file)?.then(|| Self::of(file, path)))
+        if leads_to(path, &file)? {
+            return Ok(Attempt::Taken(Self::of(file, path)));
+        }
+        Ok(Attempt::Held(Purpose::Write))
     }
 
     /// Whether the name still leads to the file that is locked here.
@@ -125,34 +136,88 @@ fn leads_to(path: &Path, file: &File) -> Result<bool> {
     Ok(FileId::at(path)? == Some(FileId::of(file, path)?))
 }
 
-fn write_record(file: &File, path: &Path, process: &Process) -> Result<()> {
-    file.set_len(0)
-        .and_then(|()| file.write_all_at(&process.to_bytes(), 0))
-        .map_err(|source| Error::io("write", path, source))
+/// The first byte says what the lock is held for, the rest by whom.
+fn write_record(file: &File, path: &Path, process: &Process, purpose: Purpose) -> Result<()> {
+    let mut record = vec![purpose as u8];
+    record.extend_from_slice(&process.to_bytes());
+    file.set_len(0).and_then(|()| file.write_all_at(&record, 0)).map_err(|source| Error::io("write", path, source))
 }
 
 /// Whether the process that `file` names as the holder of its lock is surely gone.
 pub(crate) fn holder_is_gone(file: &File, observer: &Process) -> bool {
     let mut bytes = [0; 1024];
     let length = file.read_at(&mut bytes, 0).unwrap_or(0);
-    Process::from_bytes(&bytes[..length]).is_some_and(|holder| holder.is_surely_gone(observer))
+    let record = bytes[..length].split_first();
+    record.and_then(|(_, holder)| Process::from_bytes(holder)).is_some_and(|holder| holder.is_surely_gone(observer))
+}
+
+fn purpose_of(file: &File) -> Purpose {
+    let mut byte = [Purpose::Write as u8];
+    match file.read_at(&mut byte, 0) {
+        Ok(1) if byte[0] == Purpose::Recover as u8 => Purpose::Recover,
+        _ => Purpose::Write,
+    }
+}
+
+/// Keeps everyone else from taking locks in the same folder.
+struct Guard(File);
+
+impl Guard {
+    fn acquire(path: &Path) -> Result<Option<Self>> {
+        let guard_path = path.with_file_name("guard");
+        let file = crate::fs::open_read_write(&guard_path, MODE)?;
+        let deadline = Instant::now() + GUARD_WAIT;
+        while !try_lock(&file, &guard_path)? {
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            std::thread::sleep(GUARD_LOOK);
+        }
+        Ok(Some(Self(file)))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Unlocked, not only closed: a child forked just now has the same lock open.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn take(path: &Path, process: &Process) -> Option<Owner> {
+        match Owner::acquire(path, process, Purpose::Write).unwrap() {
+            Attempt::Taken(owner) => Some(owner),
+            Attempt::Held(_) => None,
+        }
+    }
+
     #[test]
     fn a_held_lock_is_refused_and_a_freed_one_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock-main");
         let process = Process::current();
-        let owner = Owner::acquire(&path, &process).unwrap().unwrap();
+        let owner = take(&path, &process).unwrap();
         assert!(owner.still_holds().unwrap());
-        assert!(Owner::acquire(&path, &process).unwrap().is_none());
+        assert!(take(&path, &process).is_none());
         drop(owner);
         assert!(!path.exists());
-        assert!(Owner::acquire(&path, &process).unwrap().is_some());
+        assert!(take(&path, &process).is_some());
+    }
+
+    #[test]
+    fn what_a_lock_is_held_for_can_be_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock-main");
+        let process = Process::current();
+        for purpose in [Purpose::Write, Purpose::Recover] {
+            let _held = Owner::acquire(&path, &process, purpose).unwrap();
+            let refused = Owner::acquire(&path, &process, Purpose::Write).unwrap();
+            assert!(matches!(refused, Attempt::Held(seen) if seen == purpose));
+        }
     }
 
     #[test]
@@ -161,10 +226,10 @@ mod tests {
         let path = folder.path().join("lock-main");
         let process = Process::current();
         let gone = Process { start_time: process.start_time + 1, ..process.clone() };
-        let inherited = Owner::acquire(&path, &gone).unwrap().unwrap();
-        let owner = Owner::acquire(&path, &process).unwrap().unwrap();
+        let inherited = take(&path, &gone).unwrap();
+        let owner = take(&path, &process).unwrap();
         assert!(owner.still_holds().unwrap() && !inherited.still_holds().unwrap());
-        assert!(Owner::acquire(&path, &process).unwrap().is_none());
+        assert!(take(&path, &process).is_none());
         drop(inherited);
         assert!(path.exists(), "the old holder does not remove the new holder's file");
     }
@@ -179,8 +244,24 @@ mod tests {
         ];
         for (index, stranger) in strangers.iter().enumerate() {
             let path = folder.path().join(format!("lock-{index}"));
-            let _held = Owner::acquire(&path, stranger).unwrap().unwrap();
-            assert!(Owner::acquire(&path, &process).unwrap().is_none());
+            let _held = take(&path, stranger).unwrap();
+            assert!(take(&path, &process).is_none());
+        }
+    }
+
+    #[test]
+    fn of_many_that_ask_at_once_one_gets_the_lock_of_a_dead_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock-main");
+        let process = Process::current();
+        let gone = Process { start_time: process.start_time + 1, ..process.clone() };
+        for _ in 0..50 {
+            let _inherited = take(&path, &gone).unwrap();
+            let owners: Vec<Owner> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| take(&path, &process))).collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(owners.len(), 1);
         }
     }
 }

@@ -38,8 +38,7 @@ impl Dictionary {
     pub fn translate(&mut self, column: &[Name], names: &Names, known: &mut Vec<Option<u32>>) -> UInt32Array {
         known.resize(names.texts().len(), None);
         let translated = column.iter().map(|&name| {
-            (name != Name::NONE)
-                .then(|| *known[name.0 as usize].get_or_insert_with(|| self.number(names.text(name))))
+            (name != Name::NONE).then(|| *known[name.0 as usize].get_or_insert_with(|| self.number(names.text(name))))
         });
         translated.collect()
     }

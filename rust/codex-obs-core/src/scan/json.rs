@@ -51,7 +51,6 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0 }
     }
 
-
     /// The next byte, if any.
     #[inline]
     #[must_use]
@@ -85,11 +84,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads the members of an object whose brace was just taken, up to and with the closing one. `bare` names the key
     /// whose value may be `NaN` or infinite.
-    pub fn members(
-        &mut self,
-        bare: Option<&str>,
-        mut member: impl FnMut(Text<'a>, Token<'a>),
-    ) -> Result<(), Invalid> {
+    pub fn members(&mut self, bare: Option<&str>, mut member: impl FnMut(Text<'a>, Token<'a>)) -> Result<(), Invalid> {
         self.skip_space();
         if self.take(b'}') {
             return Ok(());

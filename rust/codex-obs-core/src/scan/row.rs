@@ -4,7 +4,7 @@ use super::json::{Cursor, Text, Token};
 use super::names::{Name, Names};
 use crate::record::timestamp;
 
-const MICROS_PER_SECOND: f64 = 1e6;
+const MICROS_PER_SECOND: u128 = 1_000_000;
 
 /// One row. The texts that have few distinct values in a run are numbers of the thread's [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -213,15 +213,22 @@ fn read_timestamp(token: Token<'_>, scratch: &mut String) -> Option<i64> {
     }
 }
 
-/// Seconds as microseconds, half to even: the whole seconds and the fraction are taken apart first, which is exact.
+/// Seconds as microseconds, half to even. The double that the text means is taken as it is, without another rounding.
 fn seconds_to_micros(text: &str) -> Option<i64> {
     let seconds: f64 = text.parse().ok()?;
-    let whole = seconds.trunc();
-    let micros = ((seconds - whole) * MICROS_PER_SECOND).round_ties_even();
-    // Out of range is caught before the cast: the ends of the range are far within what a double counts exactly.
-    let in_range = (-1e12..1e12).contains(&whole);
-    let total = if in_range { (whole as i64) * 1_000_000 + micros as i64 } else { return None };
-    (timestamp::MIN..=timestamp::MAX).contains(&total).then_some(total)
+    // Beyond this no time has a text, and below it the mantissa times a million fits into 128 bits at any power.
+    if seconds.abs() > 1e12 {
+        return None;
+    }
+    let bits = seconds.to_bits();
+    let biased = (bits >> 52 & 0x7FF) as u32;
+    let mantissa = u128::from(bits & ((1 << 52) - 1) | u64::from(biased != 0) << 52) * MICROS_PER_SECOND;
+    // The lowest bit of the mantissa is 2^-places; at most 2^40 seconds leave at least 12 places.
+    let places = (1075 - biased.max(1)).min(127);
+    let (whole, rest, half) = (mantissa >> places, mantissa & ((1 << places) - 1), 1 << (places - 1));
+    let rounded = (whole + u128::from(rest > half || (rest == half && whole & 1 == 1))) as i64;
+    let micros = if seconds < 0.0 { -rounded } else { rounded };
+    (timestamp::MIN..=timestamp::MAX).contains(&micros).then_some(micros)
 }
 
 pub(super) fn read_value(token: Token<'_>) -> Value {

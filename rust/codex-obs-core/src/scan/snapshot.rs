@@ -282,11 +282,7 @@ impl Walk {
 }
 
 /// Opens shard `number` in the coding that is preferred among those that exist.
-fn open_best(
-    base: &Path,
-    number: u64,
-    strangers: &mut BTreeSet<PathBuf>,
-) -> Result<Option<(File, PathBuf, Coding)>> {
+fn open_best(base: &Path, number: u64, strangers: &mut BTreeSet<PathBuf>) -> Result<Option<(File, PathBuf, Coding)>> {
     let codings = if number == 0 { &Coding::ALL[..1] } else { &Coding::ALL[..] };
     for &coding in codings {
         let path = shard_path(base, number, coding);

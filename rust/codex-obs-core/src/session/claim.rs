@@ -1,14 +1,19 @@
 //! Which stream a process writes, and the recovery of streams whose writers are gone.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::journal::identity::Process;
-use crate::journal::owner::Owner;
+use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::worker::recover::{Recovered, recover};
+
+/// Longest wait for a recovery of the stream by another process.
+const RECOVERY_WAIT: Duration = Duration::from_secs(10);
+const RECOVERY_LOOK: Duration = Duration::from_millis(2);
 
 /// A stream that belongs to this process until `owner` is dropped.
 #[derive(Debug)]
@@ -25,7 +30,7 @@ pub struct Claim {
 pub fn claim(directory: &Path, rank: u64, process: &Process, clock: &Clock) -> Result<Claim> {
     let own = (0..).map(|attempt| Stream::of_process(rank, process.pid, attempt));
     for stream in std::iter::once(Stream::of_rank(rank)).chain(own) {
-        let Some(owner) = Owner::acquire(&lock_path(directory, &stream), process)? else { continue };
+        let Some(owner) = acquire_to_write(&lock_path(directory, &stream), process)? else { continue };
         let recovered = recover(directory, &stream, process, clock, false)?;
         // The journal of another machine stays until someone says that no writer lives there.
         if recovered.journals_foreign == 0 {
@@ -33,6 +38,18 @@ pub fn claim(directory: &Path, rank: u64, process: &Process, clock: &Clock) -> R
         }
     }
     Err(Error::conflict(format!("no stream is free in {}", directory.display())))
+}
+
+/// Takes a lock to write. A recovery by someone else is waited for: it would send this process to another stream.
+fn acquire_to_write(path: &Path, process: &Process) -> Result<Option<Owner>> {
+    let deadline = Instant::now() + RECOVERY_WAIT;
+    loop {
+        match Owner::acquire(path, process, Purpose::Write)? {
+            Attempt::Taken(owner) => return Ok(Some(owner)),
+            Attempt::Held(Purpose::Recover) if Instant::now() < deadline => std::thread::sleep(RECOVERY_LOOK),
+            Attempt::Held(_) => return Ok(None),
+        }
+    }
 }
 
 /// Recovers every stream of `directory` but `own` whose writer is gone. With `foreign`, also those of other machines.
@@ -52,9 +69,10 @@ pub fn recover_all(
         if Some(&stream) == own {
             continue;
         }
-        let recovered = Owner::acquire(&lock_path(directory, &stream), process).and_then(|owner| match owner {
-            Some(_held) => recover(directory, &stream, process, clock, foreign),
-            None => Ok(Recovered::default()),
+        let attempt = Owner::acquire(&lock_path(directory, &stream), process, Purpose::Recover);
+        let recovered = attempt.and_then(|attempt| match attempt {
+            Attempt::Taken(_held) => recover(directory, &stream, process, clock, foreign),
+            Attempt::Held(_) => Ok(Recovered::default()),
         });
         match recovered {
             Ok(recovered) => total.add(&recovered),

@@ -1,7 +1,7 @@
 //! One line per metric: statistics that are gathered by every thread for itself and then put together.
 
-mod sum;
 mod statistics;
+mod sum;
 mod table;
 mod totals;
 

@@ -61,9 +61,8 @@ pub fn schema() -> SchemaRef {
 /// # Errors
 /// None that can happen: the columns are those of [`schema`].
 pub fn to_batch(groups: &[Group]) -> Result<RecordBatch, ArrowError> {
-    let text = |get: fn(&Group) -> Option<&str>| -> ArrayRef {
-        Arc::new(groups.iter().map(get).collect::<StringViewArray>())
-    };
+    let text =
+        |get: fn(&Group) -> Option<&str>| -> ArrayRef { Arc::new(groups.iter().map(get).collect::<StringViewArray>()) };
     let int = |get: fn(&Statistics) -> Option<i64>| -> ArrayRef {
         Arc::new(groups.iter().map(|group| get(&group.statistics)).collect::<Int64Array>())
     };

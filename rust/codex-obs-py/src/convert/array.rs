@@ -57,10 +57,19 @@ impl<'py> Array<'py> {
 
     /// Whether the elements are dates or durations of NumPy: those have `item` and `__float__` but are no numbers.
     pub(super) fn is_time(&self) -> bool {
+        self.has_kind("M") || self.has_kind("m")
+    }
+
+    /// Whether the elements are complex numbers of NumPy: the long ones are none of Python's and have a `__float__`.
+    pub(super) fn is_complex(&self) -> bool {
+        self.has_kind("c")
+    }
+
+    fn has_kind(&self, expected: &str) -> bool {
         let py = self.value.py();
         let dtype = self.value.getattr_opt(intern!(py, "dtype")).ok().flatten();
         let kind = dtype.and_then(|dtype| dtype.getattr_opt(intern!(py, "kind")).ok().flatten());
-        kind.is_some_and(|kind| kind.cast::<PyString>().is_ok_and(|kind| kind == "M" || kind == "m"))
+        kind.is_some_and(|kind| kind.cast::<PyString>().is_ok_and(|kind| kind == expected))
     }
 
     /// The one element of an array that has one, as the plainest object its class gives: a Python number if there is one.

@@ -142,7 +142,7 @@ impl<'w> Writer<'w> {
             return self.unless_open(&array.value, |this| this.value(&element));
         }
         // No other class is looked into, since `item` of a long double gives a long double.
-        if is_number_like(&element)? && !element.is_instance_of::<PyComplex>() {
+        if is_number_like(&element)? && !element.is_instance_of::<PyComplex>() && !array.is_complex() {
             self.float(element.extract()?);
             return Ok(());
         }

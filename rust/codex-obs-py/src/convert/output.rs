@@ -113,9 +113,10 @@ impl<'a> Output<'a> {
     /// Ends it. If more came together than is kept nothing stays, and the number of bytes is given.
     pub(super) fn finish(mut self) -> Option<u64> {
         self.settle();
+        let total = self.total();
         (self.spilled > 0).then(|| {
             self.bytes.truncate(self.start);
-            self.total()
+            total
         })
     }
 }

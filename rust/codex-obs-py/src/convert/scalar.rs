@@ -49,7 +49,7 @@ pub(super) fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
         return Ok(if may_be_time && array.is_time() { None } else { Some(scalar) });
     }
     // Long doubles, numbers of other packages' dtypes, or an object that stands in an array.
-    if is_structured(&element) { Ok(None) } else { number_like(&element) }
+    if is_structured(&element) || array.is_complex() { Ok(None) } else { number_like(&element) }
 }
 
 /// None, a boolean or a number of Python's own, or of a class made from it.

@@ -4,7 +4,7 @@ use codex_obs_core::limits::MAX_DEPTH;
 use pyo3::prelude::*;
 
 use super::array::Array;
-use super::kind::{is_builtin, is_sequence};
+use super::kind::{is_builtin, is_mapping, is_sequence};
 
 /// Sequences looked at for one shape. Lists that share their parts can be larger than any memory.
 const MAX_SEQUENCES: usize = 1 << 20;
@@ -50,7 +50,7 @@ fn level(value: &Bound<'_, PyAny>) -> PyResult<Option<Level>> {
     if is_sequence(value)? {
         return Ok(Some(Level::Sequence(value.len()? as u64)));
     }
-    if is_builtin(value) || value.is_none() {
+    if is_builtin(value) || value.is_none() || is_mapping(value)? {
         return Ok(None);
     }
     Ok(Array::of(value)?.map(|array| Level::Array(array.shape)))

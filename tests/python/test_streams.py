@@ -1,0 +1,158 @@
+"""Several writers in one run directory have a stream each, and a reader has them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+import codex_obs
+from codex_obs import _backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOBODY = 65534
+
+# Logs its steps, waits to be told, and closes.
+WRITER = """
+import sys
+import codex_obs
+
+run = codex_obs.init(sys.argv[1], config={"argv": sys.argv[2]})
+for step in range(1000):
+    run.log({"loss": step * 0.5, "who": [sys.argv[2]]}, step=step)
+print(run.stream, run.run_id, flush=True)
+sys.stdin.readline()
+assert run.close()
+"""
+
+
+def start_writer(directory: Path, mark: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(directory), mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def finish(writer: subprocess.Popen[str]) -> None:
+    writer.communicate("\n", timeout=60)
+    assert writer.returncode == 0
+
+
+def greeting(writer: subprocess.Popen[str]) -> list[str]:
+    assert writer.stdout is not None
+    return writer.stdout.readline().split()
+
+
+def file_names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir() if path.is_file()}
+
+
+def test_two_processes_do_not_mix(run_dir: Path) -> None:
+    first = start_writer(run_dir, "a")
+    stream, run_id = greeting(first)
+    assert stream == "main"
+    second = start_writer(run_dir, "b")
+    assert greeting(second) == [f"pid-{second.pid}", run_id]
+    finish(first)
+    finish(second)
+    names = {"metrics", "metrics_manifest", "params", "tracking_summary", "run"}
+    streams = ("", f".pid-{second.pid}")
+    assert file_names(run_dir) == {"run.json"} | {f"{name}{stream}.ndjson" for name in names for stream in streams}
+    for mark, stream in zip("ab", streams, strict=True):
+        params = json.loads((run_dir / f"params{stream}.ndjson").read_text())
+        assert params["config"] == {"argv": mark}
+        manifest = (run_dir / f"metrics_manifest{stream}.ndjson").read_text().splitlines()
+        assert {tuple(json.loads(line)["descriptor"]["payload"]) for line in manifest} == {(mark,)}
+    rows = codex_obs.read(run_dir)
+    assert rows.height == 4000
+    assert rows["run_id"].cast(pl.String).unique().to_list() == [run_id]
+    losses = rows.filter(pl.col("metric") == "loss")
+    for stream in ("main", f"pid-{second.pid}"):
+        assert losses.filter(pl.col("stream") == stream)["step"].to_list() == list(range(1000))
+
+
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"])
+def test_each_rank_has_its_files(run_dir: Path, variable: str) -> None:
+    writers = [start_writer(run_dir, str(rank), **{variable: str(rank)}) for rank in range(3)]
+    again = None
+    try:
+        streams = [greeting(writer)[0] for writer in writers]
+        again = start_writer(run_dir, "again", **{variable: "2"})
+        streams.append(greeting(again)[0])
+    finally:
+        for writer in filter(None, [*writers, again]):
+            finish(writer)
+    assert again is not None
+    assert streams == ["main", "rank-1", "rank-2", f"rank-2-pid-{again.pid}"]
+    assert {"metrics.ndjson", "metrics.rank-1.ndjson", f"metrics.rank-2-pid-{again.pid}.ndjson"} <= file_names(run_dir)
+    assert codex_obs.read(run_dir)["run_id"].n_unique() == 1
+
+
+def test_a_closed_stream_is_continued_by_the_next_process(run_dir: Path) -> None:
+    for _ in range(2):
+        writer = start_writer(run_dir, "a")
+        assert greeting(writer)[0] == "main"
+        finish(writer)
+    with codex_obs.init(run_dir) as run:
+        run.log({"loss": 1.0})
+    sessions = [json.loads(line) for line in (run_dir / "run.ndjson").read_text().splitlines()]
+    assert [line["record"] for line in sessions] == ["start", "finish"] * 3
+    assert [line["resume_step"] for line in sessions if line["record"] == "start"] == [None, 1000, 1000]
+    assert codex_obs.read(run_dir)["step"].max() == 1000
+
+
+def test_a_stream_whose_process_died_is_taken_over_at_once(run_dir: Path) -> None:
+    writer = start_writer(run_dir, "a")
+    assert greeting(writer)[0] == "main"
+    writer.kill()
+    writer.communicate()
+    with codex_obs.init(run_dir) as run:
+        assert run.stream == "main"
+        assert run.stats()["rows_recovered"] <= 2000
+    assert codex_obs.read(run_dir).height == 2000
+
+
+@pytest.mark.root
+def test_a_reader_that_may_not_write_sees_what_a_dead_process_left(open_dir: Path) -> None:
+    run_dir = open_dir / "run"
+    # SIGKILL right after the last call: most rows are still in the journal.
+    program = "import codex_obs, os, sys\nrun = codex_obs.init(sys.argv[1])\n"
+    program += "for step in range(500):\n    run.log({'loss': 0.5}, step=step)\nos.kill(os.getpid(), 9)\n"
+    subprocess.run([sys.executable, "-c", program, run_dir], check=False, timeout=60)
+    folders = (run_dir, run_dir / ".codex_obs")
+    files = {path: path.read_bytes() for folder in folders for path in folder.iterdir() if path.is_file()}
+    for path in (*folders, *files):
+        path.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            code = 0 if _backend.summarize([str(run_dir)])[1].rows == 500 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert {path: path.read_bytes() for path in files} == files, "a reader that may not write wrote"
+    assert codex_obs.read(run_dir).height == 500
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """Give a folder that other users can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
