@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import codex_obs
+from codex_obs import reading
 
 METRICS = ("a", "b", "c")
 # Counts the accepted calls in memory shared with the test: what is there when the process dies, `log` had returned.
@@ -82,7 +83,7 @@ def kill_at_random_moments(directory: Path, scratch: Path, times: int, seed: int
             starts[stream] = steps.stop + 1
 
     assert codex_obs.recover(directory)["frames_damaged"] == 0
-    frame, report = codex_obs.reading.summarize_files([directory])
+    frame, report = reading.summarize_files([directory])
     assert report.skipped == 0, "a line was torn"
     assert not list((directory / ".codex_obs").glob("torn-*"))
     rows = codex_obs.read(directory).select(pl.col("stream", "metric").cast(pl.String), "step")
