@@ -173,7 +173,14 @@ def records() -> list[dict[str, Any]]:
     config = {"b": [1, 2.5, None], "a": {"d": True, "c": "x"}}
     derived = {"seed": 3}
     metadata = {"tags": {"k": "v"}, "name": "demo"}
-    start = {"host": "h", "pid": 7, "stream": "main", "resume_step": None, "config_hash": None, "versions": {"python": "3"}}
+    start = {
+        "host": "h",
+        "pid": 7,
+        "stream": "main",
+        "resume_step": None,
+        "config_hash": None,
+        "versions": {"python": "3"},
+    }
     extra = {"last_step": 9, "cause": "full", "count": 3}
     params = {"cli": cli, "config": in_order(config), "derived": derived}
     return [

@@ -166,7 +166,13 @@ def test_a_conversion_that_changes_the_mapping_changes_nothing_in_this_call(run:
     metrics.update({"a": 1.0, "m": Meddler(), "b": 2.0, "c": Meddler(), "d": 3})
     run.log(metrics, step=0)
     run.flush()
-    assert [(row["metric"], row["value"]) for row in rows(run)] == [("a", 1), ("m", 0.5), ("b", 2), ("c", 0.5), ("d", 3)]
+    assert [(row["metric"], row["value"]) for row in rows(run)] == [
+        ("a", 1),
+        ("m", 0.5),
+        ("b", 2),
+        ("c", 0.5),
+        ("d", 3),
+    ]
 
 
 def test_a_conversion_that_changes_a_nested_container_ends(run: Run) -> None:
@@ -190,9 +196,7 @@ def test_a_conversion_that_changes_a_nested_container_ends(run: Run) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("place", ["value", "element", "tag", "split"])
-def test_an_interrupt_is_raised_once_the_rows_are_written(
-    run: Run, error: type[BaseException], place: str
-) -> None:
+def test_an_interrupt_is_raised_once_the_rows_are_written(run: Run, error: type[BaseException], place: str) -> None:
     def action() -> object:
         raise error("now")
 

@@ -415,8 +415,13 @@ def test_legacy_rows_hold_structured_values_themselves(run_dir: Path) -> None:
     rows = [json.loads(line) for line in (run_dir / "metrics.ndjson").read_text("ascii").splitlines()]
     assert [row["value"] for row in rows] == [[1, {"b": "é"}], None, 0.5]
     assert [row["tags"] for row in rows] == [{}, {}, {}]
-    assert all(list(row) == ["$schema", "schema_version", "step", "split", "metric", "value", "dataset", "tags"] for row in rows)
-    assert not (run_dir / "metrics_manifest.ndjson").exists() or (run_dir / "metrics_manifest.ndjson").read_bytes() == b""
+    assert all(
+        list(row) == ["$schema", "schema_version", "step", "split", "metric", "value", "dataset", "tags"]
+        for row in rows
+    )
+    assert (
+        not (run_dir / "metrics_manifest.ndjson").exists() or (run_dir / "metrics_manifest.ndjson").read_bytes() == b""
+    )
     assert run.stats()["payloads_cut"] == 1
 
 
