@@ -78,7 +78,7 @@ def number_word(number: float) -> str:
     return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(number, "NaN")
 
 
-def value_and_tags(value: float | bool | None, tags: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
+def value_and_tags(value: float | None, tags: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
     """Give what a row has as value and tags."""
     if value is None or isinstance(value, bool):
         return (None if value is None else int(value)), tags
@@ -142,7 +142,7 @@ def lines(run_id: str, metrics: dict[str, Any], keywords: dict[str, Any]) -> Ite
 
 
 @pytest.fixture(autouse=True)
-def _no_limit_on_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_limit_on_digits() -> Iterator[None]:
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     yield

@@ -47,8 +47,9 @@ class Unreadable:
 
 VALUES: dict[str, object] = {
     "float": 0.5, "int": 3, "bool": True, "none": None, "nan": math.nan, "infinite": -math.inf, "huge": 10**400,
-    "unreadable": Unreadable(), "mapping": {"path": "a", "x": [1]}, "text": "é\ud800", "bytes": b"x", "array": np.zeros((2, 3)),
-    "large": "x" * (2 << 20), "nested": [[1], [2, {"y": math.nan}]], "object": object, "": 1, "na\x1bme": 2,
+    "unreadable": Unreadable(), "mapping": {"path": "a", "x": [1]}, "text": "é\ud800", "bytes": b"x",
+    "array": np.zeros((2, 3)), "large": "x" * (2 << 20), "nested": [[1], [2, {"y": math.nan}]], "object": object, "": 1,
+    "na\x1bme": 2,
 }  # fmt: skip
 
 
@@ -65,16 +66,16 @@ def written(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.fixture(params=["plain", "legacy", "flatten"])
 def directory(request: pytest.FixtureRequest, run_dir: Path) -> Path:
     """Give a run directory with lines of every kind."""
-    mode = {} if request.param == "plain" else {request.param: True}
-    with codex_obs.init(
-        run_dir, name="schemas", config={"lr": 1, "seed": 3, "f": {1: math.inf}}, tags={"k": "v"}, max_shard_bytes=20_000,
-        backup_count=2, **mode,
-    ) as run:  # fmt: skip
+    mode = codex_obs.Settings(
+        max_shard_bytes=20_000, backup_count=2, legacy=request.param == "legacy", flatten=request.param == "flatten"
+    )
+    config = {"lr": 1, "seed": 3, "f": {1: math.inf}}
+    with codex_obs.init(run_dir, name="schemas", config=config, tags={"k": "v"}, settings=mode) as run:
         for step in (0, -(2**63), 2**63 - 1):
             run.log(VALUES, step=step, split=3, dataset=None, tags={"manifest_id": 1, "nonfinite": 2, "unreadable": 3})
             run.log(VALUES, step=step, dataset="d", tags={"phase": "eval", "z": {"deep": [10**30]}})
         run.log_params({"late": object})
-    with pytest.raises(ZeroDivisionError), open_run(run_dir, **mode):  # type: ignore[arg-type] # one field of Settings
+    with pytest.raises(ZeroDivisionError), open_run(run_dir, legacy=mode.legacy, flatten=mode.flatten):
         raise ZeroDivisionError
     return run_dir
 
@@ -136,6 +137,7 @@ def test_golden_lines_are_valid_and_each_of_their_fields_is_needed_and_typed() -
         assert not validator.is_valid({**line, "schema_version": "v2"})
 
 
+DESCRIPTOR = {"payload": [1], "shape": [1], "type": "list", "version": "v1"}
 ROW = {
     "$schema": "https://codexml.ai/schemas/run_metrics.schema.json",
     "schema_version": "v1",
@@ -152,32 +154,25 @@ MANIFEST = {
     **{key: ROW[key] for key in ("schema_version", "timestamp", "run_id", "step", "split", "metric", "dataset")},
     "$schema": "https://codexml.ai/schemas/run_metrics_manifest.schema.json",
     "manifest_id": "manifest-" + "0" * 32,
-    "descriptor": {"payload": [1], "shape": [1], "type": "list", "version": "v1"},
+    "descriptor": DESCRIPTOR,
 }
-WRONG: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("metrics", ROW, wrong)
-    for wrong in (
-        {"timestamp": "2026-11-20T08:15:30Z"}, {"timestamp": "2026-11-20T08:15:30.000125+00:00"},
-        {"timestamp": "2026-11-20 08:15:30.000125Z"}, {"timestamp": 1}, {"timestamp": None}, {"run_id": ""}, {"run_id": None},
-        {"step": 1.5}, {"step": "1"}, {"step": 2**63}, {"step": -(2**63) - 1}, {"step": True}, {"split": None},
-        {"split": 1}, {"metric": None}, {"value": "0.5"}, {"value": True}, {"value": [1]}, {"value": {}},
-        {"dataset": 1}, {"tags": None}, {"tags": []}, {"tags": {"nonfinite": "nan"}, "value": None},
-        {"tags": {"nonfinite": "NaN"}}, {"tags": {"manifest_id": "manifest-" + "0" * 32}}, {"tags": {"unreadable": "E"}},
-        {"tags": {"manifest_id": "manifest-xyz"}, "value": None}, {"tags": {"manifest_id": 1}, "value": None},
-        {"tags": {"unreadable": 1}, "value": None},
-    )
-] + [
-    ("metrics_manifest", MANIFEST, wrong)
-    for wrong in (
-        {"manifest_id": "0" * 32}, {"manifest_id": "manifest-" + "0" * 31}, {"manifest_id": "manifest-" + "G" * 32},
-        {"descriptor": None}, {"descriptor": {}}, {"descriptor": {"payload": 1, "type": "int"}},
-        {"descriptor": {**MANIFEST["descriptor"], "version": "v2"}},  # type: ignore[dict-item] # it is a dict
-        {"descriptor": {**MANIFEST["descriptor"], "shape": [-1]}},  # type: ignore[dict-item] # the same
-        {"descriptor": {**MANIFEST["descriptor"], "shape": [1.5]}},  # type: ignore[dict-item] # the same
-        {"descriptor": {**MANIFEST["descriptor"], "stranger": 1}},  # type: ignore[dict-item] # the same
-        {"descriptor": {**MANIFEST["descriptor"], "path": 1}},  # type: ignore[dict-item] # the same
-        {"descriptor": {**MANIFEST["descriptor"], "truncated_bytes": 9}},  # type: ignore[dict-item] # the same
-    )
+NO_ID = "manifest-" + "0" * 31
+WRONG_ROWS: list[dict[str, Any]] = [
+    {"timestamp": "2026-11-20T08:15:30Z"}, {"timestamp": "2026-11-20T08:15:30.000125+00:00"}, {"timestamp": 1},
+    {"timestamp": "2026-11-20 08:15:30.000125Z"}, {"timestamp": None}, {"run_id": ""}, {"run_id": None},
+    {"step": 1.5}, {"step": "1"}, {"step": 2**63}, {"step": -(2**63) - 1}, {"step": True}, {"split": None},
+    {"split": 1}, {"metric": None}, {"value": "0.5"}, {"value": True}, {"value": [1]}, {"value": {}},
+    {"dataset": 1}, {"tags": None}, {"tags": []}, {"tags": {"nonfinite": "nan"}, "value": None},
+    {"tags": {"nonfinite": "NaN"}}, {"tags": {"manifest_id": NO_ID + "0"}}, {"tags": {"unreadable": "E"}},
+    {"tags": {"manifest_id": NO_ID}, "value": None}, {"tags": {"manifest_id": 1}, "value": None},
+    {"tags": {"unreadable": 1}, "value": None},
+]  # fmt: skip
+WRONG_MANIFEST_LINES: list[dict[str, Any]] = [
+    {"manifest_id": "0" * 32}, {"manifest_id": NO_ID}, {"manifest_id": NO_ID + "G"},
+    {"descriptor": None}, {"descriptor": {}}, {"descriptor": {"payload": 1, "type": "int"}},
+    {"descriptor": {**DESCRIPTOR, "version": "v2"}}, {"descriptor": {**DESCRIPTOR, "shape": [-1]}},
+    {"descriptor": {**DESCRIPTOR, "shape": [1.5]}}, {"descriptor": {**DESCRIPTOR, "stranger": 1}},
+    {"descriptor": {**DESCRIPTOR, "path": 1}}, {"descriptor": {**DESCRIPTOR, "truncated_bytes": 9}},
 ]  # fmt: skip
 
 
@@ -192,10 +187,14 @@ def test_the_rows_that_the_wrong_ones_are_made_from_are_valid() -> None:
     assert VALIDATORS["metrics_manifest"].is_valid(truncated)
 
 
-@pytest.mark.parametrize("index", range(len(WRONG)))
-def test_a_wrong_line_is_refused(index: int) -> None:
-    kind, line, wrong = WRONG[index]
-    assert not VALIDATORS[kind].is_valid({**line, **wrong}), wrong
+@pytest.mark.parametrize("index", range(len(WRONG_ROWS)))
+def test_a_wrong_row_is_refused(index: int) -> None:
+    assert not VALIDATORS["metrics"].is_valid({**ROW, **WRONG_ROWS[index]})
+
+
+@pytest.mark.parametrize("index", range(len(WRONG_MANIFEST_LINES)))
+def test_a_wrong_manifest_line_is_refused(index: int) -> None:
+    assert not VALIDATORS["metrics_manifest"].is_valid({**MANIFEST, **WRONG_MANIFEST_LINES[index]})
 
 
 def config_hash(directory: Path) -> object:
