@@ -1,7 +1,9 @@
 # The extension module. Only `codex_obs._backend` imports it.
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Self, SupportsIndex, final
 
 __version__: Final[str]
@@ -24,7 +26,7 @@ class ManualClock:
 class Recorder:
     def __new__(
         cls,
-        directory: str,
+        directory: str | os.PathLike[str],
         *,
         run_id: str | None = None,
         name: str | None = None,
@@ -49,7 +51,7 @@ class Recorder:
     @property
     def name(self) -> str: ...
     @property
-    def directory(self) -> str: ...
+    def directory(self) -> Path: ...
     @property
     def stream(self) -> str: ...
     @property

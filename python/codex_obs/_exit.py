@@ -1,9 +1,9 @@
 """The end of the process: open runs are closed, in every kind of process that still runs Python then.
 
 No hook and no signal is taken from anyone. `atexit` covers a plain interpreter. A worker of `multiprocessing` ends by
-`os._exit` and skips `atexit` (Python 3.11 and 3.12), but runs the finalizers of `multiprocessing.util`, which forget
-what was registered before the fork; so they are registered again in the child. What ends without running Python has
-its rows in the journal.
+`os._exit` and skips `atexit` (Python 3.11 and 3.12), but runs the finalizers of `multiprocessing.util`. A worker
+forgets those that were registered before its own code begins; they are registered again then. What ends without running
+Python has its rows in the journal.
 """
 
 from __future__ import annotations
@@ -38,22 +38,24 @@ class _Exit:
             self.registered = True
             self.earlier_error = _last_error()
             atexit.register(close_open_runs)
-            os.register_at_fork(before=self.before_fork)
-        self.add_finalizer()
+            os.register_at_fork(before=self.prepare_child)
+        self.prepare_child()
+        if self.finalizer_pid != os.getpid():
+            self.add_finalizer()
 
-    def add_finalizer(self, _: object = None) -> None:
-        """Arrange it in a process that `multiprocessing` may end."""
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None and self.finalizer_pid != os.getpid():
-            self.finalizer_pid = os.getpid()
-            util.Finalize(None, close_open_runs, exitpriority=_FINALIZER_PRIORITY)
-
-    def before_fork(self) -> None:
-        """Have `multiprocessing` call back in its children, if it is the one that forks."""
+    def prepare_child(self) -> None:
+        """Have `multiprocessing`, if it is in use, call `add_finalizer` where it forgets its finalizers."""
         util = sys.modules.get("multiprocessing.util")
         if util is not None and not self.forks_prepared:
             self.forks_prepared = True
             util.register_after_fork(self, _Exit.add_finalizer)
+
+    def add_finalizer(self) -> None:
+        """Arrange it in a process that `multiprocessing`, if it is in use, may end."""
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            self.finalizer_pid = os.getpid()
+            util.Finalize(None, close_open_runs, exitpriority=_FINALIZER_PRIORITY)
 
 
 _exit = _Exit()

@@ -17,7 +17,7 @@ import typer
 
 from codex_obs import _config
 from codex_obs._input import InputError, find_input, run_directory
-from codex_obs.errors import CodexObsError, NoLogError
+from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,22 +45,28 @@ class OutputFormat(StrEnum):
     TABLE = "table"
 
 
-@app.callback()
-def _root(
-    *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Work with the NDJSON logs of codex_obs."""
-    if version:
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the command line library calls it with the value alone
+    if wanted:
         from codex_obs import __version__  # noqa: PLC0415 - loads the extension
 
         typer.echo(__version__)
         raise typer.Exit
 
 
+@app.callback()
+def _root(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback does the work, before a command is asked for
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Work with the NDJSON logs of codex_obs."""
+
+
 @app.command()
 def summarize(  # noqa: D417 - options are described where they are declared
-    more: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="More files of the run.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="More files of the run.")] = None,
     *,
     input_: Annotated[
         list[str] | None,
@@ -91,14 +97,15 @@ def summarize(  # noqa: D417 - options are described where they are declared
         destination = _resolve_destination(dest, output, run_directory(paths))
         if destination is not None:
             check_destination(destination)
-    except (InputError, OutputError) as error:
+        file_mode = _config.file_mode_from_environment()
+    except (InputError, OutputError, SettingError) as error:
         _fail(str(error), EXIT_USAGE)
     try:
         frame, report = reading.summarize_files(paths)
     except CodexObsError as error:
         _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
     try:
-        _write(frame, output, destination)
+        _write(frame, output, destination, file_mode)
     except OutputError as error:
         _fail(str(error), EXIT_INCOMPLETE)
     _report_skipped(report)
@@ -170,12 +177,15 @@ def _resolve_destination(dest: str | None, output: OutputFormat, directory: Path
     return None
 
 
-def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None) -> None:
+def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None, file_mode: int) -> None:
     from codex_obs import _output  # noqa: PLC0415 - loaded on first use
 
     content: bytes
+    to_terminal = destination is None and sys.stdout.isatty()
     if output is OutputFormat.CSV:
         content = _output.to_csv(frame)
+        if to_terminal:
+            content = "\n".join(map(_visible, content.decode().split("\n"))).encode(errors="backslashreplace")
     elif output is OutputFormat.PARQUET:
         content = _output.to_parquet(frame)
     elif output is OutputFormat.JSON:
@@ -183,14 +193,13 @@ def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None) 
     else:
         from codex_obs import _table  # noqa: PLC0415 - loaded on first use
 
-        to_terminal = destination is None and sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if to_terminal else None
         content = _table.to_table(frame, width=width).encode(errors="backslashreplace")
 
     if destination is not None:
-        _output.write_whole(destination, content, file_mode=_config.file_mode_from_environment())
+        _output.write_whole(destination, content, file_mode=file_mode)
         typer.echo(f"Wrote {_visible(destination)} ({frame.height} rows)")
-    elif output is OutputFormat.PARQUET and sys.stdout.isatty():
+    elif output is OutputFormat.PARQUET and to_terminal:
         _fail("Parquet is not text for a terminal: give --dest PATH, or redirect standard output.", EXIT_USAGE)
     else:
         sys.stdout.buffer.write(content)
@@ -213,7 +222,7 @@ def _say(words: str) -> None:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    _say(_visible(sentence))
+    _say(_visible(sentence).removesuffix(".") + ".")
     raise typer.Exit(code)
 
 

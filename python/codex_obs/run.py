@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
@@ -15,6 +14,7 @@ from codex_obs._derived import derived_parameters
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -87,11 +87,10 @@ class Run(_backend.Recorder):
         run._settings = settings
         run._tags = MappingProxyType(dict(tags or {}))
         run._config = MappingProxyType({})
-        run._session_pid = os.getpid()
+        run._config_text = b""
         if settings.resume_step is not None:
             run._set_next_step(settings.resume_step)
-        run._write_session("start", run._start_fields(config))
-        run._write_summary("ndjson", "enabled", None, {"stream": run.stream})
+        run._begin_session(config)
         metadata = {"name": metadata_name, "tags": tags}
         run._note_params(config or {}, {key: value for key, value in metadata.items() if value})
         _backend.emit_warnings(run._take_warnings())
@@ -102,7 +101,7 @@ class Run(_backend.Recorder):
     @property
     def path(self) -> Path:
         """The run directory, absolute."""
-        return Path(self.directory)
+        return self.directory
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -160,7 +159,8 @@ class Run(_backend.Recorder):
         if status not in STATUSES:
             raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
         is_first = _open_runs.remove(self)
-        if is_first and self._has_session():
+        # A forked child that never logged has no session of its own to finish.
+        if is_first and self._session_pid == os.getpid():
             self._write_session("finish", {"status": status})
         done = self._close(timeout)
         _backend.emit_warnings(self._take_warnings())
@@ -179,13 +179,12 @@ class Run(_backend.Recorder):
         self.finish(_exit.status_of(error))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.directory, self._settings)
+        return _reopen, (os.fspath(self.directory), self._settings)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return (
-            f"<{type(self).__name__} {self.name!r} {self.run_id} at {self.directory!r}, stream {self.stream}, {state}>"
-        )
+        where = f"at {str(self.directory)!r}, stream {self.stream}"
+        return f"<{type(self).__name__} {self.name!r} {self.run_id} {where}, {state}>"
 
     def _continue(
         self, config: Mapping[str, object] | None, tags: Mapping[str, object] | None, settings: Settings
@@ -198,6 +197,17 @@ class Run(_backend.Recorder):
             _backend.emit_warnings([f"{self.directory} is already open, and keeps its {', '.join(stays)}"])
         if config is not None and _backend.canonical_json({**self._config, **config}) != self._config_text:
             self._note_params(config, {})
+
+    def _opened_in_child(self) -> None:
+        """Begin the session of a forked child, which has just opened a stream of its own for its first row."""
+        self._begin_session(self._config or None)
+        _open_runs.add(self, os.fspath(self.directory), as_current=_open_runs.current() is self)
+        _exit.arrange()
+
+    def _begin_session(self, config: Mapping[str, object] | None) -> None:
+        self._session_pid = os.getpid()
+        self._write_session("start", self._start_fields(config))
+        self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
 
     def _start_fields(self, config: Mapping[str, object] | None) -> dict[str, object]:
         return {
@@ -212,22 +222,16 @@ class Run(_backend.Recorder):
     def _note_params(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
         """Write a line of parameters and add them to `config`."""
         config = {**self._config, **params}
-        self._config = MappingProxyType(config)
-        self._config_text = _backend.canonical_json(config)
         world_size = _config.world_size_from_environment()
         if world_size is None and self._settings.rank is None:
             world_size = 1
         argv = [str(argument) for argument in getattr(sys, "argv", [])]
-        self._write_params(params, argv, derived_parameters(config, world_size), metadata)
-
-    def _opened_in_child(self) -> None:
-        """Begin the session of a forked child, whose first call has just opened a stream for it."""
-        self._session_pid = os.getpid()
-        self._write_session("start", self._start_fields(self._config or None))
-
-    def _has_session(self) -> bool:
-        """Whether this process writes a stream through this object. A forked child that never logged does not."""
-        return self._session_pid == os.getpid()
+        if not self._write_params(params, argv, derived_parameters(config, world_size), metadata):
+            why = "it is closed" if self.closed else "its journal has no room"
+            _backend.emit_warnings([f"parameters of {self.directory} are not written: {why}"])
+            return
+        self._config = MappingProxyType(config)
+        self._config_text = _backend.canonical_json(config)
 
 
 class _EngineOptions(TypedDict):

@@ -46,7 +46,7 @@ def test_a_session_leaves_records_of_its_kind_in_every_file(run_dir: Path, monke
     assert isinstance(versions, dict)
     assert versions["python"] == platform.python_version()
     assert versions["codex_obs"] == codex_obs.__version__
-    assert re.fullmatch("[0-9a-f]{16}", str(start.pop("config_hash")))
+    assert re.fullmatch("[0-9a-f]{64}", str(start.pop("config_hash")))
     assert start == {
         "$schema": "https://codexml.ai/schemas/run_session.schema.json",
         "schema_version": "v1",
@@ -56,7 +56,7 @@ def test_a_session_leaves_records_of_its_kind_in_every_file(run_dir: Path, monke
         "host": platform.node(),
         "pid": os.getpid(),
         "stream": "main",
-        "resume_step": 0,
+        "resume_step": None,
     }
     assert (finish["record"], finish["status"]) == ("finish", "finished")
 
@@ -108,7 +108,7 @@ def test_a_directory_that_exists_is_continued(run_dir: Path) -> None:
     assert [(row["run_id"], row["step"]) for row in read_rows(run_dir)] == [("r1", 0), ("r1", 41), ("r1", 42)]
     records = read_rows(run_dir, "run")
     assert [row["record"] for row in records] == ["start", "finish"] * 2
-    assert [row.get("resume_step") for row in records] == [0, None, 42, None]
+    assert [row.get("resume_step") for row in records] == [None, None, 42, None]
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
@@ -121,7 +121,7 @@ def test_a_resume_step_is_where_counting_goes_on(way: str, run_dir: Path, monkey
         run.log({"loss": 0.9})
         run.log({"loss": 0.8})
     assert [row["step"] for row in read_rows(run_dir)] == [900, 500, 501]
-    assert [row.get("resume_step") for row in read_rows(run_dir, "run")] == [0, None, 500, None]
+    assert [row.get("resume_step") for row in read_rows(run_dir, "run")] == [None, None, 500, None]
 
 
 def test_another_run_id_than_the_directory_s_is_a_conflict(run_dir: Path) -> None:

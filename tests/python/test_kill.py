@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import mmap
 import random
-import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 import codex_obs
+from codex_obs import reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 METRICS = ("a", "b", "c")
 # Counts the accepted calls in memory shared with the test: what is there when the process dies, `log` had returned.
 LOGGER = """
-import mmap, struct, sys
+import mmap, sys
 import codex_obs
 
 directory, counter, start, stream = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 with open(counter, "r+b") as file:
-    accepted = mmap.mmap(file.fileno(), 8)
+    # One store of eight bytes; struct.pack_into would write zeros first.
+    accepted = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
 run = codex_obs.init(directory, rank=int(stream), max_shard_bytes=1_000_000, backup_count="all")
 step = start
 while True:
     run.log({"a": step, "b": 0.5, "c": [step] if step % 100 == 0 else None}, step=step)
     step += 1
-    struct.pack_into("<q", accepted, 0, step)
+    accepted[0] = step
 """
 DEADLINE_S = 60.0
 
@@ -39,14 +43,14 @@ class Victim:
 
     def __init__(self, directory: Path, counter: Path, start: int, rank: int) -> None:
         self.start = start
-        counter.write_bytes(struct.pack("<q", start))
-        arguments = [sys.executable, "-c", LOGGER, directory, counter, str(start), str(rank)]
+        counter.write_bytes(start.to_bytes(8, sys.byteorder))
+        arguments = [sys.executable, "-c", LOGGER, str(directory), str(counter), str(start), str(rank)]
         self.process = subprocess.Popen(arguments)
         with counter.open("r+b") as file:
-            self.memory = mmap.mmap(file.fileno(), 8)
+            self.memory = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
 
     def accepted(self) -> int:
-        return int(struct.unpack_from("<q", self.memory)[0])
+        return self.memory[0]
 
     def wait_until_it_logs(self) -> None:
         deadline = time.monotonic() + DEADLINE_S
@@ -82,7 +86,7 @@ def kill_at_random_moments(directory: Path, scratch: Path, times: int, seed: int
             starts[stream] = steps.stop + 1
 
     assert codex_obs.recover(directory)["frames_damaged"] == 0
-    frame, report = codex_obs.reading.summarize_files([directory])
+    frame, report = reading.summarize_files([directory])
     assert report.skipped == 0, "a line was torn"
     assert not list((directory / ".codex_obs").glob("torn-*"))
     rows = codex_obs.read(directory).select(pl.col("stream", "metric").cast(pl.String), "step")

@@ -13,10 +13,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOSTILE = [
-    "../../x", "..", ".", "/", "/etc", "/tmp/x", "a/b", "a/../../b", "./a", "a/", "//", "\0", "a\0b", "a\nb", "\x1b[31m",
-    "a\tb", "\u202ecba", "\udc80", "x" * 256, "é" * 128, "\x7f", "\u2028",
+    "../../x", "..", ".", "/", "/etc", "/tmp/x", "a/b", "a/../../b", "./a", "a/", "//", "\0", "a\0b", "a\nb",
+    "\x1b[31m", "a\tb", "\u202ecba", "\udc80", "x" * 256, "é" * 128, "\x7f", "\u2028",
 ]  # fmt: skip
-FINE = ["a", "run-1", "...", "..a", "a..", "-rf", "~", "$HOME", "`id`", "a b", "käse", "日本", "x" * 255, "é" * 127, "\\", "C:"]
+FINE = [
+    "a",
+    "run-1",
+    "...",
+    "..a",
+    "a..",
+    "-rf",
+    "~",
+    "$HOME",
+    "`id`",
+    "a b",
+    "käse",
+    "日本",
+    "x" * 255,
+    "é" * 127,
+    "\\",
+    "C:",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

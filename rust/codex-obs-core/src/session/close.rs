@@ -33,9 +33,7 @@ impl Session {
         }
         self.ring.lock().closed = true;
         let position = self.ring.published();
-        if self.ensure_writer() {
-            let _ = self.control.wait_until_written(position, deadline);
-        }
+        let _ = self.wait_until_written(position, deadline);
         // Synced before the threads end, by the one that is there for it: a disk that hangs must not hold up the deadline.
         if self.settings.sync != SyncPolicy::Never {
             let _ = self.syncer.sync(deadline);

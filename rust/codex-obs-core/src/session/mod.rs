@@ -13,7 +13,7 @@ mod threads;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use log::Step;
 pub use pending::{Pending, recover_for_reading};
@@ -41,6 +41,9 @@ use crate::worker::warnings::Warnings;
 use claim::Claim;
 use home::Home;
 use threads::Threads;
+
+/// A look at whether the writer thread still runs while waiting for it.
+const WAIT_SLICE: Duration = Duration::from_millis(100);
 
 /// One process writing one stream of a run.
 ///
@@ -201,13 +204,24 @@ impl Session {
         if let Some(drained) = *close::lock(&self.closed) {
             return drained;
         }
-        let position = self.ring.published();
-        let written = if self.ensure_writer() {
-            self.control.wait_until_written(position, deadline) == Waited::Written
-        } else {
-            self.station.work_here(&self.control)
-        };
-        written && (!sync || self.syncer.sync(deadline))
+        self.wait_until_written(self.ring.published(), deadline) && (!sync || self.syncer.sync(deadline))
+    }
+
+    /// Waits until everything before `position` is in the files. `false` at the deadline, or once the writer cannot write.
+    fn wait_until_written(&self, position: u64, deadline: Option<Instant>) -> bool {
+        loop {
+            if !self.ensure_writer() {
+                return self.station.work_here(&self.control);
+            }
+            // In slices: a fork elsewhere stops the writer for a moment, and someone has to start it again.
+            let slice = Instant::now() + WAIT_SLICE;
+            match self.control.wait_until_written(position, deadline.map_or(slice, |deadline| deadline.min(slice))) {
+                Waited::Written => return true,
+                Waited::Failing => return false,
+                Waited::TimedOut if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return false,
+                Waited::TimedOut => {}
+            }
+        }
     }
 }
 

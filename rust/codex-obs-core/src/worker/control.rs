@@ -15,8 +15,12 @@ pub struct Control {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent wishes of several threads, not one state")]
 struct State {
+    /// There is much to write.
     kicked: bool,
+    /// Someone waits for an attempt to write.
+    awaited: bool,
     stop: bool,
     /// Everything published before this position is in the files.
     written: u64,
@@ -80,10 +84,23 @@ impl Control {
         let state = self.lock();
         let (mut state, _) = self
             .wake
-            .wait_timeout_while(state, timeout, |state| !state.kicked && !state.stop)
+            .wait_timeout_while(state, timeout, |state| !state.kicked && !state.awaited && !state.stop)
             .unwrap_or_else(PoisonError::into_inner);
         state.kicked = false;
+        state.awaited = false;
         self.parked.store(false, Ordering::Relaxed);
+        state.stop
+    }
+
+    /// The writer's pause after a failure: at most `timeout`, shorter only for someone who waits for an attempt, or the wish
+    /// to stop. Gives whether to stop.
+    pub fn pause(&self, timeout: Duration) -> bool {
+        let state = self.lock();
+        let (mut state, _) = self
+            .wake
+            .wait_timeout_while(state, timeout, |state| !state.awaited && !state.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.awaited = false;
         state.stop
     }
 
@@ -111,11 +128,13 @@ impl Control {
         drop(self.progress.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits until all before `position` is in the files, until `deadline` (`None`: for ever), or until an attempt to write
-    /// made from now on fails.
-    pub fn wait_until_written(&self, position: u64, deadline: Option<Instant>) -> Waited {
+    /// Waits until all before `position` is in the files, until `deadline`, or until an attempt to write made from now on
+    /// fails.
+    pub fn wait_until_written(&self, position: u64, deadline: Instant) -> Waited {
         let mut state = self.lock();
         let failures = state.failures;
+        state.awaited = true;
+        self.wake.notify_one();
         loop {
             if state.written >= position {
                 return Waited::Written;
@@ -123,15 +142,8 @@ impl Control {
             if state.failing && state.failures > failures {
                 return Waited::Failing;
             }
-            state.kicked = true;
-            self.wake.notify_one();
-            let rest = match deadline {
-                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    Some(rest) if !rest.is_zero() => rest,
-                    _ => return Waited::TimedOut,
-                },
-                // A look now and then, in case the writer's thread was lost with a fork.
-                None => Duration::from_millis(100),
+            let Some(rest) = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) else {
+                return Waited::TimedOut;
             };
             state = self.progress.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }

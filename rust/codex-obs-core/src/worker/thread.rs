@@ -131,7 +131,7 @@ fn run<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
             Err(error) => {
                 drain.note_error(&error);
                 control.note_failure();
-                let stop = control.sleep(retry);
+                let stop = control.pause(retry);
                 retry = (retry * 2).min(LAST_RETRY);
                 stop
             }
