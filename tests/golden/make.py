@@ -55,9 +55,10 @@ def to_int(number: float) -> int:
 
 def texts() -> list[dict[str, Any]]:
     cases = [
-        "", "plain text", '"quoted" and \\ back', "/slash/", "\0\1\2\3\4\5\6\7", "\b\t\n\v\f\r", "".join(map(chr, range(14, 32))),
-        "\x7f\x80\x9f\xa0", "é", "ÿĀ", "ߕࠀ", "日本語", "\u2028\u2029", "\ud7ff\ue000", "\ufeff\ufffd\ufffe\uffff",
-        "\U00010000", "\U0001f600", "\U0010ffff", "a" * 15 + "é" + "b" * 16 + '"' + "c" * 40, "</script>&<>'",
+        "", "plain text", '"quoted" and \\ back', "/slash/", "\0\1\2\3\4\5\6\7", "\b\t\n\v\f\r",
+        "".join(map(chr, range(14, 32))), "\x7f\x80\x9f\xa0", "é", "ÿĀ", "ߕࠀ", "日本語", "\u2028\u2029",
+        "\ud7ff\ue000", "\ufeff\ufffd\ufffe\uffff", "\U00010000", "\U0001f600", "\U0010ffff",
+        "a" * 15 + "é" + "b" * 16 + '"' + "c" * 40, "</script>&<>'",
     ]  # fmt: skip
     return [{"code_points": [ord(character) for character in case], "text": dumps(case)} for case in cases]
 
@@ -173,7 +174,14 @@ def records() -> list[dict[str, Any]]:
     config = {"b": [1, 2.5, None], "a": {"d": True, "c": "x"}}
     derived = {"seed": 3}
     metadata = {"tags": {"k": "v"}, "name": "demo"}
-    start = {"host": "h", "pid": 7, "stream": "main", "resume_step": None, "config_hash": None, "versions": {"python": "3"}}
+    start: dict[str, Any] = {
+        "host": "h",
+        "pid": 7,
+        "stream": "main",
+        "resume_step": None,
+        "config_hash": None,
+        "versions": {"python": "3"},
+    }
     extra = {"last_step": 9, "cause": "full", "count": 3}
     params = {"cli": cli, "config": in_order(config), "derived": derived}
     return [
@@ -188,10 +196,14 @@ def records() -> list[dict[str, Any]]:
         {
             "kind": "tracking", "micros": micros, "component": "ndjson", "status": "degraded", "reason": "rows dropped",
             "extra": extra,
-            "line": line("tracking_component", component="ndjson", status="degraded", reason="rows dropped", extra=in_order(extra)),
+            "line": line(
+                "tracking_component", component="ndjson", status="degraded", reason="rows dropped",
+                extra=in_order(extra),
+            ),
         },
         {
-            "kind": "tracking", "micros": micros, "component": "mlflow", "status": "disabled", "reason": None, "extra": {},
+            "kind": "tracking", "micros": micros, "component": "mlflow", "status": "disabled", "reason": None,
+            "extra": {},
             "line": line("tracking_component", component="mlflow", status="disabled", reason=None, extra={}),
         },
         {
@@ -204,7 +216,10 @@ def records() -> list[dict[str, Any]]:
         },
         {
             "kind": "identity", "micros": micros, "name": "demo", "destinations": {"mlflow": "abc"},
-            "line": line("run", stamped=False, run_id=RUN_ID, name="demo", created=time_text(micros), destinations={"mlflow": "abc"}),
+            "line": line(
+                "run", stamped=False, run_id=RUN_ID, name="demo", created=time_text(micros),
+                destinations={"mlflow": "abc"},
+            ),
         },
     ]  # fmt: skip
 

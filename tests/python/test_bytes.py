@@ -52,7 +52,9 @@ def doubles(random: Random, count: int) -> list[float]:
 
 
 def whole(random: Random) -> int:
-    return random.choice([1, -1]) * random.getrandbits(random.choice([1, 8, 31, 53, 54, 63, 64, 65, 200, 1030] * 9 + [20_000]))
+    return random.choice([1, -1]) * random.getrandbits(
+        random.choice([1, 8, 31, 53, 54, 63, 64, 65, 200, 1030] * 9 + [20_000])
+    )
 
 
 def tag(random: Random, depth: int, floats: Iterator[float]) -> Any:
@@ -76,7 +78,7 @@ def number_word(number: float) -> str:
     return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(number, "NaN")
 
 
-def value_and_tags(value: float | bool | None, tags: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
+def value_and_tags(value: float | None, tags: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
     """Give what a row has as value and tags."""
     if value is None or isinstance(value, bool):
         return (None if value is None else int(value)), tags
@@ -104,13 +106,18 @@ def calls(seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
                 metrics[name] = value
             else:
                 metrics[name] = random.choice([random.choice(EDGES), whole(random), random.random() < 0.5, None])
-        yield metrics, {
-            "step": random.choice([random.randint(0, 10**6), random.randint(-(2**63), 2**63 - 1), -(2**63), 2**63 - 1]),
-            "split": random.choice(["train", "eval", "", text(random)]),
-            "dataset": random.choice([None, "data/train", "", text(random)]),
-            "tags": {text(random, 8): tag(random, 3, floats) for _ in range(random.randrange(4))},
-            "timestamp": EPOCH + timedelta(microseconds=random.randint(FIRST_MICROS, LAST_MICROS)),
-        }
+        yield (
+            metrics,
+            {
+                "step": random.choice(
+                    [random.randint(0, 10**6), random.randint(-(2**63), 2**63 - 1), -(2**63), 2**63 - 1]
+                ),
+                "split": random.choice(["train", "eval", "", text(random)]),
+                "dataset": random.choice([None, "data/train", "", text(random)]),
+                "tags": {text(random, 8): tag(random, 3, floats) for _ in range(random.randrange(4))},
+                "timestamp": EPOCH + timedelta(microseconds=random.randint(FIRST_MICROS, LAST_MICROS)),
+            },
+        )
 
 
 def lines(run_id: str, metrics: dict[str, Any], keywords: dict[str, Any]) -> Iterator[str]:
@@ -135,7 +142,7 @@ def lines(run_id: str, metrics: dict[str, Any], keywords: dict[str, Any]) -> Ite
 
 
 @pytest.fixture(autouse=True)
-def _no_limit_on_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_limit_on_digits() -> Iterator[None]:
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     yield
@@ -165,7 +172,19 @@ def test_a_million_rows_equal_json_dumps_byte_for_byte(run_dir: Path) -> None:
 
 def test_generated_rows_hold_every_kind_of_value() -> None:
     seen = "".join(line for call in islice(calls(1), 100) for line in lines("r", *call))
-    for piece in ['\\"', "\\\\", "\\n", "\\u0000", "\\u2028", "\\ud83d\\ude", "e-0", "e+16", "-0.0", '"NaN"', '"-Infinity"']:
+    for piece in [
+        '\\"',
+        "\\\\",
+        "\\n",
+        "\\u0000",
+        "\\u2028",
+        "\\ud83d\\ude",
+        "e-0",
+        "e+16",
+        "-0.0",
+        '"NaN"',
+        '"-Infinity"',
+    ]:
         assert piece in seen, piece
     assert any(len(digits) > 5000 for digits in seen.replace("-", ",").split(","))
 
@@ -176,7 +195,10 @@ def test_generated_rows_hold_every_kind_of_value() -> None:
         ("\ud800", "\\ufffd"),
         ("a\udfffb\udc80", "a\\ufffdb\\ufffd"),
         ("\udc00\ud800", "\\ufffd\\ufffd"),
-        ("\ud83d\ude00", "\\ud83d\\ude00"),  # a pair is what json.dumps makes of it, and parsers read it as one character
+        (
+            "\ud83d\ude00",
+            "\\ud83d\\ude00",
+        ),  # a pair is what json.dumps makes of it, and parsers read it as one character
     ],
 )
 def test_lone_surrogates_become_the_replacement_character_and_are_counted(

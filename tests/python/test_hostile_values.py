@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from codex_obs import Run
 
 HOOKS = [
-    "__float__", "__index__", "__str__", "__repr__", "__array__", "__hash__", "__eq__", "__len__", "__iter__", "__bool__",
-    "__getattr__", "__getitem__", "__fspath__", "items", "keys", "item", "tolist", "numpy", "shape", "dtype", "nbytes",
+    "__float__", "__index__", "__str__", "__repr__", "__array__", "__hash__", "__eq__", "__len__", "__iter__",
+    "__bool__", "__getattr__", "__getitem__", "__fspath__",
+    "items", "keys", "item", "tolist", "numpy", "shape", "dtype", "nbytes",
 ]  # fmt: skip
-ERRORS = [ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, StopIteration, RecursionError,
-          MemoryError, UnicodeError, OSError, AssertionError, NotImplementedError, UserWarning, ExceptionGroup]  # fmt: skip
+ERRORS: list[type[Exception]] = [
+    ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, StopIteration, RecursionError,
+    MemoryError, UnicodeError, OSError, AssertionError, NotImplementedError, UserWarning, ExceptionGroup,
+]  # fmt: skip
 
 
 def rows(run: Run) -> list[dict[str, Any]]:
@@ -88,8 +91,13 @@ def test_an_object_of_any_hostility_anywhere_costs_no_other_row(run: Run, place:
         def strange() -> object:
             return number
 
-        for behaviour in (action, strange, lambda: "text", lambda: None, lambda: value, lambda: ("\ud800",)):
-            value = hostile(hooks, behaviour)  # type: ignore[arg-type] # the lambdas return what they like
+        def itself() -> object:
+            return made[-1]
+
+        made: list[object] = []
+        for behaviour in (action, strange, itself, lambda: "text", lambda: None, lambda: ("\ud800",)):
+            value = hostile(hooks, behaviour)
+            made.append(value)
             can_be_key = not hooks & {"__hash__", "__eq__"}
             arguments: dict[str, Any] = {
                 "value": {"metrics": {"m": value}},
@@ -166,7 +174,13 @@ def test_a_conversion_that_changes_the_mapping_changes_nothing_in_this_call(run:
     metrics.update({"a": 1.0, "m": Meddler(), "b": 2.0, "c": Meddler(), "d": 3})
     run.log(metrics, step=0)
     run.flush()
-    assert [(row["metric"], row["value"]) for row in rows(run)] == [("a", 1), ("m", 0.5), ("b", 2), ("c", 0.5), ("d", 3)]
+    assert [(row["metric"], row["value"]) for row in rows(run)] == [
+        ("a", 1),
+        ("m", 0.5),
+        ("b", 2),
+        ("c", 0.5),
+        ("d", 3),
+    ]
 
 
 def test_a_conversion_that_changes_a_nested_container_ends(run: Run) -> None:
@@ -190,9 +204,7 @@ def test_a_conversion_that_changes_a_nested_container_ends(run: Run) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("place", ["value", "element", "tag", "split"])
-def test_an_interrupt_is_raised_once_the_rows_are_written(
-    run: Run, error: type[BaseException], place: str
-) -> None:
+def test_an_interrupt_is_raised_once_the_rows_are_written(run: Run, error: type[BaseException], place: str) -> None:
     def action() -> object:
         raise error("now")
 
@@ -265,7 +277,7 @@ def test_what_is_no_mapping_of_names_is_a_type_error_and_writes_no_row(run: Run,
 
 @pytest.mark.parametrize("tags", ["abc", 3, [("a", 1)], Broken()])
 def test_tags_that_are_no_mapping_are_a_type_error(run: Run, tags: Any) -> None:
-    with pytest.raises(TypeError, match="^tags must be a mapping"):
+    with pytest.raises(TypeError, match=r"^tags must be a mapping"):
         run.log({"a": 1}, step=0, tags=tags)
     assert run.stats()["rows_logged"] == 0
 

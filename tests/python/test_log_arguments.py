@@ -72,7 +72,7 @@ def test_a_step_is_anything_with_index(run: Run, step: Any) -> None:
     ids=repr,
 )  # fmt: skip
 def test_any_other_step_is_an_error_and_writes_no_row(run: Run, step: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="^step must "):
+    with pytest.raises(error, match=r"^step must "):
         run.log({"m": 1}, step=step)
     assert written(run, "step") == []
 
@@ -137,20 +137,28 @@ def test_a_timestamp_may_be_any_number(run: Run, seconds: Any) -> None:
     assert written(run, "timestamp") == ["1970-01-01T00:00:01.500000Z"]
 
 
+NAIVE = datetime(2026, 11, 20, tzinfo=UTC).replace(tzinfo=None)
+
+
 class BrokenZone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         raise LookupError
+
+    dst = utcoffset
+
+    def tzname(self, _: datetime | None) -> str:
+        return "broken"
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        "2026-11-20", True, b"1", [1], date(2026, 11, 20), datetime(2026, 11, 20), np.datetime64("2026-11-20"),
+        "2026-11-20", True, b"1", [1], date(2026, 11, 20), NAIVE, np.datetime64("2026-11-20"),
         np.datetime64(1, "ns"), datetime(2026, 11, 20, tzinfo=BrokenZone()), 1j,
     ],
     ids=repr,
-)  # fmt: skip # noqa: DTZ001 - naive on purpose
+)  # fmt: skip
 def test_any_other_timestamp_is_a_type_error_and_writes_no_row(run: Run, value: Any) -> None:
-    with pytest.raises(TypeError, match="^timestamp must be "):
+    with pytest.raises(TypeError, match=r"^timestamp must be "):
         run.log({"m": 1}, step=0, timestamp=value)
     assert written(run, "timestamp") == []

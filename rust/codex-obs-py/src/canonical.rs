@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::convert::{json, take_interrupt};
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Any object as the JSON text that parameters, payloads and tags are written in.
 #[pyfunction]
 pub fn canonical_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
@@ -16,7 +18,9 @@ pub fn canonical_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyB
 /// SHA-256 of a configuration's canonical JSON, in hexadecimal: equal for equal configurations, whatever their order.
 #[pyfunction]
 pub fn config_hash(config: &Bound<'_, PyAny>) -> PyResult<String> {
-    Ok(Sha256::digest(canonical(config)?).iter().map(|byte| format!("{byte:02x}")).collect())
+    let digest = Sha256::digest(canonical(config)?);
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(digits.map(|digit| char::from(HEX[usize::from(digit)])).collect())
 }
 
 fn canonical(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {

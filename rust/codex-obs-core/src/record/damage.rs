@@ -7,7 +7,8 @@ pub struct Damage {
     pub surrogates_replaced: u64,
     /// Names, splits, datasets and tag texts cut at 4 KiB.
     pub texts_cut: u64,
-    /// Nodes of a nested value that became null: deeper than 64, cyclic, or their conversion raised.
+    /// Nodes of a nested value that became null (deeper than 64, cyclic, or their conversion raised), went because another
+    /// key has the same text, or show their class because their `str()` raised.
     pub nodes_nulled: u64,
     /// Structured values, parameters or tags too long to keep.
     pub payloads_cut: u64,

@@ -9,7 +9,7 @@ const CHUNK_ELEMENTS: u64 = 1 << 16;
 
 /// Something with a shape.
 pub(super) struct Array<'py> {
-    /// The array itself, or the NumPy array that it gave.
+    /// The array itself, or the `NumPy` array that it gave.
     pub(super) value: Bound<'py, PyAny>,
     /// Its full shape; empty for a scalar.
     pub(super) shape: Vec<u64>,
@@ -55,12 +55,12 @@ impl<'py> Array<'py> {
         bytes.extract().ok()
     }
 
-    /// Whether the elements are dates or durations of NumPy: those have `item` and `__float__` but are no numbers.
+    /// Whether the elements are dates or durations of `NumPy`: those have `item` and `__float__` but are no numbers.
     pub(super) fn is_time(&self) -> bool {
         self.has_kind("M") || self.has_kind("m")
     }
 
-    /// Whether the elements are complex numbers of NumPy: the long ones are none of Python's and have a `__float__`.
+    /// Whether the elements are complex numbers of `NumPy`: the long ones are none of Python's and have a `__float__`.
     pub(super) fn is_complex(&self) -> bool {
         self.has_kind("c")
     }
@@ -98,15 +98,13 @@ impl<'py> Array<'py> {
         if self.is_time() {
             return text_elements(&self.value);
         }
-        match self.value.getattr_opt(intern!(py, "tolist"))? {
+        if let Some(tolist) = self.value.getattr_opt(intern!(py, "tolist"))? {
+            return tolist.call0();
+        }
+        let array = self.ndarray()?;
+        match array.getattr_opt(intern!(py, "tolist"))? {
             Some(tolist) => tolist.call0(),
-            None => {
-                let array = self.ndarray()?;
-                match array.getattr_opt(intern!(py, "tolist"))? {
-                    Some(tolist) => tolist.call0(),
-                    None => Ok(array),
-                }
-            }
+            None => Ok(array),
         }
     }
 
@@ -132,7 +130,7 @@ impl<'py> Array<'py> {
         })
     }
 
-    /// The same as a NumPy array.
+    /// The same as a `NumPy` array.
     fn ndarray(&self) -> PyResult<Bound<'py, PyAny>> {
         let py = self.value.py();
         match self.value.getattr_opt(intern!(py, "numpy"))? {

@@ -3,7 +3,7 @@
 //!
 //! | object | JSON |
 //! |---|---|
-//! | None, booleans, texts, finite floats, ints (also of NumPy, enums, scalars of frameworks) | as `json.dumps`, every digit |
+//! | None, booleans, texts, finite floats, ints (also of `NumPy`, enums, scalars of frameworks) | as `json.dumps`, every digit |
 //! | NaN and infinities | `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | mappings | keys as `json.dumps` makes them (bytes: base64, others: `str()`), sorted by code point; of two equal keys the last |
 //! | lists, tuples, other sequences | lists |
@@ -83,7 +83,8 @@ impl<'w> Writer<'w> {
         let (depth, open) = (self.depth, self.open.len());
         if let Err(error) = self.value(value) {
             swallow(value.py(), error);
-            (self.depth, _) = (depth, self.open.truncate(open));
+            self.depth = depth;
+            self.open.truncate(open);
             self.out.take_back(mark);
             self.null();
         }

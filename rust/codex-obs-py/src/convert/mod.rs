@@ -20,6 +20,7 @@ mod text;
 mod timestamp;
 
 use codex_obs_core::journal::frame::FrameBuilder;
+use codex_obs_core::limits::MAX_TEXT_BYTES;
 use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -85,7 +86,7 @@ pub fn metrics(
 fn plain_row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder) -> bool {
     let Ok(key) = key.cast_exact::<PyString>() else { return false };
     let Ok(name) = key.to_str() else { return false };
-    if name.len() > codex_obs_core::limits::MAX_TEXT_BYTES {
+    if name.len() > MAX_TEXT_BYTES {
         return false;
     }
     if let Ok(number) = value.cast_exact::<PyFloat>() {
@@ -140,17 +141,18 @@ fn structured_rows(
     damage: &mut Damage,
     options: Options,
 ) -> PyResult<()> {
-    if options.flatten && kind::is_mapping(value)? {
-        if let Some(leaves) = flatten::leaves(name, value, damage)? {
-            for (name, leaf) in leaves {
-                let name = shortened(&name, damage);
-                match leaf {
-                    Ok(scalar) => scalar_row(name, scalar, builder),
-                    Err(class) => unreadable_row(name, &class, builder, damage),
-                }
+    if options.flatten
+        && kind::is_mapping(value)?
+        && let Some(leaves) = flatten::leaves(name, value, damage)?
+    {
+        for (name, leaf) in leaves {
+            let name = shortened(&name, damage);
+            match leaf {
+                Ok(scalar) => scalar_row(name, scalar, builder),
+                Err(class) => unreadable_row(name, &class, builder, damage),
             }
-            return Ok(());
         }
+        return Ok(());
     }
     if options.legacy {
         let mut payload = Vec::new();

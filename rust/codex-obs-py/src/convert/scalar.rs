@@ -18,7 +18,7 @@ pub(super) enum Scalar {
 
 /// The one number, boolean or None that `value` holds; `None` if it is structured.
 ///
-/// Booleans, numbers and None; NumPy's and frameworks' scalars, arrays and tensors of one element, whatever their shape;
+/// Booleans, numbers and None; `NumPy`'s and frameworks' scalars, arrays and tensors of one element, whatever their shape;
 /// anything else with `__float__` or `__index__` that is neither text, bytes nor a container.
 ///
 /// # Errors

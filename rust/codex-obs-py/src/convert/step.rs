@@ -5,7 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
 
-/// The step as a number of 64 bits: anything with `__index__` but no boolean, be it Python's, NumPy's or a tensor.
+/// The step as a number of 64 bits: anything with `__index__` but no boolean, be it Python's, `NumPy`'s or a tensor.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ fn within_64_bits(number: &Bound<'_, PyInt>) -> PyResult<i64> {
     })
 }
 
-/// Booleans of NumPy and of frameworks tell of themselves by their dtype: `bool`, `torch.bool`, `<dtype: 'bool'>`.
+/// Booleans of `NumPy` and of frameworks tell of themselves by their dtype: `bool`, `torch.bool`, `<dtype: 'bool'>`.
 fn is_boolean_array(step: &Bound<'_, PyAny>) -> bool {
     let dtype = step.getattr_opt(intern!(step.py(), "dtype")).ok().flatten().and_then(|dtype| dtype.str().ok());
     dtype

@@ -15,16 +15,12 @@ use super::interrupt::swallow;
 /// Lone surrogates become U+FFFD; what is longer is cut at a character; where `str()` raises, the value's class stands in
 /// angle brackets. All of it is counted in `damage`.
 pub fn text<'a>(value: &'a Bound<'_, PyAny>, damage: &mut Damage, buffer: &'a mut String) -> &'a str {
-    let whole = match value.cast::<PyString>() {
-        Ok(text) => match clean(text, damage) {
-            Cow::Borrowed(text) => text,
-            Cow::Owned(text) => {
-                *buffer = text;
-                buffer
-            }
-        },
-        Err(_) => {
-            *buffer = shown(value, damage);
+    let whole =
+        if let Ok(text) = value.cast::<PyString>() { clean(text, damage) } else { Cow::Owned(shown(value, damage)) };
+    let whole = match whole {
+        Cow::Borrowed(text) => text,
+        Cow::Owned(text) => {
+            *buffer = text;
             buffer
         }
     };

@@ -78,7 +78,7 @@ fn whole(seconds: PyResult<i64>) -> PyResult<Option<i64>> {
 fn rounded(seconds: f64) -> Option<i64> {
     // Splitting first keeps the fraction exact; the whole seconds alone tell whether the product fits.
     let whole = seconds.floor();
-    let fraction = ((seconds - whole) * MICROS_PER_SECOND as f64).round_ties_even() as i64;
+    let fraction = ((seconds - whole) * 1e6).round_ties_even() as i64;
     (whole.abs() < 1e12).then(|| whole as i64 * MICROS_PER_SECOND + fraction)
 }
 
