@@ -1,0 +1,27 @@
+"""Which files pytest looks at: benchmarks only when asked for, and then nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def collected(*arguments: str) -> set[str]:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 5), done.stdout + done.stderr
+    return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+
+
+def test_benchmarks_do_not_run_by_themselves() -> None:
+    files = collected(".")
+    assert "tests/python/test_benchmark_option.py" in files
+    assert {file for file in files if not file.startswith("tests/")} == set()
+
+
+def test_the_option_runs_every_benchmark_and_nothing_else() -> None:
+    benches = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "benches").rglob("bench_*.py")}
+    assert collected("--benchmark") == benches
