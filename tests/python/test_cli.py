@@ -22,15 +22,16 @@ ROWS = '{"metric":"loss","step":1,"value":0.5}\n{"metric":"acc","step":1,"value"
 
 
 def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONUTF8": "1", **environment},
         capture_output=True,
-        text=True,
         timeout=60,
         check=False,
     )
+    # Decoded here, because Python's text mode would turn a carriage return into a newline.
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def on_terminal(*arguments: str | Path, cwd: Path) -> bytes:

@@ -42,12 +42,11 @@ def test_parquet(frame: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "summary.parquet"
     path.write_bytes(_output.to_parquet(frame))
     assert pl.read_parquet(path).equals(frame)
-    read = duckdb.connect().execute(f"SELECT * FROM '{path}' ORDER BY metric COLLATE \"C\"")
-    names = [column[0] for column in read.description or []]
-    assert names == frame.columns
-    numbers = [index for index, dtype in enumerate(frame.dtypes) if not dtype.is_temporal()]
-    rows = [tuple(row[index] for index in numbers) for row in read.fetchall()]
-    assert rows == [tuple(row[index] for index in numbers) for row in frame.rows()]
+    # As microseconds, because DuckDB needs another package to give a time with a zone to Python.
+    times = "epoch_us(first_timestamp) AS first_timestamp, epoch_us(last_timestamp) AS last_timestamp"
+    read = duckdb.connect().execute(f"SELECT * REPLACE ({times}) FROM '{path}' ORDER BY encode(metric)")
+    assert [column[0] for column in read.description or []] == frame.columns
+    assert read.fetchall() == frame.with_columns(pl.col(pl.Datetime("us", "UTC")).to_physical()).rows()
     pandas = pd.read_parquet(path)
     assert list(pandas.columns) == frame.columns
     assert pandas["metric"].tolist() == frame["metric"].to_list()
@@ -71,7 +70,7 @@ def test_csv(frame: pl.DataFrame, tmp_path: Path) -> None:
 
 def test_ndjson_in_polars_and_duckdb(log: Path) -> None:
     path = log / "metrics.ndjson"
-    expected = [(row["step"], row["metric"], row["value"]) for row in map(json.loads, path.open())]
+    expected = [(row["step"], row["metric"], row["value"]) for row in map(json.loads, path.read_text().splitlines())]
     assert pl.read_ndjson(path).select("step", "metric", "value").rows() == expected
     read = duckdb.connect().execute(f"SELECT step, metric, value FROM read_ndjson('{path}')").fetchall()
     assert read == expected
@@ -84,4 +83,4 @@ def test_ndjson_in_jq(log: Path) -> None:
     for name in ("metrics.ndjson", "metrics_manifest.ndjson", "params.ndjson", "run.ndjson"):
         path = log / name
         read = subprocess.run(["jq", "-c", ".", path], capture_output=True, check=True)
-        assert [json.loads(line) for line in read.stdout.splitlines()] == [json.loads(line) for line in path.open()]
+        assert [json.loads(line) for line in read.stdout.splitlines()] == [json.loads(line) for line in path.read_text().splitlines()]

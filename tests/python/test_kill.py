@@ -8,13 +8,16 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 import codex_obs
 from codex_obs import reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 METRICS = ("a", "b", "c")
 # Counts the accepted calls in memory shared with the test: what is there when the process dies, `log` had returned.
@@ -41,7 +44,7 @@ class Victim:
     def __init__(self, directory: Path, counter: Path, start: int, rank: int) -> None:
         self.start = start
         counter.write_bytes(struct.pack("<q", start))
-        arguments = [sys.executable, "-c", LOGGER, directory, counter, str(start), str(rank)]
+        arguments = [sys.executable, "-c", LOGGER, str(directory), str(counter), str(start), str(rank)]
         self.process = subprocess.Popen(arguments)
         with counter.open("r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 8)

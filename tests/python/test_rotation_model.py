@@ -10,11 +10,15 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from codex_obs import _backend
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 SCHEMAS = "https://codexml.ai/schemas/"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +77,7 @@ class File:
             del self.shards[number]
 
 
-def dumps(row: dict[str, object]) -> bytes:
+def dumps(row: Mapping[str, object]) -> bytes:
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 

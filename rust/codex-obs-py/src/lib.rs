@@ -1,5 +1,8 @@
 //! The extension module `codex_obs._core`: convert in, detach, call, convert out.
 
+#![expect(clippy::doc_markdown, reason = "comments on what Python sees are its docstrings")]
+#![expect(clippy::needless_pass_by_value, reason = "what Python passes is converted into a value of our own")]
+
 mod canonical;
 mod clock;
 mod convert;

@@ -63,10 +63,8 @@ pub struct Report {
 
 impl From<scan::Report> for Report {
     fn from(report: scan::Report) -> Self {
-        let examples = report
-            .examples
-            .into_iter()
-            .map(|(path, line, refusal)| (path.into_os_string(), line, refusal.words()));
+        let examples =
+            report.examples.into_iter().map(|(path, line, refusal)| (path.into_os_string(), line, refusal.words()));
         Self {
             rows: report.rows,
             lines: report.lines,

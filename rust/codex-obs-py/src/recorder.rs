@@ -58,6 +58,7 @@ impl Recorder {
         file_mode = limits::DEFAULT_FILE_MODE,
         legacy = false, flatten = false, clock = None, backing = "auto",
     ))]
+    #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
     fn new(
         py: Python<'_>,
         directory: PathBuf,

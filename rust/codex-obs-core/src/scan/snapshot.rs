@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::report::Report;
-use super::source::{Content, Source};
+use super::source::{Content, Identity, Source};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
 use crate::shard::name::{Coding, ShardName, Stream, shard_path};
@@ -157,7 +157,7 @@ impl Snapshot {
                 _ => error,
             })?;
             let found = Found::new(file, path.clone(), coding, &mut open_files)?;
-            if known.insert((found.id.device, found.id.inode)) {
+            if known.insert((found.id.id.device, found.id.id.inode)) {
                 snapshot.sources.push(found.source(&base.stream_name()));
             }
         }
@@ -193,7 +193,7 @@ fn list(directory: &Path) -> Result<BTreeMap<Base, BTreeSet<u64>>> {
 /// A file that was opened.
 #[derive(Debug)]
 struct Found {
-    id: FileId,
+    id: Identity,
     path: PathBuf,
     coding: Coding,
     length: u64,
@@ -202,7 +202,7 @@ struct Found {
 
 impl Found {
     fn new(file: File, path: PathBuf, coding: Coding, open_files: &mut OpenFiles) -> Result<Self> {
-        let id = FileId::of(&file, &path)?;
+        let id = Identity::of(&file, &path)?;
         let length = file.metadata().map_err(|source| Error::io("examine", &path, source))?.len();
         Ok(Self { id, path, coding, length, file: open_files.keep(file) })
     }
@@ -236,7 +236,7 @@ impl Walk {
             let room = open_files.room;
             walk.climb(&path, &numbers, open_files, &mut strangers)?;
             let now = list(directory)?.remove(base).unwrap_or_default();
-            let first = walk.found.first().filter(|first| first.path == path).map(|first| first.id);
+            let first = walk.found.first().filter(|first| first.path == path).map(|first| first.id.id);
             let moved = FileId::at(&path)?.filter(|_| !strangers.contains(&path)) != first || now != numbers;
             if !moved || walks == WALKS {
                 strangers.iter().for_each(|stranger| report.skip_name(stranger));
@@ -275,7 +275,7 @@ impl Walk {
 
     /// Ignores what is behind `length` in a file.
     fn cut(&mut self, id: FileId, length: u64) {
-        if let Some(found) = self.found.iter_mut().find(|found| found.id == id) {
+        if let Some(found) = self.found.iter_mut().find(|found| found.id.id == id) {
             found.length = found.length.min(length);
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirEntryExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
@@ -29,7 +30,7 @@ pub enum Content {
     /// In a file that may have another name by now.
     File {
         /// Which file it is.
-        id: FileId,
+        id: Identity,
         /// Bytes that count. What is behind was written later.
         length: u64,
         /// The open file, unless too many are open.
@@ -37,6 +38,23 @@ pub enum Content {
     },
     /// In memory.
     Memory(Arc<[u8]>),
+}
+
+/// What tells a file from all others, also from one that got its inode after it was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Device and inode.
+    pub id: FileId,
+    /// When it was created, where the file system knows.
+    pub created: Option<SystemTime>,
+}
+
+impl Identity {
+    /// Of an open file.
+    pub fn of(file: &File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata().map_err(|source| Error::io("examine", path, source))?;
+        Ok(Self { id: FileId::of(file, path)?, created: metadata.created().ok() })
+    }
 }
 
 /// The bytes of a source from a place on.
@@ -85,7 +103,7 @@ impl Source {
     }
 
     /// Opens the file again, wherever rotation has moved it.
-    fn find(&self, id: FileId) -> Result<Option<Arc<File>>> {
+    fn find(&self, id: Identity) -> Result<Option<Arc<File>>> {
         // A rotation may move the file between listing and opening, so one look can fail. It cannot fail for ever.
         for _ in 0..LOOKS {
             if let Some(file) = open_if(&self.path, id)? {
@@ -96,7 +114,7 @@ impl Source {
             let mut gone = true;
             for entry in entries {
                 let entry = entry.map_err(|source| Error::io("list", folder, source))?;
-                if entry.ino() == id.inode {
+                if entry.ino() == id.id.inode {
                     gone = false;
                     if let Some(file) = open_if(&entry.path(), id)? {
                         return Ok(Some(file));
@@ -115,9 +133,9 @@ impl Source {
 const LOOKS: u32 = 64;
 
 /// The file at `path`, if it is the one looked for.
-fn open_if(path: &Path, id: FileId) -> Result<Option<Arc<File>>> {
+fn open_if(path: &Path, id: Identity) -> Result<Option<Arc<File>>> {
     match open_read(path) {
-        Ok(file) if FileId::of(&file, path)? == id => Ok(Some(Arc::new(file))),
+        Ok(file) if Identity::of(&file, path)? == id => Ok(Some(Arc::new(file))),
         Ok(_) => Ok(None),
         Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => Ok(None),
         Err(error) => Err(error),

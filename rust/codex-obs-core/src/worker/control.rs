@@ -15,6 +15,7 @@ pub struct Control {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent wishes of several threads, not one state")]
 struct State {
     /// There is much to write.
     kicked: bool,

@@ -1,5 +1,6 @@
 //! Tests of the engine from outside, as one binary.
 
+mod golden;
 mod recovery;
 mod sessions;
 mod support;
