@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import random
-import struct
 import subprocess
 import sys
 import time
@@ -22,18 +21,19 @@ if TYPE_CHECKING:
 METRICS = ("a", "b", "c")
 # Counts the accepted calls in memory shared with the test: what is there when the process dies, `log` had returned.
 LOGGER = """
-import mmap, struct, sys
+import mmap, sys
 import codex_obs
 
 directory, counter, start, stream = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 with open(counter, "r+b") as file:
-    accepted = mmap.mmap(file.fileno(), 8)
+    # One store of eight bytes; struct.pack_into would write zeros first.
+    accepted = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
 run = codex_obs.init(directory, rank=int(stream), max_shard_bytes=1_000_000, backup_count="all")
 step = start
 while True:
     run.log({"a": step, "b": 0.5, "c": [step] if step % 100 == 0 else None}, step=step)
     step += 1
-    struct.pack_into("<q", accepted, 0, step)
+    accepted[0] = step
 """
 DEADLINE_S = 60.0
 
@@ -43,14 +43,14 @@ class Victim:
 
     def __init__(self, directory: Path, counter: Path, start: int, rank: int) -> None:
         self.start = start
-        counter.write_bytes(struct.pack("<q", start))
+        counter.write_bytes(start.to_bytes(8, sys.byteorder))
         arguments = [sys.executable, "-c", LOGGER, str(directory), str(counter), str(start), str(rank)]
         self.process = subprocess.Popen(arguments)
         with counter.open("r+b") as file:
-            self.memory = mmap.mmap(file.fileno(), 8)
+            self.memory = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
 
     def accepted(self) -> int:
-        return int(struct.unpack_from("<q", self.memory)[0])
+        return self.memory[0]
 
     def wait_until_it_logs(self) -> None:
         deadline = time.monotonic() + DEADLINE_S
