@@ -23,7 +23,10 @@ use codex_obs_core::journal::frame::FrameBuilder;
 use codex_obs_core::limits::MAX_TEXT_BYTES;
 use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::Borrowed;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 pub use interrupt::take_interrupt;
@@ -61,12 +64,7 @@ pub fn metrics(
 ) -> PyResult<()> {
     let mut done = 0;
     if let Ok(dict) = metrics.cast_exact::<PyDict>() {
-        for (key, value) in dict.iter() {
-            if !plain_row(&key, &value, builder) {
-                break;
-            }
-            done += 1;
-        }
+        done = plain_rows(dict, builder);
         if done == dict.len() {
             return Ok(());
         }
@@ -79,6 +77,28 @@ pub fn metrics(
         row(shortened(&name, damage), &value, builder, damage, options);
     }
     Ok(())
+}
+
+/// Adds rows for the first items of `dict` as long as they are plain, and gives their number.
+///
+/// The pairs are borrowed: taking and giving back a reference to each costs a fifth of the whole call.
+fn plain_rows(dict: &Bound<'_, PyDict>, builder: &mut FrameBuilder) -> usize {
+    let py = dict.py();
+    let (mut position, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+    let mut done = 0;
+    with_critical_section(dict, || {
+        // SAFETY: a dict and three places to write to. Nobody can change the dict meanwhile: no code of a stranger runs in this
+        // loop, and an interpreter without a GIL has it locked.
+        while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
+            // SAFETY: both are objects that the dict keeps alive, as it does not change.
+            let (key, value) = unsafe { (Borrowed::from_ptr(py, key), Borrowed::from_ptr(py, value)) };
+            if !plain_row(&key, &value, builder) {
+                break;
+            }
+            done += 1;
+        }
+    });
+    done
 }
 
 /// Adds the row of a plain number, boolean or None under a name that needs no care; no code but the interpreter's runs.
