@@ -94,7 +94,8 @@ fn numbers_are_written_as_in_the_golden_file() {
 fn texts_are_written_as_in_the_golden_file() {
     for case in cases("texts.ndjson") {
         let points = case["code_points"].as_array().unwrap();
-        let given: String = points.iter().map(|point| char::from_u32(point.as_u64().unwrap() as u32).unwrap()).collect();
+        let given: String =
+            points.iter().map(|point| char::from_u32(point.as_u64().unwrap() as u32).unwrap()).collect();
         let mut out = Vec::new();
         string::push_json_string(&mut out, &given);
         assert_eq!(text(out), case["text"], "{case}");
