@@ -71,7 +71,8 @@ const COMPARED: usize = 32;
 impl Metric {
     fn new(text: &[u8]) -> Self {
         let (start, rest) = text.split_at(text.len().min(COMPARED));
-        let mut metric = Self { start: [0; COMPARED], mask: [0; COMPARED], rest: rest.into(), length: text.len(), next: Name::NONE };
+        let mut metric =
+            Self { start: [0; COMPARED], mask: [0; COMPARED], rest: rest.into(), length: text.len(), next: Name::NONE };
         metric.start[..start.len()].copy_from_slice(start);
         metric.mask[..start.len()].fill(0xFF);
         metric

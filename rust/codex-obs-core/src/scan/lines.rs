@@ -26,7 +26,7 @@ impl Range {
 /// What is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Lines, each with its newline.
+    /// Lines, each with its newline; none where a long line is passed over, which is the time to say stop.
     Lines(&'a [u8]),
     /// The last line of a file that ends without a newline.
     Unfinished(&'a [u8]),
