@@ -11,6 +11,7 @@ mod kind;
 mod manifest_id;
 mod mapping;
 mod output;
+mod plain;
 mod scalar;
 mod shape;
 mod step;
@@ -20,11 +21,10 @@ mod text;
 mod timestamp;
 
 use codex_obs_core::journal::frame::FrameBuilder;
-use codex_obs_core::limits::MAX_TEXT_BYTES;
 use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyDict, PyString};
 
 pub use interrupt::take_interrupt;
 pub use step::step;
@@ -61,12 +61,7 @@ pub fn metrics(
 ) -> PyResult<()> {
     let mut done = 0;
     if let Ok(dict) = metrics.cast_exact::<PyDict>() {
-        for (key, value) in dict.iter() {
-            if !plain_row(&key, &value, builder) {
-                break;
-            }
-            done += 1;
-        }
+        done = plain::rows(dict, builder);
         if done == dict.len() {
             return Ok(());
         }
@@ -79,31 +74,6 @@ pub fn metrics(
         row(shortened(&name, damage), &value, builder, damage, options);
     }
     Ok(())
-}
-
-/// Adds the row of a plain number, boolean or None under a name that needs no care; no code but the interpreter's runs.
-#[inline]
-fn plain_row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder) -> bool {
-    let Ok(key) = key.cast_exact::<PyString>() else { return false };
-    let Ok(name) = key.to_str() else { return false };
-    if name.len() > MAX_TEXT_BYTES {
-        return false;
-    }
-    if let Ok(number) = value.cast_exact::<PyFloat>() {
-        builder.float(name, number.value());
-    } else if value.is_exact_instance_of::<PyInt>() {
-        let Ok(number) = value.extract() else { return false };
-        builder.float(name, number);
-    } else if let Ok(number) = value.cast::<PyFloat>() {
-        builder.float(name, number.value());
-    } else if let Ok(flag) = value.cast_exact::<PyBool>() {
-        builder.boolean(name, flag.is_true());
-    } else if value.is_none() {
-        builder.null(name);
-    } else {
-        return false;
-    }
-    true
 }
 
 fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {
