@@ -11,6 +11,7 @@ mod kind;
 mod manifest_id;
 mod mapping;
 mod output;
+mod plain;
 mod scalar;
 mod shape;
 mod step;
@@ -20,14 +21,10 @@ mod text;
 mod timestamp;
 
 use codex_obs_core::journal::frame::FrameBuilder;
-use codex_obs_core::limits::MAX_TEXT_BYTES;
 use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyTypeError;
-use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::Borrowed;
-use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyDict, PyString};
 
 pub use interrupt::take_interrupt;
 pub use step::step;
@@ -64,7 +61,7 @@ pub fn metrics(
 ) -> PyResult<()> {
     let mut done = 0;
     if let Ok(dict) = metrics.cast_exact::<PyDict>() {
-        done = plain_rows(dict, builder);
+        done = plain::rows(dict, builder);
         if done == dict.len() {
             return Ok(());
         }
@@ -77,53 +74,6 @@ pub fn metrics(
         row(shortened(&name, damage), &value, builder, damage, options);
     }
     Ok(())
-}
-
-/// Adds rows for the first items of `dict` as long as they are plain, and gives their number.
-///
-/// The pairs are borrowed: taking and giving back a reference to each costs a fifth of the whole call.
-fn plain_rows(dict: &Bound<'_, PyDict>, builder: &mut FrameBuilder) -> usize {
-    let py = dict.py();
-    let (mut position, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-    let mut done = 0;
-    with_critical_section(dict, || {
-        // SAFETY: a dict and three places to write to. Nobody can change the dict meanwhile: no code of a stranger runs in this
-        // loop, and an interpreter without a GIL has it locked.
-        while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
-            // SAFETY: both are objects that the dict keeps alive, as it does not change.
-            let (key, value) = unsafe { (Borrowed::from_ptr(py, key), Borrowed::from_ptr(py, value)) };
-            if !plain_row(&key, &value, builder) {
-                break;
-            }
-            done += 1;
-        }
-    });
-    done
-}
-
-/// Adds the row of a plain number, boolean or None under a name that needs no care; no code but the interpreter's runs.
-#[inline]
-fn plain_row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder) -> bool {
-    let Ok(key) = key.cast_exact::<PyString>() else { return false };
-    let Ok(name) = key.to_str() else { return false };
-    if name.len() > MAX_TEXT_BYTES {
-        return false;
-    }
-    if let Ok(number) = value.cast_exact::<PyFloat>() {
-        builder.float(name, number.value());
-    } else if value.is_exact_instance_of::<PyInt>() {
-        let Ok(number) = value.extract() else { return false };
-        builder.float(name, number);
-    } else if let Ok(number) = value.cast::<PyFloat>() {
-        builder.float(name, number.value());
-    } else if let Ok(flag) = value.cast_exact::<PyBool>() {
-        builder.boolean(name, flag.is_true());
-    } else if value.is_none() {
-        builder.null(name);
-    } else {
-        return false;
-    }
-    true
 }
 
 fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {

@@ -1,0 +1,62 @@
+//! The usual call: a dict from text to numbers of Python's own.
+
+use std::ptr;
+
+use codex_obs_core::journal::frame::FrameBuilder;
+use codex_obs_core::limits::MAX_TEXT_BYTES;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+
+/// Adds a row for each of the leading items that is a plain number, boolean or None under a name that needs no care, and
+/// gives their number.
+///
+/// Items are read in place, without a count of references: that is a tenth of the time of a call with eight numbers.
+pub(super) fn rows(dict: &Bound<'_, PyDict>, builder: &mut FrameBuilder) -> usize {
+    let py = dict.py();
+    with_critical_section(dict, || {
+        let (mut position, mut key, mut value) = (0, ptr::null_mut(), ptr::null_mut());
+        let mut rows = 0;
+        // SAFETY: `dict` is a dict. It does not change between two calls: `row` runs no Python code while it gives `true`,
+        // and after the first `false` there is no further call.
+        while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
+            // SAFETY: `PyDict_Next` gave two objects, which the unchanged dict keeps alive until `row` is through.
+            let (key, value) = unsafe { (Bound::ref_from_ptr(py, &key), Bound::ref_from_ptr(py, &value)) };
+            if !row(key, value, builder) {
+                break;
+            }
+            rows += 1;
+        }
+        rows
+    })
+}
+
+/// Adds the row of a plain number, boolean or None under a name that needs no care; `false` if it is
+/// something else.
+///
+/// No Python code runs, not even the garbage collector, before this gives `false`: nothing that it tracks is made but
+/// exceptions, and each of those is the end.
+#[inline]
+fn row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder) -> bool {
+    let Ok(key) = key.cast_exact::<PyString>() else { return false };
+    let Ok(name) = key.to_str() else { return false };
+    if name.len() > MAX_TEXT_BYTES {
+        return false;
+    }
+    if let Ok(number) = value.cast_exact::<PyFloat>() {
+        builder.float(name, number.value());
+    } else if value.is_exact_instance_of::<PyInt>() {
+        let Ok(number) = value.extract() else { return false };
+        builder.float(name, number);
+    } else if let Ok(number) = value.cast::<PyFloat>() {
+        builder.float(name, number.value());
+    } else if let Ok(flag) = value.cast_exact::<PyBool>() {
+        builder.boolean(name, flag.is_true());
+    } else if value.is_none() {
+        builder.null(name);
+    } else {
+        return false;
+    }
+    true
+}
