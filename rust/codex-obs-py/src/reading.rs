@@ -98,7 +98,7 @@ fn interruptible<T: Send>(
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
         let outcome = work(&mut || {
-            raised = Python::attach(|py| py.check_signals()).err();
+            raised = Python::attach(Python::check_signals).err();
             raised.is_none()
         });
         (outcome, raised)
