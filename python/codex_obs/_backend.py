@@ -52,7 +52,10 @@ _PUBLIC_ERRORS = {
 
 def public_error(error: CoreError) -> CodexObsError:
     """Make the public exception for a failure of the extension; the text stays."""
-    return _PUBLIC_ERRORS.get(error.kind, CodexObsError)(str(error))
+    public = _PUBLIC_ERRORS.get(error.kind, CodexObsError)(str(error))
+    if isinstance(public, LogFileError):
+        public.errno = error.errno
+    return public
 
 
 def summarize(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:

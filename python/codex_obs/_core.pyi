@@ -6,12 +6,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Self, SupportsIndex, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "ArrowStream",
+    "CoreError",
+    "ManualClock",
+    "Recorder",
+    "Report",
+    "__version__",
+    "canonical_json",
+    "config_hash",
+    "read_rows",
+    "recover",
+    "summarize",
+]
+
 __version__: Final[str]
 
 # A failure with its kind, which `codex_obs._backend` turns into the public exception.
 class CoreError(Exception):
-    @property
-    def kind(self) -> str: ...
+    kind: str
+    errno: int | None
 
 # A clock that stands still until it is moved. Times are seconds since the epoch.
 @final
@@ -23,6 +39,7 @@ class ManualClock:
     def set(self, now_s: float) -> None: ...
 
 # One stream of a run: the base class of `codex_obs.Run`.
+@disjoint_base
 class Recorder:
     def __new__(
         cls,

@@ -80,7 +80,7 @@ def status_of(error: BaseException | None) -> Status:
 
 
 def _ending_error() -> BaseException | None:
-    # A worker of multiprocessing runs its finalizers while its exception is on the way.
+    # A worker of multiprocessing runs its finalizers while its exception is on the way, up to Python 3.12.
     error = sys.exception()
     if error is not None:
         return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,12 @@ def newest_shard_time(directory: Path) -> int | None:
         entries = list(os.scandir(directory))
     except OSError:
         return None
-    times = [entry.stat().st_mtime_ns for entry in entries if _SHARD_NAME.fullmatch(entry.name) and entry.is_file()]
+    times = []
+    for entry in entries:
+        # A writer may rotate or delete the shard meanwhile; the others tell enough.
+        with suppress(FileNotFoundError):
+            if _SHARD_NAME.fullmatch(entry.name) and entry.is_file():
+                times.append(entry.stat().st_mtime_ns)
     return max(times, default=None)
 
 

@@ -8,10 +8,11 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
 # Timestamps in text: ISO 8601, UTC, always six fractional digits, as in the rows.

@@ -31,9 +31,7 @@ EXIT_USAGE = 2
 
 _STANDARD_OUTPUT = "-"
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 class OutputFormat(StrEnum):
@@ -56,7 +54,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the command line lib
 @app.callback()
 def _root(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback does the work, before a command is asked for
+    version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
     ] = False,
@@ -65,7 +63,7 @@ def _root(
 
 
 @app.command()
-def summarize(  # noqa: D417 - options are described where they are declared
+def summarize(
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="More files of the run.")] = None,
     *,
     input_: Annotated[
@@ -128,9 +126,7 @@ def recover(
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
 
     try:
-        directory = _resolve_input([input_] if input_ else [])[0]
-        if not directory.is_dir():
-            raise InputError(f"{directory} is a file: give the run directory.")
+        directory = _resolve_directory(input_)
         found = reading.recover(directory, foreign=True)
     except InputError as error:
         _fail(str(error), EXIT_USAGE)
@@ -165,6 +161,13 @@ def _resolve_input(named: Sequence[str]) -> list[Path]:
     if not named:
         _say(f"Reading {_visible(paths[0])}")
     return paths
+
+
+def _resolve_directory(named: str | None) -> Path:
+    directory = _resolve_input([named] if named else [])[0]
+    if not directory.is_dir():
+        raise InputError(f"{directory} is a file: give the run directory.")
+    return directory
 
 
 def _resolve_destination(dest: str | None, output: OutputFormat, directory: Path) -> Path | None:

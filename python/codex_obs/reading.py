@@ -99,7 +99,7 @@ def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
     return _oldest_first(register_io_source(source, schema=_row_schema()))
 
 
-def recover(path: str | os.PathLike[str], *, foreign: bool = False) -> dict[str, object]:
+def recover(path: str | os.PathLike[str], *, foreign: bool = False) -> dict[str, int]:
     """Bring back the rows that dead writers of a run left in their journals.
 
     Readers and `init` do this by themselves; calling it is only needed to have the files complete on disk.

@@ -35,7 +35,8 @@ class Run(_backend.Recorder):
     As a context manager a run closes itself: with status ``failed`` after an exception, ``killed`` after
     KeyboardInterrupt or a non-zero SystemExit, else ``finished``. It never swallows an exception. A run that is still
     open when the interpreter ends is closed then, within five seconds; an exception that ends the program makes it
-    ``failed``. That cannot be seen of ``sys.exit(1)``: use ``with`` where it matters.
+    ``failed``. That cannot be seen of ``sys.exit(1)`` nor, from Python 3.13 on, of an exception that ends a worker of
+    `multiprocessing`: use ``with`` where it matters.
 
     A run pickles to its path and settings. Unpickled in the process that has the run open it is that run; elsewhere it
     opens a stream of its own there.

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import codex_obs
+import codex_obs.testing
 from codex_obs.testing import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
 
 @pytest.mark.parametrize("call", [lambda: codex_obs.log({"a": 1}), codex_obs.flush, codex_obs.finish])
@@ -87,3 +89,16 @@ def test_errors_of_log_come_through(run_dir: Path) -> None:
         with pytest.raises(ValueError, match="64"):
             codex_obs.log({"a": 1}, step=2**63)
     assert read_rows(run_dir) == []
+
+
+@pytest.mark.parametrize("module", [codex_obs, codex_obs.testing])
+def test_the_examples_in_docstrings_run(module: ModuleType, working_directory: Path) -> None:
+    example = "".join(line[4:] for line in (module.__doc__ or "").splitlines(keepends=True) if line.startswith("    "))
+    assert "run" in example
+
+    def train(run: codex_obs.Run, epochs: int) -> None:
+        for epoch in range(epochs):
+            run.log({"loss": (0.5, 0.4)[epoch]})
+
+    exec(example, {**vars(module), "train": train})
+    assert (working_directory / "runs" / "demo" / "metrics.ndjson").exists() == (module is codex_obs)

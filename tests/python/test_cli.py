@@ -10,12 +10,15 @@ import pty
 import stat
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from codex_obs import reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()"]
 ROWS = '{"metric":"loss","step":1,"value":0.5}\n{"metric":"acc","step":1,"value":0.25}\n'
@@ -124,13 +127,15 @@ def test_without_input_the_environment_this_folder_and_runs_are_looked_at(log: P
         (here / name).mkdir(parents=True)
         if "empty" not in name:
             path = here / name / "metrics.ndjson"
-            path.write_text('{"metric":"%s"}\n' % name)
+            path.write_text(json.dumps({"metric": name}) + "\n")
             os.utime(path, (number, number))
     newest = run("summarize", cwd=here)
     assert (newest.stdout, newest.stderr) == ("Wrote runs/new/metrics_summary.csv (1 rows)\n", "Reading runs/new\n")
     (here / "metrics.ndjson").write_text(ROWS)
     assert run("summarize", cwd=here).stdout == "Wrote metrics_summary.csv (2 rows)\n"
-    assert run("summarize", cwd=here, CODEX_OBS_RUN_DIR=str(log)).stdout == f"Wrote {log}/metrics_summary.csv (2 rows)\n"
+    assert (
+        run("summarize", cwd=here, CODEX_OBS_RUN_DIR=str(log)).stdout == f"Wrote {log}/metrics_summary.csv (2 rows)\n"
+    )
 
 
 def test_several_files_are_one_run(log: Path, tmp_path: Path) -> None:
@@ -174,7 +179,11 @@ def test_skipped_lines_are_named_and_only_strict_makes_them_a_failure(log: Path,
         + "  and 3 more\n"
     )
     lenient = run("summarize", "--input", "run", cwd=tmp_path)
-    assert (lenient.returncode, lenient.stdout, lenient.stderr) == (0, "Wrote run/metrics_summary.csv (2 rows)\n", words)
+    assert (lenient.returncode, lenient.stdout, lenient.stderr) == (
+        0,
+        "Wrote run/metrics_summary.csv (2 rows)\n",
+        words,
+    )
     strict = run("summarize", "--input", "run", "--strict", cwd=tmp_path)
     assert (strict.returncode, strict.stdout, strict.stderr) == (1, "Wrote run/metrics_summary.csv (2 rows)\n", words)
 
@@ -189,11 +198,26 @@ def test_strict_without_skipped_lines_is_a_success(log: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_cells_that_a_spreadsheet_would_run_are_made_text(log: Path, tmp_path: Path, start: str) -> None:
     name = f"{start}1+1"
-    fields = {"metric": name, "run_id": name, "split": name, "dataset": name, "tags": {"phase": name, "manifest_id": name}}
+    fields = {
+        "metric": name,
+        "run_id": name,
+        "split": name,
+        "dataset": name,
+        "tags": {"phase": name, "manifest_id": name},
+    }
     (log / "metrics.ndjson").write_text(json.dumps({**fields, "value": -5, "step": -3}) + "\n")
     done = run("summarize", "--input", log, "--dest", "-", cwd=tmp_path)
     (row,) = csv.DictReader(io.StringIO(done.stdout, newline=""))
-    texts = ["run_id", "split", "metric", "dataset", "first_manifest_id", "last_manifest_id", "first_phase", "last_phase"]
+    texts = [
+        "run_id",
+        "split",
+        "metric",
+        "dataset",
+        "first_manifest_id",
+        "last_manifest_id",
+        "first_phase",
+        "last_phase",
+    ]
     assert [row[column] for column in texts] == [f"'{name}"] * len(texts)
     assert (row["min_value"], row["first_step"]) == ("-5.0", "-3")
     assert reading.summarize(log)["metric"].to_list() == [name]

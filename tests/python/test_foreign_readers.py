@@ -83,4 +83,6 @@ def test_ndjson_in_jq(log: Path) -> None:
     for name in ("metrics.ndjson", "metrics_manifest.ndjson", "params.ndjson", "run.ndjson"):
         path = log / name
         read = subprocess.run(["jq", "-c", ".", path], capture_output=True, check=True)
-        assert [json.loads(line) for line in read.stdout.splitlines()] == [json.loads(line) for line in path.read_text().splitlines()]
+        assert [json.loads(line) for line in read.stdout.splitlines()] == [
+            json.loads(line) for line in path.read_text().splitlines()
+        ]

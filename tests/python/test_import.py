@@ -86,3 +86,27 @@ def test_every_public_name_is_there_and_no_other() -> None:
         codex_obs.Recorder  # type: ignore[attr-defined]  # noqa: B018 - the point of the test
     with pytest.raises(ImportError, match="cannot import name 'inti'"):
         exec("from codex_obs import inti", {})
+
+
+@pytest.mark.parametrize("first", ["", "import codex_obs"])
+def test_a_sub_interpreter_gets_a_clear_error(first: str) -> None:
+    program = f"""
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+{first}
+where = interpreters.create()
+code = '''
+try:
+    import codex_obs
+except ImportError as error:
+    print("refused:", error, flush=True)
+'''
+(interpreters.exec if hasattr(interpreters, "exec") else interpreters.run_string)(where, code)
+import codex_obs
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    # From 3.12 on Python itself refuses, in words of its own.
+    assert done.stdout.startswith("refused: ")
+    assert "subinterpreter" in done.stdout.replace("-", "")

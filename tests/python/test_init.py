@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -287,6 +288,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(codex_obs.LogFileError, match=re.escape(str(tmp_path / "file"))) as caught:
         codex_obs.init(tmp_path / "file")
     assert isinstance(caught.value, OSError)
+    assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "fifo", "folder"])

@@ -73,7 +73,8 @@ def test_each_text_behind_our_own_bytes(tmp_path: Path) -> None:
         for index, name in enumerate(TEXTS):
             if not name.startswith("i_"):
                 assert (reasons.get(index) in INVALID) == name.startswith("n_"), name
-    reasons = read_lines(tmp_path, [start + b'1,"dataset":null,"tags":' + on_one_line(t) + b"}" for t in TEXTS.values()])
+    start += b'1,"dataset":null,"tags":'
+    reasons = read_lines(tmp_path, [start + on_one_line(text) + b"}" for text in TEXTS.values()])
     for index, name in enumerate(TEXTS):
         if not name.startswith("i_"):
             assert (reasons.get(index) in INVALID) == name.startswith("n_"), name

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import logging
 import random
+import resource
+import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from codex_obs import _backend, errors, reading
@@ -34,7 +37,13 @@ SCHEMA = {
 
 
 def row(
-    metric: str = "loss", value: str = "0.5", *, second: int = 30, step: str = "2", dataset: str = "null", tags: str = "{}"
+    metric: str = "loss",
+    value: str = "0.5",
+    *,
+    second: int = 30,
+    step: str = "2",
+    dataset: str = "null",
+    tags: str = "{}",
 ) -> str:
     return (
         '{"$schema":"https://codexml.ai/schemas/run_metrics.schema.json","schema_version":"v1",'
@@ -194,9 +203,25 @@ def test_an_arrow_stream_can_be_taken_once(tmp_path: Path) -> None:
     del unused, capsule
 
 
-def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
-    import resource
+def test_a_signal_ends_the_reading(tmp_path: Path) -> None:
+    # Thousands of frames of 64 MiB each: minutes of zeros, which are one line that is far too long.
+    frame = pa.compress(bytes(64 << 20), codec="zstd", asbytes=True)
+    (tmp_path / "metrics.ndjson.1.zst").write_bytes(frame * 5000)
 
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            reading.summarize(tmp_path)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     shards = soft + 100 if soft < 5000 else 1200
     for number in range(1, shards):

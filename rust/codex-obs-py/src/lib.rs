@@ -7,6 +7,7 @@ mod canonical;
 mod clock;
 mod convert;
 mod error;
+mod interpreter;
 mod reading;
 mod recorder;
 mod recovery;
@@ -35,6 +36,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interpreter::require_main(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

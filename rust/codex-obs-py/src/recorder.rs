@@ -159,7 +159,10 @@ impl Recorder {
     /// Raises:
     ///     TypeError: If an argument has a wrong type; no row is written.
     ///     ValueError: If the step is outside of 64 bits; no row is written.
-    #[pyo3(signature = (metrics, *, step = None, split = None, dataset = None, tags = None, timestamp = None))]
+    #[pyo3(
+        signature = (metrics, *, step = None, split = None, dataset = None, tags = None, timestamp = None),
+        text_signature = "($self, metrics, *, step=None, split='train', dataset=None, tags=None, timestamp=None)",
+    )]
     fn log(
         slf: &Bound<'_, Self>,
         metrics: &Bound<'_, PyAny>,

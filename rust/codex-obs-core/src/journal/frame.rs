@@ -12,7 +12,7 @@
 //!
 //! The body of a metrics frame: i64 timestamp (µs), i64 step, u32 rows, u16 length of the split, u16 length of the dataset
 //! (0xFFFF: null), u32 length of the tags, three u32 marks; then split, dataset, tags; then for each row u8 kind, u16 length
-//! of the name, the name, and what the kind asks for. The body of a line frame: u32 file, u32 length, the line.
+//! of the name, numbers that the kind asks for, the name, and text that the kind asks for. The body of a line frame: u32 file, u32 length, the line.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -152,36 +152,36 @@ impl FrameBuilder {
     /// Adds a number, finite or not.
     #[inline]
     pub fn float(&mut self, name: &str, value: f64) {
-        self.entry(FLOAT, name, &value.to_le_bytes(), &[]);
+        self.entry(FLOAT, name, value.to_le_bytes(), &[]);
     }
 
     /// Adds a boolean.
     pub fn boolean(&mut self, name: &str, value: bool) {
-        self.entry(if value { TRUE } else { FALSE }, name, &[], &[]);
+        self.entry(if value { TRUE } else { FALSE }, name, [], &[]);
     }
 
     /// Adds a missing value.
     pub fn null(&mut self, name: &str) {
-        self.entry(NULL, name, &[], &[]);
+        self.entry(NULL, name, [], &[]);
     }
 
     /// Adds a value whose conversion raised an exception of `class`.
     pub fn unreadable(&mut self, name: &str, class: &str) {
         let (class, _) = crate::record::text::cut(class);
-        self.entry(UNREADABLE, name, &(class.len() as u32).to_le_bytes(), class.as_bytes());
+        self.entry(UNREADABLE, name, (class.len() as u32).to_le_bytes(), class.as_bytes());
     }
 
     /// Adds a structured value with its manifest id and its descriptor's canonical JSON.
     pub fn structured(&mut self, name: &str, id: [u8; 16], descriptor: &[u8]) {
-        let mut head = [0; 20];
+        let mut head = [0_u8; 20];
         head[..16].copy_from_slice(&id);
         head[16..].copy_from_slice(&(descriptor.len() as u32).to_le_bytes());
-        self.entry(STRUCTURED, name, &head, descriptor);
+        self.entry(STRUCTURED, name, head, descriptor);
     }
 
     /// Adds a structured value that stands in the row itself.
     pub fn inline(&mut self, name: &str, payload: &[u8]) {
-        self.entry(INLINE, name, &(payload.len() as u32).to_le_bytes(), payload);
+        self.entry(INLINE, name, (payload.len() as u32).to_le_bytes(), payload);
     }
 
     /// Replaces the step of finished frames, for callers that learn it only when they hold the journal's lock.
@@ -236,17 +236,17 @@ impl FrameBuilder {
     }
 
     #[inline]
-    fn entry(&mut self, kind: u8, name: &str, head: &[u8], rest: &[u8]) {
-        let size = 3 + name.len() + head.len() + rest.len();
+    fn entry<const N: usize>(&mut self, kind: u8, name: &str, numbers: [u8; N], rest: &[u8]) {
+        let size = 3 + N + name.len() + rest.len();
         let length = self.bytes.len() - self.start + size + 8;
         if self.rows > 0 && (length > self.max_frame_bytes || self.rows == MAX_ROWS) {
             self.next_frame();
         }
         self.bytes.reserve(size);
-        self.bytes.push(kind);
-        self.bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        let [low, high] = (name.len() as u16).to_le_bytes();
+        self.bytes.extend_from_slice(&[kind, low, high]);
+        self.bytes.extend_from_slice(&numbers);
         self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(head);
         self.bytes.extend_from_slice(rest);
         self.rows += 1;
     }
@@ -444,29 +444,30 @@ impl<'a> Cursor<'a> {
 
     fn row(&mut self) -> Option<(&'a str, Value<'a>)> {
         let [kind] = self.array()?;
-        let length = self.u16()?;
-        let name = self.text(length.into())?;
-        let value = match kind {
-            FLOAT => Value::Float(f64::from_bits(self.u64()?)),
-            FALSE => Value::Bool(false),
-            TRUE => Value::Bool(true),
-            NULL => Value::Null,
+        let name = usize::from(self.u16()?);
+        Some(match kind {
+            FLOAT => {
+                let number = f64::from_bits(self.u64()?);
+                (self.text(name)?, Value::Float(number))
+            }
+            FALSE => (self.text(name)?, Value::Bool(false)),
+            TRUE => (self.text(name)?, Value::Bool(true)),
+            NULL => (self.text(name)?, Value::Null),
             UNREADABLE => {
                 let length = self.u32()?;
-                Value::Unreadable(self.text(length as usize)?)
+                (self.text(name)?, Value::Unreadable(self.text(length as usize)?))
             }
             STRUCTURED => {
                 let id = self.array()?;
                 let length = self.u32()?;
-                Value::Structured { id, descriptor: self.take(length as usize)? }
+                (self.text(name)?, Value::Structured { id, descriptor: self.take(length as usize)? })
             }
             INLINE => {
                 let length = self.u32()?;
-                Value::Inline(self.take(length as usize)?)
+                (self.text(name)?, Value::Inline(self.take(length as usize)?))
             }
             _ => return None,
-        };
-        Some((name, value))
+        })
     }
 }
 

@@ -19,7 +19,7 @@ const METRIC: &[u8] = br#"","metric":""#;
 const VALUE: &[u8] = br#"","value":"#;
 const DATASET: &str = r#","dataset":"#;
 const TAGS: &str = r#","tags":"#;
-const BARE_END: &[u8] = b",\"dataset\":null,\"tags\":{}}\n";
+const BARE_END: &[u8; 27] = b",\"dataset\":null,\"tags\":{}}\n";
 
 /// What the last lines looked like.
 #[derive(Debug, Default)]
@@ -34,16 +34,20 @@ pub struct Canonical {
     end: Vec<u8>,
     dataset: Name,
     tags: OwnedTags,
-    /// For each metric by its number: where its text with the quote, comma and key behind it stands in `texts`.
+    /// The metrics by their numbers.
     metrics: Vec<Option<Metric>>,
-    texts: Vec<u8>,
     last: Name,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// A metric's text with the quote, comma and key behind it.
+#[derive(Clone, Debug)]
 struct Metric {
-    start: usize,
-    end: usize,
+    /// Its first bytes, with zeros behind, and which of them there are.
+    start: [u8; COMPARED],
+    mask: [u8; COMPARED],
+    /// The others.
+    rest: Box<[u8]>,
+    length: usize,
     /// The metric that followed when this one was seen last.
     next: Name,
 }
@@ -59,6 +63,28 @@ struct Memo {
 struct OwnedTags {
     json: String,
     texts: [Option<String>; 3],
+}
+
+/// Bytes of a metric that are compared at once, without asking how many there are.
+const COMPARED: usize = 32;
+
+impl Metric {
+    fn new(text: &[u8]) -> Self {
+        let (start, rest) = text.split_at(text.len().min(COMPARED));
+        let mut metric =
+            Self { start: [0; COMPARED], mask: [0; COMPARED], rest: rest.into(), length: text.len(), next: Name::NONE };
+        metric.start[..start.len()].copy_from_slice(start);
+        metric.mask[..start.len()].fill(0xFF);
+        metric
+    }
+
+    /// Whether `bytes` begin with the text. Says no where there is too little behind it to compare at once.
+    #[inline]
+    fn begins(&self, bytes: &[u8]) -> bool {
+        let Some((first, behind)) = bytes.split_first_chunk::<COMPARED>() else { return false };
+        let different = (0..COMPARED).fold(0, |all, at| all | ((first[at] ^ self.start[at]) & self.mask[at]));
+        different == 0 && (self.rest.is_empty() || behind.starts_with(&self.rest))
+    }
 }
 
 impl Default for Name {
@@ -81,7 +107,7 @@ impl Canonical {
         let (value, used) = value(&bytes[at..])?;
         at += used;
         let rest = &bytes[at..];
-        let (dataset, tags, used) = if rest.starts_with(BARE_END) {
+        let (dataset, tags, used) = if rest.first_chunk() == Some(BARE_END) {
             (Name::NONE, Tags::NONE, BARE_END.len())
         } else {
             if self.end.is_empty() || !rest.starts_with(&self.end) {
@@ -121,7 +147,7 @@ impl Canonical {
     fn metric(&mut self, bytes: &[u8], names: &mut Names) -> Option<Name> {
         let expected = self.entry(self.last).map_or(Name::NONE, |last| last.next);
         if let Some(entry) = self.entry(expected)
-            && bytes.starts_with(&self.texts[entry.start..entry.end])
+            && entry.begins(bytes)
         {
             self.last = expected;
             return Some(expected);
@@ -141,9 +167,7 @@ impl Canonical {
             self.metrics.resize(index + 1, None);
         }
         if self.metrics[index].is_none() {
-            let start = self.texts.len();
-            self.texts.extend_from_slice(&bytes[..length + VALUE.len()]);
-            self.metrics[index] = Some(Metric { start, end: self.texts.len(), next: Name::NONE });
+            self.metrics[index] = Some(Metric::new(&bytes[..length + VALUE.len()]));
         }
         if let Some(Some(last)) = self.metrics.get_mut(self.last.0 as usize) {
             last.next = name;
@@ -159,7 +183,7 @@ impl Canonical {
 
     #[inline]
     fn length(&self, name: Name) -> usize {
-        self.entry(name).map_or(0, |entry| entry.end - entry.start)
+        self.entry(name).map_or(0, |entry| entry.length)
     }
 
     /// Takes the part behind the value apart.
@@ -264,37 +288,20 @@ fn value(bytes: &[u8]) -> Option<(Value, usize)> {
     if bytes.starts_with(b"null,") {
         return Some((Value::None, 4));
     }
-    let length = number_length(bytes)?;
-    let text = std::str::from_utf8(&bytes[..length]).ok()?;
-    Some((from_double(text.parse().ok()?), length))
-}
-
-/// Length of the JSON number that `bytes` begin with.
-#[inline]
-fn number_length(bytes: &[u8]) -> Option<usize> {
-    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut at = usize::from(bytes.first() == Some(&b'-'));
-    let whole = digits(at);
-    if whole == 0 || (bytes[at] == b'0' && whole > 1) {
+    let (number, length) = fast_float2::parse_partial(bytes).ok()?;
+    let text = &bytes[..length];
+    // What the parser takes beyond JSON: a plus sign, words, zeros in front, a point without digits on both sides.
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let [b'0'..=b'9', rest @ ..] = digits else { return None };
+    if digits[0] == b'0' && rest.first().is_some_and(u8::is_ascii_digit) {
         return None;
     }
-    at += whole;
-    if bytes.get(at) == Some(&b'.') {
-        let fraction = digits(at + 1);
-        if fraction == 0 {
-            return None;
-        }
-        at += 1 + fraction;
+    if let Some(point) = rest.iter().position(|&byte| byte == b'.')
+        && !rest.get(point + 1).is_some_and(u8::is_ascii_digit)
+    {
+        return None;
     }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        let exponent = digits(at);
-        if exponent == 0 {
-            return None;
-        }
-        at += exponent;
-    }
-    (bytes.get(at) == Some(&b',')).then_some(at)
+    (bytes.get(length) == Some(&b',')).then_some((from_double(number), length))
 }
 
 #[cfg(test)]

@@ -143,9 +143,8 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            let length = bytes[self.at..].iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);
-            self.at += length.ok_or(Invalid)?;
-            match bytes[self.at] {
+            self.at += plain_length(&bytes[self.at..]);
+            match *bytes.get(self.at).ok_or(Invalid)? {
                 b'"' => {
                     let raw = &self.text[start..self.at];
                     self.at += 1;
@@ -308,6 +307,27 @@ fn unicode_escape(rest: &str) -> (char, usize) {
         }
     }
     (char::REPLACEMENT_CHARACTER, 4)
+}
+
+/// Bytes before the first quote, backslash or control character, or all of them.
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    // The high bit of each byte below `limit`, and perhaps of some behind the first such byte.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found =
+            below(word, 0x20) | below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1);
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let checked = words.len() * 8;
+    let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    bytes[checked..].iter().position(special).map_or(bytes.len(), |length| checked + length)
 }
 
 fn is_hex(digits: Option<&[u8]>) -> bool {

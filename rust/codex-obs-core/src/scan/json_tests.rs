@@ -42,7 +42,7 @@ fn escapes_mean_what_they_should_and_lone_surrogates_are_replaced() {
 fn levels_of_nesting_are_remembered_beyond_one_word() {
     for depth in [1, 63, 64, 65, 127, 128, 129, 1000] {
         // Objects and arrays in a pattern without a period of 64.
-        let is_object = |level: usize| level % 3 == 0 || level % 7 == 2;
+        let is_object = |level: usize| level.is_multiple_of(3) || level % 7 == 2;
         let mut text = String::new();
         (0..depth).for_each(|level| text.push_str(if is_object(level) { r#"{"a":"# } else { "[" }));
         text.push('1');

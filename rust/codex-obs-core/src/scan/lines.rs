@@ -26,7 +26,7 @@ impl Range {
 /// What is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Lines, each with its newline.
+    /// Lines, each with its newline; none where a long line is passed over, which is the time to say stop.
     Lines(&'a [u8]),
     /// The last line of a file that ends without a newline.
     Unfinished(&'a [u8]),
@@ -79,7 +79,9 @@ pub fn read(
             let Some(newline) = memchr::memchr(b'\n', &buffer[..filled]) else {
                 base += filled as u64;
                 filled = 0;
-                if state == State::Before && base >= range.end {
+                let ended = state == State::Before && base >= range.end;
+                // No lines, but a chance to stop: what is skipped may be long.
+                if ended || !handle(Piece::Lines(&[])) {
                     return Ok(());
                 }
                 continue;

@@ -22,6 +22,7 @@ fn lines(content: &[u8], step: u64, at_once: usize) -> Vec<String> {
         let mut input = Dribble(Cursor::new(from), at_once);
         read(&mut input, range, &mut Vec::new(), |piece| {
             match piece {
+                Piece::Lines([]) => {}
                 Piece::Lines(bytes) => {
                     assert_eq!(bytes.last(), Some(&b'\n'));
                     found.extend(bytes.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec));

@@ -45,6 +45,7 @@ impl Names {
     }
 
     /// Every text, beginning with the empty one that stands for none.
+    #[must_use]
     pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
         self.texts.iter().map(|text| &**text)
     }

@@ -95,7 +95,10 @@ pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: 
             let (sender, receiver) = unbounded();
             for _ in 0..threads {
                 let sender = sender.clone();
-                scope.spawn(move || sender.send(work()));
+                scope.spawn(move || {
+                    // The receiver outlives the threads.
+                    let _ = sender.send(work());
+                });
             }
             drop(sender);
             let mut results = Vec::with_capacity(threads);

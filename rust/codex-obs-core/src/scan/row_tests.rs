@@ -1,7 +1,9 @@
 use super::*;
 
-/// The row of a line with its texts: run id, split, metric, dataset.
-fn read(line: &str) -> Result<(Option<i64>, Option<i64>, Value, [Option<String>; 4]), Refusal> {
+/// Timestamp, step and value of a row, and its texts: run id, split, metric, dataset.
+type Shown = (Option<i64>, Option<i64>, Value, [Option<String>; 4]);
+
+fn read(line: &str) -> Result<Shown, Refusal> {
     let (mut names, mut scratch) = (Names::default(), Scratch::default());
     let row = parse(line.as_bytes(), &mut names, &mut scratch)?;
     let text = |name: Name| (name != Name::NONE).then(|| names.text(name).to_owned());

@@ -239,7 +239,9 @@ impl Walk {
             let first = walk.found.first().filter(|first| first.path == path).map(|first| first.id.id);
             let moved = FileId::at(&path)?.filter(|_| !strangers.contains(&path)) != first || now != numbers;
             if !moved || walks == WALKS {
-                strangers.iter().for_each(|stranger| report.skip_name(stranger));
+                for stranger in &strangers {
+                    report.skip_name(stranger);
+                }
                 return Ok(walk);
             }
             open_files.room = room;
