@@ -89,6 +89,13 @@ class Silent:
         raise LookupError
 
 
+def test_none_is_no_split_left_out_but_a_missing_dataset(run: Run) -> None:
+    run.log({"m": 1}, step=0, split=None, dataset=None)
+    run.log({"m": 1}, step=1)
+    assert written(run, "split") == ["None", "train"]
+    assert written(run, "dataset") == [None, None]
+
+
 def test_a_split_that_cannot_be_shown_is_its_class(run: Run) -> None:
     run.log({"m": 1}, step=0, split=Silent())
     assert written(run, "split") == ["<Silent>"]

@@ -7,6 +7,7 @@ import logging
 import random
 import resource
 import signal
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import codex_obs
 from codex_obs import _backend, errors, reading
 
 if TYPE_CHECKING:
@@ -201,6 +203,36 @@ def test_an_arrow_stream_can_be_taken_once(tmp_path: Path) -> None:
     unused, _ = _backend.read_rows([str(tmp_path)])
     capsule = unused.__arrow_c_stream__()
     del unused, capsule
+
+
+def test_a_reader_beside_a_rotating_writer_sees_every_row_once(run_dir: Path) -> None:
+    flushed = 0
+    with codex_obs.init(run_dir, max_shard_bytes=2000, backup_count=10**6) as run:
+
+        def write() -> None:
+            nonlocal flushed
+            for step in range(2000):
+                run.log({"a": step, "b": 1.0}, step=step)
+                if step % 10 == 9:
+                    run.flush()
+                    flushed = step + 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        reads = 0
+        while writer.is_alive():
+            before = flushed
+            frame, report = reading.summarize_files([run_dir])
+            assert report.skipped == 0
+            for count, first, last in frame.select("count", "first_step", "last_step").rows():
+                assert (first, last) == (0, count - 1)
+                assert count >= before
+            reads += 1
+        writer.join()
+        assert run.flush()
+        assert run.stats()["rotations"] > 100
+    assert reads > 0
+    assert reading.read(run_dir)["step"].to_list() == [step for step in range(2000) for _ in "ab"]
 
 
 def test_a_signal_ends_the_reading(tmp_path: Path) -> None:

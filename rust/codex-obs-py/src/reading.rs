@@ -91,6 +91,7 @@ pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, 
 }
 
 /// Works without the interpreter, but looks for signals now and then; what a handler raises ends the work.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is bound to one lifetime")]
 fn interruptible<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(Tick<'_>) -> codex_obs_core::Result<T> + Send,
@@ -98,7 +99,7 @@ fn interruptible<T: Send>(
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
         let outcome = work(&mut || {
-            raised = Python::attach(Python::check_signals).err();
+            raised = Python::attach(|py| py.check_signals()).err();
             raised.is_none()
         });
         (outcome, raised)

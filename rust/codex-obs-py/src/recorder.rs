@@ -10,6 +10,7 @@ use codex_obs_core::limits;
 use codex_obs_core::record::Damage;
 use codex_obs_core::session::{Session, Settings, Step};
 use codex_obs_core::stats::Stats;
+use pyo3::Borrowed;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -24,6 +25,18 @@ use crate::spare::{Buffers, Spare};
 
 /// A forked child that cannot open a stream tries again after this long.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The argument `split`, of which None is a value like any other: it is written as `str()` gives it.
+#[derive(Default)]
+struct Split<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Split<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(object.to_owned())))
+    }
+}
 
 /// One stream of a run.
 #[pyclass(subclass, frozen, weakref, module = "codex_obs._core")]
@@ -160,14 +173,14 @@ impl Recorder {
     ///     TypeError: If an argument has a wrong type; no row is written.
     ///     ValueError: If the step is outside of 64 bits; no row is written.
     #[pyo3(
-        signature = (metrics, *, step = None, split = None, dataset = None, tags = None, timestamp = None),
+        signature = (metrics, *, step = None, split = Split::default(), dataset = None, tags = None, timestamp = None),
         text_signature = "($self, metrics, *, step=None, split='train', dataset=None, tags=None, timestamp=None)",
     )]
     fn log(
         slf: &Bound<'_, Self>,
         metrics: &Bound<'_, PyAny>,
         step: Option<&Bound<'_, PyAny>>,
-        split: Option<&Bound<'_, PyAny>>,
+        split: Split<'_>,
         dataset: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
@@ -176,7 +189,7 @@ impl Recorder {
         let mut buffers = this.spare.take();
         let mut damage = Damage::default();
         let outcome = this
-            .convert(&mut buffers, &mut damage, metrics, step, split, dataset, tags, timestamp)
+            .convert(&mut buffers, &mut damage, metrics, step, split.0.as_ref(), dataset, tags, timestamp)
             .map(|step| Self::record(slf, &mut buffers, &damage, step));
         this.spare.give(buffers);
         // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
@@ -259,11 +272,11 @@ impl Recorder {
         let [cli, config, derived, metadata] =
             [cli.as_any(), config, derived, metadata].map(|value| json(value, &mut damage));
         let pieces = line::Params { cli: &cli, config: &config, derived: &derived, metadata: &metadata };
-        Ok(Self::write(slf, LineFile::Params, &damage, |micros, run_id| line::params(micros, run_id, &pieces)))
+        Self::write(slf, LineFile::Params, &damage, |micros, run_id| line::params(micros, run_id, &pieces))
     }
 
     #[pyo3(signature = (record, fields))]
-    fn _write_session(slf: &Bound<'_, Self>, record: &str, fields: &Bound<'_, PyAny>) -> bool {
+    fn _write_session(slf: &Bound<'_, Self>, record: &str, fields: &Bound<'_, PyAny>) -> PyResult<bool> {
         let mut damage = Damage::default();
         let fields = json(fields, &mut damage);
         Self::write(slf, LineFile::Session, &damage, |micros, run_id| line::session(micros, run_id, record, &fields))
@@ -276,7 +289,7 @@ impl Recorder {
         status: &str,
         reason: Option<&str>,
         extra: &Bound<'_, PyAny>,
-    ) -> bool {
+    ) -> PyResult<bool> {
         let mut damage = Damage::default();
         let extra = json(extra, &mut damage);
         let pieces = line::Tracking { component, status, reason, extra: &extra };
@@ -347,12 +360,20 @@ impl Recorder {
         }
     }
 
-    /// Writes a line that is not a row. `false` if there is no room for it.
-    fn write(slf: &Bound<'_, Self>, file: LineFile, damage: &Damage, line: impl FnOnce(i64, &str) -> Vec<u8>) -> bool {
-        let Some(session) = Self::session(slf, 0) else { return false };
-        session.stats().damage(damage);
-        let line = line(slf.get().settings.clock.now_micros(), &session.home().run_id);
-        slf.py().detach(|| session.write_line(file, &line))
+    /// Writes a line that is not a row. `false` if there is no room for it. An interrupt that a conversion met is raised
+    /// afterwards.
+    fn write(
+        slf: &Bound<'_, Self>,
+        file: LineFile,
+        damage: &Damage,
+        line: impl FnOnce(i64, &str) -> Vec<u8>,
+    ) -> PyResult<bool> {
+        let written = Self::session(slf, 0).is_some_and(|session| {
+            session.stats().damage(damage);
+            let line = line(slf.get().settings.clock.now_micros(), &session.home().run_id);
+            slf.py().detach(|| session.write_line(file, &line))
+        });
+        convert::take_interrupt().map_or(Ok(written), Err)
     }
 
     /// The session to log to. In a forked child that has none yet, one is opened; `None` counts `rows` as dropped.

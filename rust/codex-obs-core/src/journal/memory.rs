@@ -137,12 +137,13 @@ impl Memory {
         u64::from_le(self.word(offset).load(Ordering::Acquire))
     }
 
-    /// Stores a control word in one piece. Release: what was copied in before is seen by whoever loads it.
+    /// Stores a control word in one piece, or not at all. Release: what was copied in before is seen by whoever loads it.
     pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
-        self.word(offset).store(value.to_le(), Ordering::Release);
+        let word = self.word(offset);
         if self.mirrored {
             self.file.write_all_at(&value.to_le_bytes(), offset as u64)?;
         }
+        word.store(value.to_le(), Ordering::Release);
         Ok(())
     }
 
@@ -194,6 +195,22 @@ impl Drop for Memory {
 
 fn is_mappable(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|facts| MAPPABLE.contains(&(facts.f_type as u64 & 0xFFFF_FFFF)))
+}
+
+/// Does `work` while no byte can be written to the file behind `memory`.
+#[cfg(test)]
+pub fn while_unwritable<T>(memory: &Memory, work: impl FnOnce() -> T) -> T {
+    use std::os::fd::AsRawFd;
+
+    let kept = memory.file.try_clone().unwrap();
+    let unwritable = File::open("/dev/null").unwrap();
+    let descriptor = memory.file.as_raw_fd();
+    // SAFETY: all descriptors are open, and the memory only reads and writes through its own.
+    assert!(unsafe { libc::dup2(unwritable.as_raw_fd(), descriptor) } >= 0);
+    let outcome = work();
+    // SAFETY: as above.
+    assert!(unsafe { libc::dup2(kept.as_raw_fd(), descriptor) } >= 0);
+    outcome
 }
 
 #[cfg(test)]

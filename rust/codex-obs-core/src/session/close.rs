@@ -92,9 +92,33 @@ fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.is_inherited() && lock(&self.closed).is_none() && !self.end_threads(Instant::now() + LAST_BATCH) {
-            // The writer thread still works with the files: the stream stays ours until the process ends.
+        if self.is_inherited() || lock(&self.owner).is_none() {
+            return;
+        }
+        // Never closed, or the writer thread did not come back then.
+        if !self.end_threads(Instant::now() + LAST_BATCH) {
+            // It still works with the files: the stream stays ours until the process ends.
             std::mem::forget(lock(&self.owner).take());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+    use crate::journal::owner::{Attempt, Owner, Purpose};
+
+    #[test]
+    fn a_stream_stays_held_while_its_files_may_still_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::open(folder.path(), None, None, Settings::default()).unwrap();
+        let (lock_path, process) = (claim::lock_path(folder.path(), &session.stream), session.process.clone());
+        let writing = session.station.take().unwrap();
+        assert!(!session.close(Some(Instant::now())));
+        drop(session);
+        let attempt = Owner::acquire(&lock_path, &process, Purpose::Recover).unwrap();
+        assert!(matches!(attempt, Attempt::Held(Purpose::Write)));
+        drop(writing);
     }
 }

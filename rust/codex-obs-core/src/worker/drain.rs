@@ -103,6 +103,7 @@ impl Drain {
 
     /// Writes one batch. `Ok(false)`: there was nothing to write.
     pub fn batch(&mut self) -> Result<bool> {
+        self.take_back()?;
         self.metrics.clear();
         self.manifest.clear();
         self.rows = 0;
@@ -200,6 +201,7 @@ impl Drain {
 
     /// Writes one line to a file for which no batches are made.
     pub fn write_line(&mut self, kind: FileKind, line: &[u8], after: Cursor) -> Result<()> {
+        self.take_back()?;
         self.look(kind)?;
         if self.may_rotate() && self.files.get(kind).must_rotate(0, line.len() as u64) {
             self.rotate(kind);
@@ -222,25 +224,15 @@ impl Drain {
                 *slot = extent.map(|(id, length)| Extent { file: *kind as u64, id, length });
             }
         }
-        let memory = self.ring.memory();
-        let journal = |source| Error::io("write", Path::new("the journal"), source);
-        cursor::begin(memory, &Intent { after, extents }).map_err(journal)?;
-        for (index, (kind, bytes)) in pieces.iter().enumerate() {
-            if bytes.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.files.get(*kind).append(bytes) {
-                for (extent, (kind, _)) in extents.iter().zip(pieces).take(index) {
-                    if let Some(extent) = extent {
-                        self.files.get(*kind).cut_to(extent.length);
-                    }
-                }
-                cursor::abandon(self.ring.memory()).map_err(journal)?;
-                return Err(error);
-            }
+        cursor::begin(self.ring.memory(), &Intent { after, extents }).map_err(journal_error)?;
+        if let Err(error) = self.carry_out(pieces) {
+            // Where that fails as well, it is tried again before the next append.
+            let _ = self.take_back();
+            return Err(error);
+        }
+        for (_, bytes) in pieces {
             self.reporting.stats.bytes_written.add(bytes.len() as u64);
         }
-        cursor::complete(self.ring.memory()).map_err(journal)?;
         self.cursor = after;
         self.ring.release(after.position);
         if let Some(syncer) = &self.reporting.syncer {
@@ -251,6 +243,26 @@ impl Drain {
             }
         }
         Ok(())
+    }
+
+    /// Appends under the intent that was begun.
+    fn carry_out(&mut self, pieces: &[(FileKind, &[u8])]) -> Result<()> {
+        for (kind, bytes) in pieces.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            self.files.get(*kind).append(bytes)?;
+        }
+        cursor::complete(self.ring.memory()).map_err(journal_error)
+    }
+
+    /// Gives the files the lengths again that they had before an append that failed. Until that is done, a retry would
+    /// double what is already there, and so the intent stays begun.
+    fn take_back(&mut self) -> Result<()> {
+        let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(()) };
+        for extent in intent.extents.into_iter().flatten() {
+            if let Some(kind) = FileKind::from_number(extent.file) {
+                self.files.get(kind).cut_to(extent.length)?;
+            }
+        }
+        cursor::abandon(self.ring.memory()).map_err(journal_error)
     }
 
     /// Makes sure that the file is open and is still the one we left.
@@ -324,3 +336,12 @@ impl Drain {
         }
     }
 }
+
+#[cold]
+fn journal_error(source: std::io::Error) -> Error {
+    Error::io("write", Path::new("the journal"), source)
+}
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod tests;

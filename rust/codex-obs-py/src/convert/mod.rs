@@ -10,6 +10,7 @@ pub mod json;
 mod kind;
 mod manifest_id;
 mod mapping;
+mod numpy;
 mod output;
 mod plain;
 mod scalar;

@@ -7,6 +7,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 use super::array::Array;
 use super::integer;
 use super::kind::{is_builtin_without_number, is_mapping, is_number_like};
+use super::numpy;
 
 /// The value of a metric that needs no manifest line.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,9 @@ pub(super) fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     }
     if is_structured(value) {
         return Ok(None);
+    }
+    if numpy::is_float(value)? {
+        return Ok(Some(Scalar::Float(value.extract()?)));
     }
     // A mapping may give its items as attributes, also one called `shape`; but none has a class with a dtype.
     let has_dtype = value.get_type().hasattr(intern!(value.py(), "dtype"))?;

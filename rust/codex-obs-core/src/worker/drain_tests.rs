@@ -1,0 +1,51 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::*;
+use crate::clock::Clock;
+use crate::journal::frame::{Call, FrameBuilder};
+use crate::journal::identity::Identity;
+use crate::journal::memory::Backing;
+use crate::record::Tags;
+use crate::shard::name::Stream;
+use crate::shard::policy::Policy;
+
+/// A drain on a new ring that holds one call for each of `steps`.
+fn drain(folder: &Path, steps: std::ops::Range<i64>) -> Drain {
+    let path = folder.join("journal");
+    let file = crate::fs::create_new(&path, 0o600).unwrap();
+    let ring = Ring::create(file, &path, 1 << 16, Backing::Auto, &Identity::default()).unwrap();
+    let mut builder = FrameBuilder::default();
+    for step in steps {
+        let tags = Tags::default();
+        builder.begin(&Call { timestamp: step, step: Some(step), split: "train", dataset: None, tags: &tags }, 4096);
+        builder.float("loss", 0.5);
+        builder.finish();
+        ring.append(&mut ring.lock(), builder.bytes_mut()).1.unwrap();
+    }
+    let files = Files::new(folder, &Stream::main(), Policy::OFF, 0o600, &Clock::System);
+    let reporting = Reporting { stats: Arc::default(), warnings: Arc::default(), syncer: None };
+    Drain::new(Arc::new(ring), files, RowEncoder::new("r1", false), reporting)
+}
+
+fn log(folder: &Path) -> (PathBuf, String) {
+    let path = folder.join("metrics.ndjson");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    (path, text)
+}
+
+#[test]
+fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3);
+    drain.open(FileKind::Metrics).unwrap();
+    let (id, length) = drain.files().get(FileKind::Metrics).extent().unwrap();
+    let extents = [None, Some(Extent { file: FileKind::Metrics as u64, id, length })];
+    cursor::begin(drain.ring.memory(), &Intent { after: Cursor::default(), extents }).unwrap();
+    let (path, _) = log(folder.path());
+    std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"whole\":1}\n{\"torn").unwrap();
+    while drain.batch().unwrap() {}
+    let (_, text) = log(folder.path());
+    assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
+    assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+}
