@@ -37,7 +37,7 @@ class Scale:
 
     factor: float
 
-    def times(self, number: int, *, least: int = 1) -> int:
+    def times(self, number: float, *, least: int = 1) -> int:
         """Return the part of `number` attempts to make."""
         return max(least, round(number * self.factor))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import pytest
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.tally import ACCEPTED, Tally, wait_until
@@ -23,11 +22,10 @@ KILLS_PER_RUN = 10
 DEADLINE_S = 60.0
 
 
-@pytest.mark.filterwarnings("error")
 def test_kill_random(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
     entry = Entry("SIGKILL at a random moment", longest_log_s=0)
     rng = random.Random(1)
-    moments = scale.times(200, least=4)
+    moments = scale.times(200 / len(STREAMS), least=4)
     for first in range(0, moments, KILLS_PER_RUN):
         torment_one_run(tmp_path / f"run-{first}", programs, rng, min(KILLS_PER_RUN, moments - first), entry)
     ledger.enter(entry)
