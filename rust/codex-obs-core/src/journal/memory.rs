@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -39,6 +39,8 @@ pub struct Memory {
     length: usize,
     file: File,
     mirrored: bool,
+    /// The file is not written any more: the bytes are as good as lost if the process dies.
+    detached: AtomicBool,
     generation: u64,
 }
 
@@ -98,7 +100,8 @@ impl Memory {
         unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
             .map_err(|errno| Error::io("map", path, errno.into()))?;
         let start = NonNull::new(start.cast()).expect("mmap never returns the null page");
-        let memory = Self { start, length, file, mirrored, generation: generation::current() };
+        let memory =
+            Self { start, length, file, mirrored, detached: AtomicBool::new(false), generation: generation::current() };
         if mirrored {
             // SAFETY: nobody else knows the range yet.
             let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
@@ -111,6 +114,16 @@ impl Memory {
     #[must_use]
     pub fn is_mirrored(&self) -> bool {
         self.mirrored
+    }
+
+    /// Leaves the file as it is from now on: for one that cannot be written and that nobody is to recover from.
+    pub fn detach(&self) {
+        // Relaxed: whoever still sees the old value writes to a file that has no name any more.
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    fn is_written(&self) -> bool {
+        self.mirrored && !self.detached.load(Ordering::Relaxed)
     }
 
     /// The file behind the bytes.
@@ -140,7 +153,7 @@ impl Memory {
     /// Stores a control word in one piece, or not at all. Release: what was copied in before is seen by whoever loads it.
     pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
         let word = self.word(offset);
-        if self.mirrored {
+        if self.is_written() {
             self.file.write_all_at(&value.to_le_bytes(), offset as u64)?;
         }
         word.store(value.to_le(), Ordering::Release);
@@ -162,7 +175,7 @@ impl Memory {
     /// # Safety
     /// No other thread may write this range meanwhile.
     pub unsafe fn publish(&self, offset: usize, length: usize) -> io::Result<()> {
-        if !self.mirrored {
+        if !self.is_written() {
             return Ok(());
         }
         // SAFETY: the caller's promise.

@@ -5,16 +5,16 @@ use super::*;
 use crate::clock::Clock;
 use crate::journal::frame::{Call, FrameBuilder};
 use crate::journal::identity::Identity;
-use crate::journal::memory::Backing;
+use crate::journal::memory::{Backing, while_unwritable};
 use crate::record::Tags;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 
 /// A drain on a new ring that holds one call for each of `steps`.
-fn drain(folder: &Path, steps: std::ops::Range<i64>) -> Drain {
+fn drain(folder: &Path, steps: std::ops::Range<i64>, backing: Backing) -> Drain {
     let path = folder.join("journal");
     let file = crate::fs::create_new(&path, 0o600).unwrap();
-    let ring = Ring::create(file, &path, 1 << 16, Backing::Auto, &Identity::default()).unwrap();
+    let ring = Ring::create(file, &path, 1 << 16, backing, &Identity::default()).unwrap();
     let mut builder = FrameBuilder::default();
     for step in steps {
         let tags = Tags::default();
@@ -37,7 +37,7 @@ fn log(folder: &Path) -> (PathBuf, String) {
 #[test]
 fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let mut drain = drain(folder.path(), 0..3);
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
     drain.open(FileKind::Metrics).unwrap();
     let (id, length) = drain.files().get(FileKind::Metrics).extent().unwrap();
     let extents = [None, Some(Extent { file: FileKind::Metrics as u64, id, length })];
@@ -48,4 +48,21 @@ fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(
     let (_, text) = log(folder.path());
     assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
     assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+}
+
+#[test]
+fn rows_of_a_journal_that_cannot_be_written_any_more_still_reach_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let mut drain = drain(folder.path(), 0..3, Backing::Mirrored);
+    assert!(!drain.leave_journal(&journal), "there is no reason to");
+    let ring = Arc::clone(&drain.ring);
+    while_unwritable(ring.memory(), || {
+        assert!(drain.batch().is_err());
+        assert_eq!(log(folder.path()).1, "");
+        assert!(drain.leave_journal(&journal));
+        assert!(!journal.exists(), "a recovery would write the rows again");
+        while drain.batch().unwrap() {}
+    });
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
 }
