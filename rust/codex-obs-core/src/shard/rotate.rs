@@ -76,7 +76,8 @@ pub fn retire(base: &Path, keep: u64) -> Result<u64> {
             };
             match counted.and_then(|counted| fs::remove_file(&path).map(|()| counted)) {
                 Ok(counted) => lines += counted,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // A folder that someone gave the name of a shard is not ours to delete, and no reason to stop rotating.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {}
                 Err(source) => return Err(Error::io("delete", &path, source)),
             }
         }
@@ -84,8 +85,12 @@ pub fn retire(base: &Path, keep: u64) -> Result<u64> {
     Ok(lines)
 }
 
+/// Lines of the file at `path`. What is no regular file has none; opening a FIFO the usual way would wait for its other end.
 fn count_lines(path: &Path) -> io::Result<u64> {
-    let mut file = fs::File::open(path)?;
+    let mut file = match crate::fs::open_read(path) {
+        Ok(file) => file,
+        Err(error) => return error.io_kind().map_or(Ok(0), |kind| Err(kind.into())),
+    };
     let mut block = vec![0; 256 << 10];
     let mut lines = 0;
     loop {
@@ -165,6 +170,19 @@ mod tests {
         );
         assert_eq!(retire(&base, 5).unwrap(), 0);
         assert_eq!(retire(&base, 1).unwrap(), 3);
+        assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
+    }
+
+    #[test]
+    fn what_is_no_file_holds_up_no_retention() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("metrics.ndjson");
+        write(folder.path(), &[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n"), ("metrics.ndjson.2", "c\n")]);
+        rustix::fs::mknodat(CWD, folder.path().join("metrics.ndjson.3"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        fs::create_dir(folder.path().join("metrics.ndjson.4")).unwrap();
+        assert_eq!(retire(&base, 1).unwrap(), 1);
+        fs::remove_dir(folder.path().join("metrics.ndjson.4")).unwrap();
         assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
     }
 
