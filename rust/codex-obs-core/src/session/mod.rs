@@ -90,6 +90,10 @@ impl Session {
         let home = Home::open(directory, run_id, name, settings.file_mode, &settings.clock)?;
         let process = Process::current();
         let Claim { stream, owner, mut recovered } = claim::claim(directory, settings.rank, &process, &settings.clock)?;
+        // What is not ours is refused now: later it would hold up the rows behind it.
+        for kind in FileKind::ALL {
+            crate::fs::require_usable(&kind.path(directory, &stream))?;
+        }
         if let Ok(others) = claim::recover_all(directory, Some(&stream), &process, &settings.clock, false) {
             recovered.add(&others);
         }
