@@ -43,6 +43,12 @@ pub struct Drain {
     rows: u64,
     reporting: Reporting,
     no_rotation_before: Option<Instant>,
+    /// Rows of this session's that are in the files or lost.
+    rows_done: u64,
+    /// Rows that were lost with the journal and are not on record.
+    rows_lost: Option<u64>,
+    /// Whether the journal can no longer be trusted.
+    is_lost: bool,
 }
 
 impl Drain {
@@ -60,6 +66,9 @@ impl Drain {
             rows: 0,
             reporting,
             no_rotation_before: None,
+            rows_done: 0,
+            rows_lost: None,
+            is_lost: false,
         }
     }
 
@@ -109,7 +118,11 @@ impl Drain {
         self.rows = 0;
         let mut at = self.cursor;
         let ring = Arc::clone(&self.ring);
+        self.is_lost = self.is_lost || self.note_lost();
         while let Some((frame, next)) = ring.frame(&mut at) {
+            if self.is_lost && !frame.verify(at.sequence) {
+                break;
+            }
             match frame.kind {
                 Kind::Metrics => {
                     if let Some(end) = self.add_call(&frame, at, next)? {
@@ -130,7 +143,42 @@ impl Drain {
             }
             at = next;
         }
+        if self.is_lost && self.rows == 0 && at.position < ring.published() {
+            self.skip_lost();
+            return Ok(true);
+        }
         self.commit(at)
+    }
+
+    /// Whether the journal's file lost a part of what was stored, of which the user hears once.
+    fn note_lost(&mut self) -> bool {
+        if !self.ring.memory().is_lost() {
+            return false;
+        }
+        self.reporting.stats.journal_errors.add(1);
+        self.reporting.warnings.push("journal", || {
+            "the journal's file was truncated or its disk failed: rows that wait would be lost if the process died now"
+                .to_owned()
+        });
+        true
+    }
+
+    /// Goes on behind everything published: what cannot be read is gone, and counted.
+    #[cold]
+    fn skip_lost(&mut self) {
+        let (end, published) = self.ring.end();
+        let lost = published - self.rows_done;
+        self.rows_done = published;
+        self.reporting.stats.frames_damaged.add(end.sequence - self.cursor.sequence);
+        self.reporting.stats.rows_dropped_journal.add(lost);
+        self.rows_lost = Some(self.rows_lost.unwrap_or(0) + lost);
+        self.cursor = end;
+        self.ring.release(end.position);
+    }
+
+    /// The rows that were lost with the journal since this was last asked.
+    pub fn take_lost(&mut self) -> Option<u64> {
+        self.rows_lost.take()
     }
 
     /// Encodes the rest of a call. `Some(end)`: the batch must be written up to there first.
@@ -195,6 +243,7 @@ impl Drain {
         self.manifest = manifest;
         self.metrics = metrics;
         outcome?;
+        self.rows_done += self.rows;
         self.reporting.stats.rows_written.add(self.rows);
         Ok(true)
     }

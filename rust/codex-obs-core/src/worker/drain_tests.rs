@@ -49,3 +49,28 @@ fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(
     assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
     assert_eq!(cursor::unfinished(drain.ring.memory()), None);
 }
+
+#[test]
+fn frames_that_a_truncated_journal_took_with_it_are_counted_and_later_ones_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..100);
+    drain.ring.lock().rows = 100;
+    let journal = std::fs::OpenOptions::new().write(true).open(folder.path().join("journal")).unwrap();
+    let header = crate::journal::layout::HEADER_BYTES as u64;
+    journal.set_len(header + 4096).unwrap();
+    while drain.batch().unwrap() {}
+    let stats = Arc::clone(&drain.reporting.stats);
+    let (written, lost) = (stats.rows_written.get(), stats.rows_dropped_journal.get());
+    assert!(written > 20 && lost > 20, "{written} written, {lost} lost");
+    assert_eq!((written + lost, drain.take_lost()), (100, Some(lost)));
+
+    let mut builder = FrameBuilder::default();
+    let tags = Tags::default();
+    builder.begin(&Call { timestamp: 0, step: Some(100), split: "train", dataset: None, tags: &tags }, 4096);
+    builder.float("loss", 0.5);
+    builder.finish();
+    drain.ring.append(&mut drain.ring.lock(), builder.bytes_mut()).1.unwrap();
+    while drain.batch().unwrap() {}
+    let (_, text) = log(folder.path());
+    assert_eq!((text.lines().count() as u64, text.contains("\"step\":100,")), (written + 1, true));
+}
