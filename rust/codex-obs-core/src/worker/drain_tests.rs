@@ -9,6 +9,14 @@ use crate::journal::memory::Backing;
 use crate::record::Tags;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
+use crate::worker::control::{Control, Waited};
+use crate::worker::thread::{Errands, Station};
+
+struct NoErrands;
+
+impl Errands for NoErrands {
+    fn after_batch(&mut self, _drain: &mut Drain) {}
+}
 
 /// A drain on a new ring that holds one call for each of `steps`.
 fn drain(folder: &Path, steps: std::ops::Range<i64>) -> Drain {
@@ -48,4 +56,21 @@ fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(
     let (_, text) = log(folder.path());
     assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
     assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+}
+
+#[test]
+fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = Arc::new(Control::default());
+    let station = Arc::new(Station::new(drain(folder.path(), 0..3), NoErrands));
+    control.request_stop();
+    station.start(&control).unwrap().join().unwrap();
+    assert_eq!(log(folder.path()).1, "");
+    control.clear_stop();
+    let thread = station.start(&control).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert_eq!(control.wait_until_written(1, deadline), Waited::Written);
+    control.request_stop();
+    thread.join().unwrap();
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
 }
