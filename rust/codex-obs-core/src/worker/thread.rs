@@ -21,7 +21,7 @@ const LAST_RETRY: Duration = Duration::from_millis(800);
 
 /// What is done beside draining: losses are reported once writing works.
 pub trait Errands: Send {
-    /// Called after a batch was written.
+    /// Called after a batch was written, and when there is nothing to write.
     fn after_batch(&mut self, drain: &mut Drain);
 }
 
@@ -102,6 +102,7 @@ impl<E: Errands + 'static> Station<E> {
                     control.note_written(drain.position());
                 }
                 Ok(false) => {
+                    errands.after_batch(&mut drain);
                     control.note_written(drain.position());
                     break true;
                 }
@@ -130,6 +131,7 @@ fn run<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
                 control.must_stop()
             }
             Ok(false) => {
+                errands.after_batch(drain);
                 control.note_written(drain.position());
                 control.sleep(if active.elapsed() < QUIET { POLL } else { SLOW_POLL })
             }
