@@ -19,6 +19,9 @@ pub enum SyncPolicy {
     Always,
 }
 
+/// Most unsynced files kept open where nothing is synced before somebody asks.
+const MOST_UNSYNCED: usize = 64;
+
 /// The list of unsynced files and the thread that works it off.
 #[derive(Debug)]
 pub struct Syncer {
@@ -77,7 +80,14 @@ impl Syncer {
         if !state.dirty.iter().any(|known| Arc::ptr_eq(known, &file)) {
             state.dirty.push(file);
         }
+        let oldest =
+            (state.dirty.len() > MOST_UNSYNCED && self.policy == SyncPolicy::Never).then(|| state.dirty.remove(0));
         self.noted(state);
+        // So many shards later the kernel has written it out already, as a rule.
+        if oldest.is_some_and(|file| file.sync_data().is_err()) {
+            self.stats.sync_errors.add(1);
+            self.lock().failed = true;
+        }
     }
 
     /// Says that names in `folder` changed.
@@ -215,6 +225,16 @@ mod tests {
         syncer.note(Arc::new(tempfile::tempfile().unwrap()));
         assert!(!syncer.sync(None));
         assert_eq!(syncer.stats.sync_errors.get(), 1);
+    }
+
+    #[test]
+    fn files_do_not_pile_up_where_nothing_is_synced() {
+        let syncer = Syncer::new(SyncPolicy::Never, Arc::default());
+        for _ in 0..2 * MOST_UNSYNCED {
+            syncer.note(Arc::new(tempfile::tempfile().unwrap()));
+        }
+        assert_eq!(syncer.lock().dirty.len(), MOST_UNSYNCED);
+        assert!(syncer.sync(None));
     }
 
     #[test]
