@@ -59,6 +59,18 @@ fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(
 }
 
 #[test]
+fn a_torn_line_of_another_program_is_set_aside_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3);
+    drain.open(FileKind::Metrics).unwrap();
+    std::fs::write(log(folder.path()).0, b"{\"torn").unwrap();
+    while drain.batch().unwrap() {}
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+    let stats = &drain.reporting.stats;
+    assert_eq!((stats.files_disturbed.get(), stats.torn_tails.get()), (1, 1));
+}
+
+#[test]
 fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
     let folder = tempfile::tempdir().unwrap();
     let control = Arc::new(Control::default());
@@ -68,7 +80,7 @@ fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
     assert_eq!(log(folder.path()).1, "");
     control.clear_stop();
     let thread = station.start(&control).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(30);
     assert_eq!(control.wait_until_written(1, deadline), Waited::Written);
     control.request_stop();
     thread.join().unwrap();
