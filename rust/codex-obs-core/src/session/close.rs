@@ -81,7 +81,10 @@ fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
     loop {
         match drain.batch() {
             Ok(true) => reporter.after_batch(drain),
-            Ok(false) => return true,
+            Ok(false) => {
+                reporter.after_batch(drain);
+                return true;
+            }
             Err(error) => {
                 drain.note_error(&error);
                 return false;

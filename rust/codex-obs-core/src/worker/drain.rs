@@ -316,11 +316,15 @@ impl Drain {
 
     /// Makes sure that the file is open and is still the one we left.
     fn look(&mut self, kind: FileKind) -> Result<()> {
+        let torn = self.files.torn_tails();
+        let outcome = self.open_or_adapt(kind);
+        self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
+        outcome
+    }
+
+    fn open_or_adapt(&mut self, kind: FileKind) -> Result<()> {
         if self.files.get(kind).extent().is_none() {
-            let torn = self.files.torn_tails();
-            self.open(kind)?;
-            self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
-            return Ok(());
+            return self.open(kind);
         }
         let found = self.files.get(kind).look()?;
         if found != Found::Unchanged {

@@ -9,6 +9,14 @@ use crate::journal::memory::Backing;
 use crate::record::Tags;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
+use crate::worker::control::{Control, Waited};
+use crate::worker::thread::{Errands, Station};
+
+struct NoErrands;
+
+impl Errands for NoErrands {
+    fn after_batch(&mut self, _drain: &mut Drain) {}
+}
 
 /// A drain on a new ring that holds one call for each of `steps`.
 fn drain(folder: &Path, steps: std::ops::Range<i64>) -> Drain {
@@ -73,4 +81,33 @@ fn frames_that_a_truncated_journal_took_with_it_are_counted_and_later_ones_writt
     while drain.batch().unwrap() {}
     let (_, text) = log(folder.path());
     assert_eq!((text.lines().count() as u64, text.contains("\"step\":100,")), (written + 1, true));
+}
+
+#[test]
+fn a_torn_line_of_another_program_is_set_aside_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3);
+    drain.open(FileKind::Metrics).unwrap();
+    std::fs::write(log(folder.path()).0, b"{\"torn").unwrap();
+    while drain.batch().unwrap() {}
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+    let stats = &drain.reporting.stats;
+    assert_eq!((stats.files_disturbed.get(), stats.torn_tails.get()), (1, 1));
+}
+
+#[test]
+fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = Arc::new(Control::default());
+    let station = Arc::new(Station::new(drain(folder.path(), 0..3), NoErrands));
+    control.request_stop();
+    station.start(&control).unwrap().join().unwrap();
+    assert_eq!(log(folder.path()).1, "");
+    control.clear_stop();
+    let thread = station.start(&control).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    assert_eq!(control.wait_until_written(1, deadline), Waited::Written);
+    control.request_stop();
+    thread.join().unwrap();
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
 }

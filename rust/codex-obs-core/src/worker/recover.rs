@@ -107,14 +107,6 @@ impl Distance {
     }
 }
 
-/// Who made the journal of `stream`, if there is a journal that can be read.
-#[must_use]
-pub fn peek(directory: &Path, stream: &Stream) -> Option<Identity> {
-    let path = journal_path(directory, stream);
-    let file = crate::fs::open_existing(&path).ok()?;
-    Some(Ring::attach(file, &path, Backing::Mirrored).ok()??.1)
-}
-
 /// Recovers the journal of `stream`, if there is one. The caller holds the stream's lock.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
-use codex_obs_core::journal::frame::{FrameBuilder, first_length};
+use codex_obs_core::journal::frame::{FrameBuilder, LineFile, first_length, line_frame};
 use codex_obs_core::journal::identity::{Identity, Process};
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
@@ -136,6 +136,28 @@ fn after_a_reboot_lines_that_were_rotated_away_are_not_appended_again() {
     std::fs::write(folder.path().join("metrics.ndjson"), "").unwrap();
     assert_eq!(recover(folder.path(), false), 2);
     assert_eq!(text(folder.path(), "metrics.ndjson"), lines(5..6, 2));
+}
+
+#[test]
+fn after_a_reboot_a_line_that_lacks_only_its_newline_is_not_appended_again() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 2));
+    std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 2).trim_end()).unwrap();
+    assert_eq!(recover(folder.path(), false), 2);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..2, 2));
+}
+
+#[test]
+fn after_a_reboot_a_line_in_one_file_says_nothing_of_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 3);
+    let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, b"{}\n"));
+    assert!(matches!(appended, Appended::Done { .. }) && outcome.is_ok());
+    drop(ring);
+    std::fs::write(folder.path().join("params.ndjson"), "{}\n").unwrap();
+    assert_eq!(recover(folder.path(), false), 6);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
+    assert_eq!(text(folder.path(), "params.ndjson"), "{}\n");
 }
 
 #[test]
