@@ -184,6 +184,14 @@ impl Ring {
         found
     }
 
+    /// Frames that cannot be reached from the cursor because one between was damaged.
+    #[must_use]
+    pub fn unreachable_frames(&self) -> u64 {
+        let (end, _) = self.end();
+        let last = self.survey().last().map_or(0, |&(sequence, ..)| sequence + 1);
+        last.saturating_sub(end.sequence)
+    }
+
     /// The frame that [`survey`](Self::survey) found at `at`.
     #[must_use]
     pub fn surveyed(&self, at: usize, length: usize) -> Option<Frame<'_>> {

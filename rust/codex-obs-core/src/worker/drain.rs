@@ -99,6 +99,15 @@ impl Drain {
             .push("write", || format!("{error}; rows wait in the journal and writing is tried again"));
     }
 
+    /// Counts a panic of the writer, which is a bug, and queues a warning.
+    #[cold]
+    pub fn note_panic(&mut self) {
+        self.reporting.stats.write_errors.add(1);
+        self.reporting.warnings.push("panic", || {
+            "the writer met a bug of its own; rows wait in the journal and writing is tried again".to_owned()
+        });
+    }
+
     /// Opens the file of a kind, and rotates it if it is too old to be continued.
     pub fn open(&mut self, kind: FileKind) -> Result<()> {
         if self.files.get(kind).open()? {

@@ -1,6 +1,7 @@
 //! The writer thread: drains until it is told to stop, backs off while the disk refuses.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -81,7 +82,7 @@ impl<E: Errands + 'static> Station<E> {
         std::thread::Builder::new().name("codex-obs-writer".into()).spawn(move || {
             while let ControlFlow::Continue(taken) = station.take_to_work(&control) {
                 if let Some((mut drain, mut errands)) = taken {
-                    run(&mut drain, &mut errands, &control);
+                    run_on(&mut drain, &mut errands, &control);
                     return station.put((drain, errands));
                 }
                 // A thread before this one, stopped for a fork, still waits for the disk.
@@ -115,6 +116,22 @@ impl<E: Errands + 'static> Station<E> {
         };
         self.put((drain, errands));
         done
+    }
+}
+
+/// Runs until told to stop. A panic is a bug of ours that must not stop the log: what was begun is taken back by the next
+/// batch, which is tried after a pause like any other that failed.
+fn run_on<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
+    loop {
+        // Unwind safe: the drain takes an unfinished append back before it begins another.
+        if catch_unwind(AssertUnwindSafe(|| run(drain, errands, control))).is_ok() {
+            return;
+        }
+        drain.note_panic();
+        control.note_failure();
+        if control.pause(LAST_RETRY) {
+            return;
+        }
     }
 }
 

@@ -205,3 +205,20 @@ fn a_reader_that_finds_nothing_to_recover_changes_nothing() {
     assert_eq!((recovered.rows_recovered, pending.len()), (0, 0));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_journal_damaged_in_the_middle_is_kept_and_its_frames_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), gone(), 10));
+    let path = folder.path().join(".codex_obs/journal-main");
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[codex_obs_core::journal::layout::HEADER_BYTES + 4 * length + 40] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.rows_recovered, recovered.frames_damaged, recovered.journals_damaged), (8, 6, 1));
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..4, 2));
+    assert!(folder.path().join(".codex_obs/damaged-journal-main-0").exists() && !path.exists());
+}
