@@ -125,7 +125,7 @@ class MemoryRun:
                 LoggedCall(
                     metrics=MappingProxyType(dict(metrics)),
                     step=self._next_step() if given_step is None else given_step,
-                    split="train" if split is None else str(split),
+                    split=str(split),
                     dataset=None if dataset is None else str(dataset),
                     tags=MappingProxyType(dict(tags or {})),
                     timestamp=timestamp,
