@@ -104,13 +104,7 @@ impl BoundLog {
     }
 
     fn call(&self, timestamp: i64, step: i64) -> Call<'_> {
-        Call {
-            timestamp,
-            step: Some(step),
-            split: &self.split,
-            dataset: self.dataset.as_deref(),
-            tags: &self.tags,
-        }
+        Call { timestamp, step: Some(step), split: &self.split, dataset: self.dataset.as_deref(), tags: &self.tags }
     }
 
     /// Puts a call's frames together, as `Recorder.log` does.

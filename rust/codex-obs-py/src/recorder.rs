@@ -274,11 +274,15 @@ impl Recorder {
     }
 
     fn _resume_step(&self) -> Option<i64> {
-        self.cell.get().resume_step()
+        let session = self.cell.get();
+        if session.is_inherited() { None } else { session.resume_step() }
     }
 
     fn _set_next_step(&self, step: i64) {
-        self.cell.get().set_next_step(step);
+        let session = self.cell.get();
+        if !session.is_inherited() {
+            session.set_next_step(step);
+        }
     }
 
     fn _take_warnings(&self) -> Vec<String> {

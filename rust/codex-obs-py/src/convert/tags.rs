@@ -19,11 +19,7 @@ static NONE: Tags = Tags { text: Vec::new(), marks: [0; 3] };
 /// # Errors
 ///
 /// `TypeError` for what is neither None nor a mapping, or a mapping that raises when asked for its items.
-pub fn tags<'a>(
-    tags: Option<&Bound<'_, PyAny>>,
-    known: &'a mut KnownTags,
-    damage: &mut Damage,
-) -> PyResult<&'a Tags> {
+pub fn tags<'a>(tags: Option<&Bound<'_, PyAny>>, known: &'a mut KnownTags, damage: &mut Damage) -> PyResult<&'a Tags> {
     let Some(tags) = tags.filter(|tags| !tags.is_none()) else {
         return Ok(&NONE);
     };
