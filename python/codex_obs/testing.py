@@ -124,16 +124,14 @@ class MemoryRun:
                 LoggedCall(
                     metrics=MappingProxyType(dict(metrics)),
                     step=self._next_step() if given_step is None else given_step,
-                    split="train" if split is None else str(split),
+                    split=str(split),
                     dataset=None if dataset is None else str(dataset),
                     tags=MappingProxyType(dict(tags or {})),
                     timestamp=timestamp,
                 )
             )
 
-    def bind(
-        self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None
-    ) -> BoundLog:
+    def bind(self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None) -> BoundLog:
         """Return a function of a value for each name, which keeps a call as `log` does.
 
         Raises:

@@ -102,9 +102,7 @@ class RunLike(SupportsLog, Protocol):
     def config(self) -> Mapping[str, object]:
         """Every parameter logged so far."""
 
-    def bind(
-        self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None
-    ) -> BoundLog:
+    def bind(self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None) -> BoundLog:
         """Prepare calls with the same names, as `Run.bind` does."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
