@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::fault::Watch;
 use crate::error::{Error, Result};
 use crate::generation;
 
@@ -38,7 +39,8 @@ pub struct Memory {
     start: NonNull<u8>,
     length: usize,
     file: File,
-    mirrored: bool,
+    /// Of the mapped backing.
+    watch: Option<Watch>,
     /// The file is not written any more: the bytes are as good as lost if the process dies.
     detached: AtomicBool,
     generation: u64,
@@ -65,55 +67,42 @@ impl Memory {
 
     /// Opens the first `length` bytes of `file`, which has at least as many.
     pub fn open(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
-        let mirrored = match backing {
-            Backing::Mapped => false,
-            Backing::Mirrored => true,
-            Backing::Auto => !is_mappable(&file),
+        let mapped = match backing {
+            Backing::Mapped => true,
+            Backing::Mirrored => false,
+            Backing::Auto => is_mappable(&file),
         };
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let mapped = if mirrored {
-            // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
-            unsafe {
-                rustix::mm::mmap_anonymous(
-                    std::ptr::null_mut(),
-                    length,
-                    protection,
-                    MapFlags::PRIVATE | MapFlags::POPULATE,
-                )
+        if mapped {
+            let start = map(Some(&file), path, length)?;
+            // SAFETY: mapped just now, and unmapped by `drop` alone, which drops the watch first.
+            if let Some(watch) = unsafe { Watch::over(start.as_ptr(), length, &file) } {
+                return Ok(Self::over(start, length, file, Some(watch)));
             }
-        } else {
-            // SAFETY: a new mapping at an address of the kernel's choice; the file is as long as the mapping.
-            unsafe {
-                rustix::mm::mmap(
-                    std::ptr::null_mut(),
-                    length,
-                    protection,
-                    MapFlags::SHARED | MapFlags::POPULATE,
-                    &file,
-                    0,
-                )
-            }
-        };
-        let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
-        // A forked child has no use for the ring: without it, it can neither read half a frame nor write one.
-        // SAFETY: the range was mapped just above.
-        unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
-            .map_err(|errno| Error::io("map", path, errno.into()))?;
-        let start = NonNull::new(start.cast()).expect("mmap never returns the null page");
-        let memory =
-            Self { start, length, file, mirrored, detached: AtomicBool::new(false), generation: generation::current() };
-        if mirrored {
-            // SAFETY: nobody else knows the range yet.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
-            memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
+            // SAFETY: mapped just now, and nobody knows it.
+            let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), length) };
         }
+        let start = map(None, path, length)?;
+        let memory = Self::over(start, length, file, None);
+        // SAFETY: nobody else knows the range yet.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
+        memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
         Ok(memory)
+    }
+
+    fn over(start: NonNull<u8>, length: usize, file: File, watch: Option<Watch>) -> Self {
+        Self { start, length, file, watch, detached: AtomicBool::new(false), generation: generation::current() }
+    }
+
+    /// Whether the file no longer has all that was stored, because it was truncated or its file system failed.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_lost)
     }
 
     /// Whether every change is a system call.
     #[must_use]
     pub fn is_mirrored(&self) -> bool {
-        self.mirrored
+        self.watch.is_none()
     }
 
     /// Leaves the file as it is from now on: for one that cannot be written and that nobody is to recover from.
@@ -123,7 +112,7 @@ impl Memory {
     }
 
     fn is_written(&self) -> bool {
-        self.mirrored && !self.detached.load(Ordering::Relaxed)
+        self.is_mirrored() && !self.detached.load(Ordering::Relaxed)
     }
 
     /// The file behind the bytes.
@@ -201,9 +190,32 @@ impl Drop for Memory {
         if generation::current() != self.generation {
             return;
         }
+        drop(self.watch.take());
         // SAFETY: mapped by `open`, and no slice of it outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+/// Maps `file`, or private memory if there is none.
+fn map(file: Option<&File>, path: &Path, length: usize) -> Result<NonNull<u8>> {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let address = std::ptr::null_mut();
+    let mapped = match file {
+        // SAFETY: a new mapping at an address of the kernel's choice; the file is as long as the mapping.
+        Some(file) => unsafe {
+            rustix::mm::mmap(address, length, protection, MapFlags::SHARED | MapFlags::POPULATE, file, 0)
+        },
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        None => unsafe {
+            rustix::mm::mmap_anonymous(address, length, protection, MapFlags::PRIVATE | MapFlags::POPULATE)
+        },
+    };
+    let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
+    // A forked child has no use for the ring: without it, it can neither read half a frame nor write one.
+    // SAFETY: the range was mapped just above.
+    unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
+        .map_err(|errno| Error::io("map", path, errno.into()))?;
+    Ok(NonNull::new(start.cast()).expect("mmap never returns the null page"))
 }
 
 fn is_mappable(file: &File) -> bool {

@@ -33,6 +33,8 @@ pub struct Producer {
     next_check: u64,
     /// Position from which on frames are in memory only, because they could not be saved. A recovery would stop there.
     unsaved: Option<u64>,
+    /// Rows published so far; kept by those who publish.
+    pub rows: u64,
     /// Whoever publishes a call too large for the ring piece by piece; everyone else waits meanwhile.
     pub reserved: Option<std::thread::ThreadId>,
     /// No frame is accepted any more.
@@ -123,6 +125,7 @@ impl Ring {
             consumed: start.position,
             next_check: end.position,
             unsaved: None,
+            rows: 0,
             reserved: None,
             closed: false,
             largest_step: None,
@@ -179,6 +182,14 @@ impl Ring {
         }
         found.sort_unstable();
         found
+    }
+
+    /// Frames that cannot be reached from the cursor because one between was damaged.
+    #[must_use]
+    pub fn unreachable_frames(&self) -> u64 {
+        let (end, _) = self.end();
+        let last = self.survey().last().map_or(0, |&(sequence, ..)| sequence + 1);
+        last.saturating_sub(end.sequence)
     }
 
     /// The frame that [`survey`](Self::survey) found at `at`.
@@ -351,6 +362,13 @@ impl Ring {
             *cursor = next;
         }
         None
+    }
+
+    /// The place behind everything published, with the number of rows published so far.
+    #[must_use]
+    pub fn end(&self) -> (Cursor, u64) {
+        let producer = self.lock();
+        (Cursor { position: producer.position, sequence: producer.sequence, rows: 0 }, producer.rows)
     }
 
     /// Gives the room before `position` back to the producers.

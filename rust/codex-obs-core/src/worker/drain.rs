@@ -43,6 +43,12 @@ pub struct Drain {
     rows: u64,
     reporting: Reporting,
     no_rotation_before: Option<Instant>,
+    /// Rows of this session's that are in the files or lost.
+    rows_done: u64,
+    /// Rows that were lost with the journal and are not on record.
+    rows_lost: Option<u64>,
+    /// Whether the journal can no longer be trusted.
+    is_lost: bool,
     /// Whether it was the journal that could not be written when the last append failed.
     journal_fails: bool,
 }
@@ -62,6 +68,9 @@ impl Drain {
             rows: 0,
             reporting,
             no_rotation_before: None,
+            rows_done: 0,
+            rows_lost: None,
+            is_lost: false,
             journal_fails: false,
         }
     }
@@ -93,6 +102,15 @@ impl Drain {
             .push("write", || format!("{error}; rows wait in the journal and writing is tried again"));
     }
 
+    /// Counts a panic of the writer, which is a bug, and queues a warning.
+    #[cold]
+    pub fn note_panic(&mut self) {
+        self.reporting.stats.write_errors.add(1);
+        self.reporting.warnings.push("panic", || {
+            "the writer met a bug of its own; rows wait in the journal and writing is tried again".to_owned()
+        });
+    }
+
     /// Opens the file of a kind, and rotates it if it is too old to be continued.
     pub fn open(&mut self, kind: FileKind) -> Result<()> {
         if self.files.get(kind).open()? {
@@ -112,7 +130,11 @@ impl Drain {
         self.rows = 0;
         let mut at = self.cursor;
         let ring = Arc::clone(&self.ring);
+        self.is_lost = self.is_lost || self.note_lost();
         while let Some((frame, next)) = ring.frame(&mut at) {
+            if self.is_lost && !frame.verify(at.sequence) {
+                break;
+            }
             match frame.kind {
                 Kind::Metrics => {
                     if let Some(end) = self.add_call(&frame, at, next)? {
@@ -133,7 +155,42 @@ impl Drain {
             }
             at = next;
         }
+        if self.is_lost && self.rows == 0 && at.position < ring.published() {
+            self.skip_lost();
+            return Ok(true);
+        }
         self.commit(at)
+    }
+
+    /// Whether the journal's file lost a part of what was stored, of which the user hears once.
+    fn note_lost(&mut self) -> bool {
+        if !self.ring.memory().is_lost() {
+            return false;
+        }
+        self.reporting.stats.journal_errors.add(1);
+        self.reporting.warnings.push("journal", || {
+            "the journal's file was truncated or its disk failed: rows that wait would be lost if the process died now"
+                .to_owned()
+        });
+        true
+    }
+
+    /// Goes on behind everything published: what cannot be read is gone, and counted.
+    #[cold]
+    fn skip_lost(&mut self) {
+        let (end, published) = self.ring.end();
+        let lost = published - self.rows_done;
+        self.rows_done = published;
+        self.reporting.stats.frames_damaged.add(end.sequence - self.cursor.sequence);
+        self.reporting.stats.rows_dropped_journal.add(lost);
+        self.rows_lost = Some(self.rows_lost.unwrap_or(0) + lost);
+        self.cursor = end;
+        self.ring.release(end.position);
+    }
+
+    /// The rows that were lost with the journal since this was last asked.
+    pub fn take_lost(&mut self) -> Option<u64> {
+        self.rows_lost.take()
     }
 
     /// Encodes the rest of a call. `Some(end)`: the batch must be written up to there first.
@@ -198,6 +255,7 @@ impl Drain {
         self.manifest = manifest;
         self.metrics = metrics;
         outcome?;
+        self.rows_done += self.rows;
         self.reporting.stats.rows_written.add(self.rows);
         Ok(true)
     }
@@ -289,11 +347,15 @@ impl Drain {
 
     /// Makes sure that the file is open and is still the one we left.
     fn look(&mut self, kind: FileKind) -> Result<()> {
+        let torn = self.files.torn_tails();
+        let outcome = self.open_or_adapt(kind);
+        self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
+        outcome
+    }
+
+    fn open_or_adapt(&mut self, kind: FileKind) -> Result<()> {
         if self.files.get(kind).extent().is_none() {
-            let torn = self.files.torn_tails();
-            self.open(kind)?;
-            self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
-            return Ok(());
+            return self.open(kind);
         }
         let found = self.files.get(kind).look()?;
         if found != Found::Unchanged {

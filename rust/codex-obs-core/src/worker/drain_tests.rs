@@ -9,6 +9,14 @@ use crate::journal::memory::{Backing, while_unwritable};
 use crate::record::Tags;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
+use crate::worker::control::{Control, Waited};
+use crate::worker::thread::{Errands, Station};
+
+struct NoErrands;
+
+impl Errands for NoErrands {
+    fn after_batch(&mut self, _drain: &mut Drain) {}
+}
 
 /// A drain on a new ring that holds one call for each of `steps`.
 fn drain(folder: &Path, steps: std::ops::Range<i64>, backing: Backing) -> Drain {
@@ -48,6 +56,60 @@ fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(
     let (_, text) = log(folder.path());
     assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
     assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+}
+
+#[test]
+fn frames_that_a_truncated_journal_took_with_it_are_counted_and_later_ones_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..100, Backing::Auto);
+    drain.ring.lock().rows = 100;
+    let journal = std::fs::OpenOptions::new().write(true).open(folder.path().join("journal")).unwrap();
+    let header = crate::journal::layout::HEADER_BYTES as u64;
+    journal.set_len(header + 4096).unwrap();
+    while drain.batch().unwrap() {}
+    let stats = Arc::clone(&drain.reporting.stats);
+    let (written, lost) = (stats.rows_written.get(), stats.rows_dropped_journal.get());
+    assert!(written > 20 && lost > 20, "{written} written, {lost} lost");
+    assert_eq!((written + lost, drain.take_lost()), (100, Some(lost)));
+
+    let mut builder = FrameBuilder::default();
+    let tags = Tags::default();
+    builder.begin(&Call { timestamp: 0, step: Some(100), split: "train", dataset: None, tags: &tags }, 4096);
+    builder.float("loss", 0.5);
+    builder.finish();
+    drain.ring.append(&mut drain.ring.lock(), builder.bytes_mut()).1.unwrap();
+    while drain.batch().unwrap() {}
+    let (_, text) = log(folder.path());
+    assert_eq!((text.lines().count() as u64, text.contains("\"step\":100,")), (written + 1, true));
+}
+
+#[test]
+fn a_torn_line_of_another_program_is_set_aside_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
+    drain.open(FileKind::Metrics).unwrap();
+    std::fs::write(log(folder.path()).0, b"{\"torn").unwrap();
+    while drain.batch().unwrap() {}
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+    let stats = &drain.reporting.stats;
+    assert_eq!((stats.files_disturbed.get(), stats.torn_tails.get()), (1, 1));
+}
+
+#[test]
+fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = Arc::new(Control::default());
+    let station = Arc::new(Station::new(drain(folder.path(), 0..3, Backing::Auto), NoErrands));
+    control.request_stop();
+    station.start(&control).unwrap().join().unwrap();
+    assert_eq!(log(folder.path()).1, "");
+    control.clear_stop();
+    let thread = station.start(&control).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    assert_eq!(control.wait_until_written(1, deadline), Waited::Written);
+    control.request_stop();
+    thread.join().unwrap();
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
 }
 
 #[test]
