@@ -30,7 +30,13 @@ EXIT_USAGE = 2
 
 _STANDARD_OUTPUT = "-"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=_command.CONTEXT_SETTINGS,
+)
 
 
 class OutputFormat(StrEnum):
@@ -61,7 +67,7 @@ def _root(
     """Work with the NDJSON logs of codex_obs."""
 
 
-@app.command()
+@app.command(short_help="Summarise a run as CSV, Parquet, JSON or a table.")
 def summarize(
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="More files of the run.")] = None,
     *,
@@ -110,7 +116,7 @@ def summarize(
         raise typer.Exit(EXIT_INCOMPLETE)
 
 
-@app.command()
+@app.command(short_help="Bring back what killed processes left behind.")
 def recover(
     *,
     input_: Annotated[

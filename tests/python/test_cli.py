@@ -295,7 +295,11 @@ def test_version_and_help(tmp_path: Path) -> None:
     version = run("--version", cwd=tmp_path)
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.strip()
-    assert "summarize" in run("--help", cwd=tmp_path).stdout
+    overview = run("--help", cwd=tmp_path).stdout
+    assert "summarize" in overview
+    assert "..." not in overview.partition("Commands:")[2], "a description is cut off"
+    assert run("-h", cwd=tmp_path).stdout == overview
+    assert run("summarize", "-h", cwd=tmp_path).stdout == run("summarize", "--help", cwd=tmp_path).stdout
 
 
 def test_a_reader_that_goes_away_is_no_traceback(log: Path, tmp_path: Path) -> None:
