@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -41,6 +41,8 @@ pub struct Memory {
     file: File,
     /// Of the mapped backing.
     watch: Option<Watch>,
+    /// The file is not written any more: the bytes are as good as lost if the process dies.
+    detached: AtomicBool,
     generation: u64,
 }
 
@@ -74,17 +76,21 @@ impl Memory {
             let start = map(Some(&file), path, length)?;
             // SAFETY: mapped just now, and unmapped by `drop` alone, which drops the watch first.
             if let Some(watch) = unsafe { Watch::over(start.as_ptr(), length, &file) } {
-                return Ok(Self { start, length, file, watch: Some(watch), generation: generation::current() });
+                return Ok(Self::over(start, length, file, Some(watch)));
             }
             // SAFETY: mapped just now, and nobody knows it.
             let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), length) };
         }
         let start = map(None, path, length)?;
-        let memory = Self { start, length, file, watch: None, generation: generation::current() };
+        let memory = Self::over(start, length, file, None);
         // SAFETY: nobody else knows the range yet.
         let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
         memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
         Ok(memory)
+    }
+
+    fn over(start: NonNull<u8>, length: usize, file: File, watch: Option<Watch>) -> Self {
+        Self { start, length, file, watch, detached: AtomicBool::new(false), generation: generation::current() }
     }
 
     /// Whether the file no longer has all that was stored, because it was truncated or its file system failed.
@@ -97,6 +103,16 @@ impl Memory {
     #[must_use]
     pub fn is_mirrored(&self) -> bool {
         self.watch.is_none()
+    }
+
+    /// Leaves the file as it is from now on: for one that cannot be written and that nobody is to recover from.
+    pub fn detach(&self) {
+        // Relaxed: whoever still sees the old value writes to a file that has no name any more.
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    fn is_written(&self) -> bool {
+        self.is_mirrored() && !self.detached.load(Ordering::Relaxed)
     }
 
     /// The file behind the bytes.
@@ -126,7 +142,7 @@ impl Memory {
     /// Stores a control word in one piece, or not at all. Release: what was copied in before is seen by whoever loads it.
     pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
         let word = self.word(offset);
-        if self.is_mirrored() {
+        if self.is_written() {
             self.file.write_all_at(&value.to_le_bytes(), offset as u64)?;
         }
         word.store(value.to_le(), Ordering::Release);
@@ -148,7 +164,7 @@ impl Memory {
     /// # Safety
     /// No other thread may write this range meanwhile.
     pub unsafe fn publish(&self, offset: usize, length: usize) -> io::Result<()> {
-        if !self.is_mirrored() {
+        if !self.is_written() {
             return Ok(());
         }
         // SAFETY: the caller's promise.
