@@ -89,7 +89,8 @@ def _show_progress(epoch: Epoch) -> None:
 def _what_next(run_dir: str, shards: int) -> str:
     commands = _command_folder()
     quoted = shlex.quote(run_dir)
-    read = shlex.quote(f"import codex_obs; print(codex_obs.read({json.dumps(run_dir)}))")
+    columns = json.dumps(["step", "split", "metric", "value"])
+    read = shlex.quote(f"import codex_obs; print(codex_obs.read({json.dumps(run_dir)}).select({columns}))")
     rows = f"The rows are in {run_dir}/metrics.ndjson"
     if shards > 1:
         rows += f" and {shards - 1} rotated shards beside it"
