@@ -110,7 +110,7 @@ def summarize(
     try:
         _write(frame, output, destination, file_mode)
     except OutputError as error:
-        _fail(str(error), EXIT_INCOMPLETE)
+        _fail(f"{error} Name another file with --dest" if dest is None else str(error), EXIT_INCOMPLETE)
     _report_skipped(report)
     if strict and report.skipped:
         raise typer.Exit(EXIT_INCOMPLETE)

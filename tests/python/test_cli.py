@@ -286,6 +286,10 @@ def test_an_output_that_cannot_be_written_leaves_what_was_there(log: Path, tmp_p
     assert "cannot be written" in done.stderr
     assert target.read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "run"]
+    done = subprocess.run(
+        [*limited, "summarize", "--input", str(log)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.endswith("summary.csv cannot be written: File too large. Name another file with --dest.\n")
 
 
 # --- The rest --------------------------------------------------------------------------------------------------------
