@@ -7,7 +7,8 @@
 
 use super::json::{Cursor, Token};
 use super::names::{Name, Names};
-use super::row::{Row, Tags, Value, from_double, plain, read_tags};
+use super::row::{Row, Value, from_double, plain};
+use super::tags::{OwnedTags, Tags};
 use crate::record::timestamp;
 
 const START: &[u8] =
@@ -57,12 +58,6 @@ struct Metric {
 struct Memo {
     text: Vec<u8>,
     name: Name,
-}
-
-#[derive(Debug, Default)]
-struct OwnedTags {
-    json: String,
-    texts: [Option<String>; 3],
 }
 
 /// Bytes of a metric that are compared at once, without asking how many there are.
@@ -228,26 +223,6 @@ impl Memo {
         self.text.clear();
         self.text.extend_from_slice(text);
         Some(rest)
-    }
-}
-
-impl OwnedTags {
-    fn set(&mut self, json: &str) {
-        json.clone_into(&mut self.json);
-        let mut texts = Default::default();
-        let tags = read_tags(json, &mut texts);
-        self.texts = [tags.nonfinite, tags.manifest_id, tags.phase].map(|text| text.map(str::to_owned));
-    }
-
-    #[inline]
-    fn borrow(&self) -> Tags<'_> {
-        let [nonfinite, manifest_id, phase] = &self.texts;
-        Tags {
-            json: &self.json,
-            nonfinite: nonfinite.as_deref(),
-            manifest_id: manifest_id.as_deref(),
-            phase: phase.as_deref(),
-        }
     }
 }
 
