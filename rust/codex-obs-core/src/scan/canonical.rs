@@ -263,6 +263,13 @@ fn value(bytes: &[u8]) -> Option<(Value, usize)> {
     if bytes.starts_with(b"null,") {
         return Some((Value::None, 4));
     }
+    let (number, length) = number(bytes)?;
+    (bytes.get(length) == Some(&b',')).then_some((from_double(number), length))
+}
+
+/// The number that `bytes` begin with as far as it is one in JSON, and its length.
+#[inline]
+pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
     let (number, length) = fast_float2::parse_partial(bytes).ok()?;
     let text = &bytes[..length];
     // What the parser takes beyond JSON: a plus sign, words, zeros in front, a point without digits on both sides.
@@ -276,7 +283,7 @@ fn value(bytes: &[u8]) -> Option<(Value, usize)> {
     {
         return None;
     }
-    (bytes.get(length) == Some(&b',')).then_some((from_double(number), length))
+    Some((number, length))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod source;
 mod tags;
 
 pub use names::{Name, Names};
-pub use pass::{Outcome, Position, Sink, Tick, run};
+pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
 pub use report::Report;
 pub use row::{Row, Value};
 pub use snapshot::{Snapshot, Tail};

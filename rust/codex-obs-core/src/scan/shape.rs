@@ -6,9 +6,10 @@
 //! the line has another shape. What lies between the values is then equal byte by byte, and every value that differs was
 //! read as JSON, so the line is JSON exactly if the general way says so, and says the same.
 
+use super::canonical::number;
 use super::json::Cursor;
 use super::names::Names;
-use super::row::{Field, Member, Row};
+use super::row::{Field, Member, Row, from_double};
 use super::tags::{OwnedTags, Tags};
 use crate::limits::{MAX_SHAPE_BYTES, MAX_SHAPE_MEMBERS};
 
@@ -135,16 +136,25 @@ impl Shape {
             }
             let member = self.members[next];
             let start = member.start.checked_sub(old_at).filter(|_| member.start <= stop)? + new_at;
-            let mut cursor = Cursor::at(line, start);
-            let token =
-                if member.field == Some(Field::Value) { cursor.value_or_bare() } else { cursor.value() }.ok()?;
-            match member.field {
-                None => {}
-                Some(Field::Tags) => tags = Some(token.object().unwrap_or(Tags::NONE.json)),
-                Some(field) => row.set(field, token, names, &mut self.scratch)?,
-            }
-            self.changed.push((next, cursor.place()));
-            (old_at, new_at) = (member.end, cursor.place());
+            let end = if member.field == Some(Field::Value)
+                && let Some((number, length)) = number(&new[start..])
+            {
+                // What follows is compared next, so a number that goes on otherwise than in JSON is noticed.
+                row.value = from_double(number);
+                start + length
+            } else {
+                let mut cursor = Cursor::at(line, start);
+                let may_be_bare = member.field == Some(Field::Value);
+                let token = if may_be_bare { cursor.value_or_bare() } else { cursor.value() }.ok()?;
+                match member.field {
+                    None => {}
+                    Some(Field::Tags) => tags = Some(token.object().unwrap_or(Tags::NONE.json)),
+                    Some(field) => row.set(field, token, names, &mut self.scratch)?,
+                }
+                cursor.place()
+            };
+            self.changed.push((next, end));
+            (old_at, new_at) = (member.end, end);
             next += 1;
         }
         self.row = row;
