@@ -5,22 +5,34 @@ from pathlib import Path
 import pytest
 
 BENCHES = Path(__file__).parent / "benches"
+DURABILITY = Path(__file__).parent / "tests" / "durability"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--benchmark``."""
+    """Add ``--benchmark`` and ``--durability``."""
     parser.addoption("--benchmark", action="store_true", help="run the benchmarks, and nothing else")
+    parser.addoption(
+        "--durability", type=float, metavar="SCALE", help="run the fault matrix so many times as large, and nothing else"
+    )
+    parser.addoption("--durability-page", metavar="PATH", help="keep the table of the fault matrix in this page")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look for benchmarks instead of tests where that is asked for."""
-    if config.getoption("--benchmark") and config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args[:] = [str(BENCHES)]
+    """Look for benchmarks or faults instead of tests where that is asked for."""
+    only = _only(config)
+    if only is not None and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(only)]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Keep tests and benchmarks apart, whatever folder is named."""
-    is_bench = collection_path.is_relative_to(BENCHES)
+    """Keep tests, benchmarks and faults apart, whatever folder is named."""
+    only = _only(config)
+    if only is not None:
+        return None if collection_path.is_relative_to(only) or collection_path in only.parents else True
+    return True if any(collection_path.is_relative_to(apart) for apart in (BENCHES, DURABILITY)) else None
+
+
+def _only(config: pytest.Config) -> Path | None:
     if config.getoption("--benchmark"):
-        return None if is_bench or collection_path in BENCHES.parents else True
-    return True if is_bench else None
+        return BENCHES
+    return None if config.getoption("--durability") is None else DURABILITY

@@ -8,6 +8,8 @@ from typing import Final, Self, SupportsIndex, final
 
 from typing_extensions import disjoint_base
 
+from codex_obs.types import BoundLog
+
 __all__ = [
     "ArrowStream",
     "CoreError",
@@ -83,6 +85,13 @@ class Recorder:
         tags: Mapping[str, object] | None = None,
         timestamp: float | datetime | None = None,
     ) -> None: ...
+    def bind(
+        self,
+        *names: str,
+        split: object = "train",
+        dataset: object = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> BoundLog: ...
     def flush(self, timeout: float | None = None, *, sync: bool = False) -> bool: ...
     def stats(self) -> dict[str, int]: ...
     def _close(self, timeout: float | None) -> bool: ...

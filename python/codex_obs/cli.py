@@ -6,7 +6,6 @@ or, with ``--strict``, lines were skipped; 2 wrong usage, or no run to read.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from enum import StrEnum
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from codex_obs import _config
+from codex_obs import _command, _config
 from codex_obs._input import InputError, find_input, run_directory
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
@@ -145,21 +144,11 @@ def recover(
 
 def main() -> None:
     """Run ``codex-ndjson`` with the process's arguments."""
-    for stream in (sys.stdout, sys.stderr):
-        # A path or a metric name that the terminal's encoding lacks is shown escaped instead of ending the command.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        app()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader went away (`| head`). What is still buffered must not raise again when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_INCOMPLETE)
+    _command.run(app)
 
 
 def _resolve_input(named: Sequence[str]) -> list[Path]:
-    paths = find_input(named, _config.run_dir_from_environment(), Path.cwd())
+    paths = find_input(named, _config.run_dir_from_environment(), Path())
     if not named:
         _say(f"Reading {_visible(paths[0])}")
     return paths

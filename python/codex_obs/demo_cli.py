@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from codex_obs import _command
 from codex_obs.errors import CodexObsError
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def demo(
 
 def main() -> None:
     """Run ``codex-obs`` with the process's arguments."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    app()
+    _command.run(app)
 
 
 def _show_progress(epoch: Epoch) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from codex_obs.types import Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
+    from codex_obs.types import BoundLog, Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
 
 __all__ = ["LoggedCall", "ManualClock", "MemoryRun", "open_run", "read_rows"]
 
@@ -115,8 +115,7 @@ class MemoryRun:
         """
         _check_metrics(metrics)
         given_step = None if step is None else _checked_step(step)
-        if tags is not None and not isinstance(tags, Mapping):
-            raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
+        _check_tags(tags)
         _check_timestamp(timestamp)
         if self.closed:
             self._rows_dropped += len(metrics)
@@ -125,12 +124,33 @@ class MemoryRun:
                 LoggedCall(
                     metrics=MappingProxyType(dict(metrics)),
                     step=self._next_step() if given_step is None else given_step,
-                    split="train" if split is None else str(split),
+                    split=str(split),
                     dataset=None if dataset is None else str(dataset),
                     tags=MappingProxyType(dict(tags or {})),
                     timestamp=timestamp,
                 )
             )
+
+    def bind(self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None) -> BoundLog:
+        """Return a function of a value for each name, which keeps a call as `log` does.
+
+        Raises:
+            TypeError: If a name is no text or `tags` is no mapping.
+            ValueError: If a name is given twice.
+        """
+        _check_metrics(dict.fromkeys(names))
+        if len(set(names)) < len(names):
+            raise ValueError(f"a metric is named twice: {', '.join(names)}")
+        _check_tags(tags)
+        kept_tags = None if tags is None else dict(tags)
+
+        def log(*values: object, step: SupportsIndex | None = None, timestamp: Timestamp | None = None) -> None:
+            if len(values) != len(names):
+                raise TypeError(f"log takes {len(names)} values, one for each name of bind, and got {len(values)}")
+            metrics = dict(zip(names, values, strict=True))
+            self.log(metrics, step=step, split=split, dataset=dataset, tags=kept_tags, timestamp=timestamp)
+
+        return log
 
     def values(self, metric: str, *, split: str | None = None) -> list[tuple[int, object]]:
         """Return the step and value of every row of a metric, in order; of one split, if it is given."""
@@ -249,6 +269,11 @@ def _check_metrics(metrics: object) -> None:
     for name in metrics:
         if not isinstance(name, str):
             raise TypeError(f"a metric's name must be text, not {type(name).__name__}")
+
+
+def _check_tags(tags: object) -> None:
+    if tags is not None and not isinstance(tags, Mapping):
+        raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
 
 
 def _checked_step(step: object) -> int:

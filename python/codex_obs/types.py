@@ -56,6 +56,13 @@ class SettingsFields(TypedDict, total=False):
     flatten: bool
 
 
+class BoundLog(Protocol):
+    """What `Run.bind` returns."""
+
+    def __call__(self, *values: object, step: SupportsIndex | None = None, timestamp: Timestamp | None = None) -> None:
+        """Log a value for each of the names, as `Run.log` does."""
+
+
 class SupportsLog(Protocol):
     """Anything that takes metrics: a `Run`, or a double from `codex_obs.testing`."""
 
@@ -94,6 +101,9 @@ class RunLike(SupportsLog, Protocol):
     @property
     def config(self) -> Mapping[str, object]:
         """Every parameter logged so far."""
+
+    def bind(self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None) -> BoundLog:
+        """Prepare calls with the same names, as `Run.bind` does."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters, as `Run.log_params` does."""

@@ -11,7 +11,7 @@ import codex_obs
 from codex_obs.testing import MemoryRun
 
 if TYPE_CHECKING:
-    from codex_obs.types import RunLike, SupportsLog
+    from codex_obs.types import BoundLog, RunLike, SupportsLog
 
 
 def opening_a_run() -> None:
@@ -36,6 +36,15 @@ def logging_to_a_run(run: codex_obs.Run) -> None:
     assert_type(run.config, Mapping[str, object])
     assert_type(run.path, Path)
     run.finish("done")  # type: ignore[arg-type]  # no such status
+
+
+def logging_through_a_prepared_call(run: codex_obs.Run) -> BoundLog:
+    log = run.bind("loss", "acc", split="eval", dataset=None, tags={"phase": "eval"})
+    log(0.5, None, step=1, timestamp=0.5)
+    log(0.5, 0.9, step=0.5)  # type: ignore[arg-type]  # no integer
+    log(0.5, 0.9, split="eval")  # type: ignore[call-arg]  # bound before
+    run.bind(1)  # type: ignore[arg-type]  # no text
+    return log
 
 
 def the_scope_of_a_run(run: codex_obs.Run) -> int:

@@ -12,7 +12,8 @@ pub const MAX_DEPTH: usize = 64;
 /// Ring of the journal. Holds about 40,000 calls with 8 metrics, 12 ms of the tightest loop.
 pub const DEFAULT_RING_BYTES: u64 = 8 << 20;
 
-/// Smallest ring accepted: a quarter of it still holds one row with the longest name, split, dataset, tags and payload.
+/// Smallest ring accepted: half of it holds one row with the longest name, split and dataset, but not every payload. A row
+/// that is larger than half of the ring is dropped and counted.
 pub const MIN_RING_BYTES: u64 = 256 << 10;
 
 /// Largest ring accepted: it is preallocated on disk and pre-faulted in memory.

@@ -47,6 +47,8 @@ stats! {
     rows_dropped_full,
     /// Rows dropped because their call was larger than half of the ring.
     rows_dropped_oversize,
+    /// Rows dropped because the journal's file was truncated, or its disk failed, before they were written out.
+    rows_dropped_journal,
     /// Rows dropped because the run was closed.
     rows_dropped_closed,
     /// Rows dropped because a forked child could not open a stream of its own.

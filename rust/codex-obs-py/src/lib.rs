@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "comments on what Python sees are its docstrings")]
 #![expect(clippy::needless_pass_by_value, reason = "what Python passes is converted into a value of our own")]
 
+mod bound_log;
 mod canonical;
 mod clock;
 mod convert;

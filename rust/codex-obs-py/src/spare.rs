@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use codex_obs_core::journal::frame::FrameBuilder;
-use codex_obs_core::record::Tags;
+
+use crate::convert::KnownTags;
 
 /// Buffers that grew larger than this are given back: one huge call must not hold its memory for ever.
 const LARGEST_KEPT_BYTES: usize = 1 << 20;
@@ -12,7 +13,7 @@ const LARGEST_KEPT_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Buffers {
     pub frames: FrameBuilder,
-    pub tags: Tags,
+    pub tags: KnownTags,
     pub split: String,
     pub dataset: String,
 }

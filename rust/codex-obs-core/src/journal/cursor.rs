@@ -130,7 +130,7 @@ fn read_slot(memory: &Memory, number: u64) -> Intent {
 #[cfg(test)]
 mod tests {
     use super::super::layout::HEADER_BYTES;
-    use super::super::memory::Backing;
+    use super::super::memory::{Backing, while_unwritable};
     use super::*;
 
     #[test]
@@ -157,5 +157,24 @@ mod tests {
             }
             std::fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_stored_leaves_the_intent_unfinished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let file = crate::fs::open_read_write(&path, 0o600).unwrap();
+        let memory = Memory::create(file, &path, HEADER_BYTES, Backing::Mirrored).unwrap();
+        initialise(&memory).unwrap();
+        let intent = Intent { after: Cursor { position: 64, sequence: 1, rows: 0 }, extents: [None; 2] };
+        begin(&memory, &intent).unwrap();
+        while_unwritable(&memory, || {
+            assert!(complete(&memory).is_err());
+            assert_eq!((current(&memory), unfinished(&memory)), (Cursor::default(), Some(intent)));
+            assert!(abandon(&memory).is_err());
+            assert_eq!(unfinished(&memory), Some(intent));
+        });
+        complete(&memory).unwrap();
+        assert_eq!((current(&memory), unfinished(&memory)), (intent.after, None));
     }
 }

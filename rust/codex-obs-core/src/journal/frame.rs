@@ -14,9 +14,13 @@
 //! (0xFFFF: null), u32 length of the tags, three u32 marks; then split, dataset, tags; then for each row u8 kind, u16 length
 //! of the name, numbers that the kind asks for, the name, and text that the kind asks for. The body of a line frame: u32 file, u32 length, the line.
 
+mod template;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::record::Tags;
+
+pub use template::Template;
 
 /// Version of the frame layout.
 pub const VERSION: u8 = 1;
@@ -29,6 +33,9 @@ const NO_DATASET: u16 = u16::MAX;
 const FLAG_NO_STEP: u16 = 1;
 /// Fixed part of a metrics body.
 const METRICS_BYTES: usize = 8 + 8 + 4 + 2 + 2 + 4 + 12;
+const OFFSET_FLAGS: usize = 14;
+const OFFSET_TIMESTAMP: usize = HEADER_BYTES;
+const OFFSET_STEP: usize = HEADER_BYTES + 8;
 const OFFSET_ROWS: usize = HEADER_BYTES + 16;
 
 /// What a frame holds.

@@ -9,11 +9,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::fault::Watch;
 use crate::error::{Error, Result};
 use crate::generation;
 
@@ -38,7 +39,10 @@ pub struct Memory {
     start: NonNull<u8>,
     length: usize,
     file: File,
-    mirrored: bool,
+    /// Of the mapped backing.
+    watch: Option<Watch>,
+    /// The file is not written any more: the bytes are as good as lost if the process dies.
+    detached: AtomicBool,
     generation: u64,
 }
 
@@ -63,54 +67,52 @@ impl Memory {
 
     /// Opens the first `length` bytes of `file`, which has at least as many.
     pub fn open(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
-        let mirrored = match backing {
-            Backing::Mapped => false,
-            Backing::Mirrored => true,
-            Backing::Auto => !is_mappable(&file),
+        let mapped = match backing {
+            Backing::Mapped => true,
+            Backing::Mirrored => false,
+            Backing::Auto => is_mappable(&file),
         };
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let mapped = if mirrored {
-            // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
-            unsafe {
-                rustix::mm::mmap_anonymous(
-                    std::ptr::null_mut(),
-                    length,
-                    protection,
-                    MapFlags::PRIVATE | MapFlags::POPULATE,
-                )
+        if mapped {
+            let start = map(Some(&file), path, length)?;
+            // SAFETY: mapped just now, and unmapped by `drop` alone, which drops the watch first.
+            if let Some(watch) = unsafe { Watch::over(start.as_ptr(), length, &file) } {
+                return Ok(Self::over(start, length, file, Some(watch)));
             }
-        } else {
-            // SAFETY: a new mapping at an address of the kernel's choice; the file is as long as the mapping.
-            unsafe {
-                rustix::mm::mmap(
-                    std::ptr::null_mut(),
-                    length,
-                    protection,
-                    MapFlags::SHARED | MapFlags::POPULATE,
-                    &file,
-                    0,
-                )
-            }
-        };
-        let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
-        // A forked child has no use for the ring: without it, it can neither read half a frame nor write one.
-        // SAFETY: the range was mapped just above.
-        unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
-            .map_err(|errno| Error::io("map", path, errno.into()))?;
-        let start = NonNull::new(start.cast()).expect("mmap never returns the null page");
-        let memory = Self { start, length, file, mirrored, generation: generation::current() };
-        if mirrored {
-            // SAFETY: nobody else knows the range yet.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
-            memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
+            // SAFETY: mapped just now, and nobody knows it.
+            let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), length) };
         }
+        let start = map(None, path, length)?;
+        let memory = Self::over(start, length, file, None);
+        // SAFETY: nobody else knows the range yet.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
+        memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
         Ok(memory)
+    }
+
+    fn over(start: NonNull<u8>, length: usize, file: File, watch: Option<Watch>) -> Self {
+        Self { start, length, file, watch, detached: AtomicBool::new(false), generation: generation::current() }
+    }
+
+    /// Whether the file no longer has all that was stored, because it was truncated or its file system failed.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_lost)
     }
 
     /// Whether every change is a system call.
     #[must_use]
     pub fn is_mirrored(&self) -> bool {
-        self.mirrored
+        self.watch.is_none()
+    }
+
+    /// Leaves the file as it is from now on: for one that cannot be written and that nobody is to recover from.
+    pub fn detach(&self) {
+        // Relaxed: whoever still sees the old value writes to a file that has no name any more.
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    fn is_written(&self) -> bool {
+        self.is_mirrored() && !self.detached.load(Ordering::Relaxed)
     }
 
     /// The file behind the bytes.
@@ -137,12 +139,13 @@ impl Memory {
         u64::from_le(self.word(offset).load(Ordering::Acquire))
     }
 
-    /// Stores a control word in one piece. Release: what was copied in before is seen by whoever loads it.
+    /// Stores a control word in one piece, or not at all. Release: what was copied in before is seen by whoever loads it.
     pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
-        self.word(offset).store(value.to_le(), Ordering::Release);
-        if self.mirrored {
+        let word = self.word(offset);
+        if self.is_written() {
             self.file.write_all_at(&value.to_le_bytes(), offset as u64)?;
         }
+        word.store(value.to_le(), Ordering::Release);
         Ok(())
     }
 
@@ -161,7 +164,7 @@ impl Memory {
     /// # Safety
     /// No other thread may write this range meanwhile.
     pub unsafe fn publish(&self, offset: usize, length: usize) -> io::Result<()> {
-        if !self.mirrored {
+        if !self.is_written() {
             return Ok(());
         }
         // SAFETY: the caller's promise.
@@ -187,13 +190,52 @@ impl Drop for Memory {
         if generation::current() != self.generation {
             return;
         }
+        drop(self.watch.take());
         // SAFETY: mapped by `open`, and no slice of it outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
 
+/// Maps `file`, or private memory if there is none.
+fn map(file: Option<&File>, path: &Path, length: usize) -> Result<NonNull<u8>> {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let address = std::ptr::null_mut();
+    let mapped = match file {
+        // SAFETY: a new mapping at an address of the kernel's choice; the file is as long as the mapping.
+        Some(file) => unsafe {
+            rustix::mm::mmap(address, length, protection, MapFlags::SHARED | MapFlags::POPULATE, file, 0)
+        },
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        None => unsafe {
+            rustix::mm::mmap_anonymous(address, length, protection, MapFlags::PRIVATE | MapFlags::POPULATE)
+        },
+    };
+    let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
+    // A forked child has no use for the ring: without it, it can neither read half a frame nor write one.
+    // SAFETY: the range was mapped just above.
+    unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
+        .map_err(|errno| Error::io("map", path, errno.into()))?;
+    Ok(NonNull::new(start.cast()).expect("mmap never returns the null page"))
+}
+
 fn is_mappable(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|facts| MAPPABLE.contains(&(facts.f_type as u64 & 0xFFFF_FFFF)))
+}
+
+/// Does `work` while no byte can be written to the file behind `memory`.
+#[cfg(test)]
+pub fn while_unwritable<T>(memory: &Memory, work: impl FnOnce() -> T) -> T {
+    use std::os::fd::AsRawFd;
+
+    let kept = memory.file.try_clone().unwrap();
+    let unwritable = File::open("/dev/null").unwrap();
+    let descriptor = memory.file.as_raw_fd();
+    // SAFETY: all descriptors are open, and the memory only reads and writes through its own.
+    assert!(unsafe { libc::dup2(unwritable.as_raw_fd(), descriptor) } >= 0);
+    let outcome = work();
+    // SAFETY: as above.
+    assert!(unsafe { libc::dup2(kept.as_raw_fd(), descriptor) } >= 0);
+    outcome
 }
 
 #[cfg(test)]

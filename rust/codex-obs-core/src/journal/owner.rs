@@ -21,6 +21,8 @@ use crate::generation;
 const MODE: u32 = 0o600;
 /// Longest wait for other processes that are taking locks, which takes each of them microseconds.
 const GUARD_WAIT: Duration = Duration::from_secs(2);
+/// The file that keeps takers of locks apart.
+const GUARD: &str = "guard";
 const GUARD_LOOK: Duration = Duration::from_millis(1);
 
 /// What a lock is held for.
@@ -53,7 +55,7 @@ impl Owner {
     /// Takes the lock at `path` for `process` unless a process that lives, or may live, holds it.
     pub fn acquire(path: &Path, process: &Process, purpose: Purpose) -> Result<Attempt> {
         // Locking a file and noting who did are two steps. Nobody looks at a record between them.
-        let Some(_guard) = Guard::acquire(path)? else { return Ok(Attempt::Held(Purpose::Write)) };
+        let _guard = Guard::acquire(path)?;
         loop {
             let file = crate::fs::open_read_write(path, MODE)?;
             if try_lock(&file, path)? {
@@ -143,8 +145,24 @@ fn write_record(file: &File, path: &Path, process: &Process, purpose: Purpose) -
     file.set_len(0).and_then(|()| file.write_all_at(&record, 0)).map_err(|source| Error::io("write", path, source))
 }
 
+/// Whether the lock at `path` is held by a process that lives or may live, for those who may only read.
+#[must_use]
+pub fn is_held(path: &Path, observer: &Process) -> bool {
+    let Ok(file) = crate::fs::open_read(path) else { return path.symlink_metadata().is_ok() };
+    let guard_path = path.with_file_name(GUARD);
+    // Without the guard a process that takes the lock right now could be sent away by this look at it.
+    let Ok(guard) = crate::fs::open_read(&guard_path).and_then(|guard| Guard::over(guard, &guard_path)) else {
+        return !holder_is_gone(&file, observer);
+    };
+    let is_free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+    drop(file);
+    let is_held = !is_free && !crate::fs::open_read(path).is_ok_and(|file| holder_is_gone(&file, observer));
+    drop(guard);
+    is_held
+}
+
 /// Whether the process that `file` names as the holder of its lock is surely gone.
-pub(crate) fn holder_is_gone(file: &File, observer: &Process) -> bool {
+fn holder_is_gone(file: &File, observer: &Process) -> bool {
     let mut bytes = [0; 1024];
     let length = file.read_at(&mut bytes, 0).unwrap_or(0);
     let record = bytes[..length].split_first();
@@ -163,17 +181,25 @@ fn purpose_of(file: &File) -> Purpose {
 struct Guard(File);
 
 impl Guard {
-    fn acquire(path: &Path) -> Result<Option<Self>> {
-        let guard_path = path.with_file_name("guard");
+    fn acquire(path: &Path) -> Result<Self> {
+        let guard_path = path.with_file_name(GUARD);
         let file = crate::fs::open_read_write(&guard_path, MODE)?;
+        Self::over(file, &guard_path)
+    }
+
+    fn over(file: File, path: &Path) -> Result<Self> {
         let deadline = Instant::now() + GUARD_WAIT;
-        while !try_lock(&file, &guard_path)? {
+        while !try_lock(&file, path)? {
             if Instant::now() >= deadline {
-                return Ok(None);
+                return Err(Error::io(
+                    "lock (a process that opens runs stands still)",
+                    path,
+                    io::ErrorKind::TimedOut.into(),
+                ));
             }
             std::thread::sleep(GUARD_LOOK);
         }
-        Ok(Some(Self(file)))
+        Ok(Self(file))
     }
 }
 

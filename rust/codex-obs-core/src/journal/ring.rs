@@ -31,6 +31,10 @@ pub struct Producer {
     consumed: u64,
     /// Position at which the backlog is looked at again.
     next_check: u64,
+    /// Position from which on frames are in memory only, because they could not be saved. A recovery would stop there.
+    unsaved: Option<u64>,
+    /// Rows published so far; kept by those who publish.
+    pub rows: u64,
     /// Whoever publishes a call too large for the ring piece by piece; everyone else waits meanwhile.
     pub reserved: Option<std::thread::ThreadId>,
     /// No frame is accepted any more.
@@ -120,6 +124,8 @@ impl Ring {
             sequence: end.sequence,
             consumed: start.position,
             next_check: end.position,
+            unsaved: None,
+            rows: 0,
             reserved: None,
             closed: false,
             largest_step: None,
@@ -168,13 +174,22 @@ impl Ring {
             match Frame::parse(&bytes[at..]) {
                 Some((frame, length)) if frame.verify(frame.sequence) => {
                     found.push((frame.sequence, at, length));
-                    at += length;
+                    // A pad says nothing of the bytes that it fills: newer frames may stand there.
+                    at += if frame.kind == Kind::Pad { FRAME_HEADER_BYTES } else { length };
                 }
                 _ => at += 8,
             }
         }
         found.sort_unstable();
         found
+    }
+
+    /// Frames that cannot be reached from the cursor because one between was damaged.
+    #[must_use]
+    pub fn unreachable_frames(&self) -> u64 {
+        let (end, _) = self.end();
+        let last = self.survey().last().map_or(0, |&(sequence, ..)| sequence + 1);
+        last.saturating_sub(end.sequence)
     }
 
     /// The frame that [`survey`](Self::survey) found at `at`.
@@ -224,8 +239,8 @@ impl Ring {
     /// Appends all of `frames`, which stand one behind the other, or none.
     ///
     /// # Errors
-    /// Only the mirrored backing: the frames are in memory and will be written to the log, but a death before that would
-    /// lose them.
+    /// Only the mirrored backing: the frames are in memory and will be written to the log, but a death before that or
+    /// before the next append that succeeds would lose them.
     #[inline]
     pub fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> (Appended, io::Result<()>) {
         let needed = self.needed(producer.position, lengths(frames));
@@ -236,7 +251,7 @@ impl Ring {
                 return (Appended::Full, Ok(()));
             }
         }
-        let mut outcome = Ok(());
+        let mut outcome = self.save_rest(producer);
         let mut rest = frames;
         while let Some(length) = first_length(rest) {
             let (frame, behind) = rest.split_at_mut(length);
@@ -278,9 +293,32 @@ impl Ring {
             self.memory.copy_in(at, frame);
             self.memory.publish(at, frame.len())
         };
+        if outcome.is_err() {
+            producer.unsaved.get_or_insert(producer.position);
+        }
         producer.position += frame.len() as u64;
         producer.sequence += 1;
         outcome
+    }
+
+    /// Saves the frames that could not be saved before.
+    #[inline]
+    fn save_rest(&self, producer: &mut Producer) -> io::Result<()> {
+        if producer.unsaved.is_none() { Ok(()) } else { self.save_from(producer) }
+    }
+
+    #[cold]
+    fn save_from(&self, producer: &mut Producer) -> io::Result<()> {
+        let mut from = producer.unsaved.map_or(producer.position, |from| from.max(self.consumed()));
+        while from < producer.position {
+            let (at, room) = self.place(from);
+            let length = (producer.position - from).min(room as u64);
+            // SAFETY: the producers' lock is held, and only producers write to the ring.
+            unsafe { self.memory.publish(at, length as usize) }?;
+            from += length;
+        }
+        producer.unsaved = None;
+        Ok(())
     }
 
     #[cold]
@@ -313,8 +351,9 @@ impl Ring {
                 cursor.position += room as u64;
                 continue;
             }
+            let readable = (end - cursor.position).min(room as u64);
             // SAFETY: producers do not touch what lies between the consumed and the published position.
-            let bytes = unsafe { self.memory.bytes(at, room) };
+            let bytes = unsafe { self.memory.bytes(at, readable as usize) };
             let (frame, length) = Frame::parse(bytes)?;
             let next = Cursor { position: cursor.position + length as u64, sequence: cursor.sequence + 1, rows: 0 };
             if frame.kind != Kind::Pad {
@@ -323,6 +362,13 @@ impl Ring {
             *cursor = next;
         }
         None
+    }
+
+    /// The place behind everything published, with the number of rows published so far.
+    #[must_use]
+    pub fn end(&self) -> (Cursor, u64) {
+        let producer = self.lock();
+        (Cursor { position: producer.position, sequence: producer.sequence, rows: 0 }, producer.rows)
     }
 
     /// Gives the room before `position` back to the producers.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::journal::frame::{Call, FrameBuilder, LineFile, Value, line_frame};
+use crate::journal::memory::while_unwritable;
 use crate::record::Tags;
 
 fn ring(folder: &Path, backing: Backing) -> Ring {
@@ -180,4 +181,54 @@ fn every_kind_of_value_and_a_line_are_read_back() {
     let mut line = line_frame(LineFile::Params, b"{}\n");
     seal(&mut line, 0);
     assert_eq!(Frame::parse(&line).unwrap().0.line(), Some((LineFile::Params, b"{}\n".as_slice())));
+}
+
+#[test]
+fn frames_that_could_not_be_saved_are_saved_with_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    // The second round begins shortly before the ring's end.
+    for before in [0, 3000] {
+        let ring = ring(folder.path(), Backing::Mirrored);
+        let mut builder = FrameBuilder::default();
+        let mut cursor = Cursor::default();
+        while ring.published() < before {
+            call(&mut builder, 0, 1);
+            append(&ring, &mut builder);
+        }
+        read_all(&ring, &mut cursor);
+        cursor::begin(ring.memory(), &cursor::Intent { after: cursor, extents: [None; 2] }).unwrap();
+        cursor::complete(ring.memory()).unwrap();
+        while_unwritable(ring.memory(), || {
+            for step in 1..10 {
+                call(&mut builder, step, 3);
+                let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut());
+                assert!(matches!(appended, Appended::Done { .. }) && outcome.is_err());
+            }
+        });
+        call(&mut builder, 10, 3);
+        append(&ring, &mut builder);
+        drop(ring);
+        let path = folder.path().join("journal");
+        let file = crate::fs::open_existing(&path).unwrap();
+        let (left, _) = Ring::attach(file, &path, Backing::Mirrored).unwrap().unwrap();
+        assert_eq!(read_all(&left, &mut cursor), (1..=10).map(|step| (step, 3)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_survey_finds_frames_behind_a_stale_pad() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = ring(folder.path(), Backing::Mapped);
+    let mut pad = pad_header(2048);
+    seal(&mut pad, 1);
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 7, 1);
+    seal(builder.bytes_mut(), 9);
+    // SAFETY: only this thread knows the ring.
+    unsafe {
+        ring.memory().copy_in(HEADER_BYTES, &pad);
+        ring.memory().copy_in(HEADER_BYTES + 512, builder.bytes_mut());
+    }
+    let sequences: Vec<u64> = ring.survey().into_iter().map(|(sequence, _, _)| sequence).collect();
+    assert_eq!(sequences, [1, 9]);
 }

@@ -1,6 +1,6 @@
 //! The end of a session: everything is written, or stays in the journal for whoever comes next.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Session, claim};
@@ -13,8 +13,40 @@ use crate::worker::thread::Errands;
 /// Time for the writer thread to end its batch, whatever the deadline.
 const LAST_BATCH: Duration = Duration::from_millis(100);
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a session is being closed, and what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    state: Mutex<(bool, Option<bool>)>,
+    ended: Condvar,
+}
+
+impl Closing {
+    /// Notes that closing begins. `false` if it had begun already.
+    fn begin(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.state).0, true)
+    }
+
+    fn end(&self, drained: bool) {
+        lock(&self.state).1 = Some(drained);
+        self.ended.notify_all();
+    }
+
+    /// What came of the closing; `false` if it has not ended by the deadline.
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(drained) = state.1 {
+                return drained;
+            }
+            let rest = deadline.map_or(Some(LAST_BATCH), |deadline| deadline.checked_duration_since(Instant::now()));
+            let Some(rest) = rest.filter(|rest| !rest.is_zero()) else { return false };
+            state = self.ended.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
 }
 
 impl Session {
@@ -25,11 +57,11 @@ impl Session {
     }
 
     /// Refuses rows from now on, writes what waits, ends the threads, frees the stream and recovers siblings that died.
-    /// `true` if every row is in the files; else the rest is in the journal. Further calls give the first one's result.
+    /// `true` if every row is in the files; else the rest is in the journal. Further calls give the first one's result, for
+    /// which they wait until their own deadline.
     pub fn close(&self, deadline: Option<Instant>) -> bool {
-        let mut closed = lock(&self.closed);
-        if let Some(drained) = *closed {
-            return drained;
+        if !self.closing.begin() {
+            return self.closing.wait(deadline);
         }
         self.ring.lock().closed = true;
         let position = self.ring.published();
@@ -38,17 +70,23 @@ impl Session {
         if self.settings.sync != SyncPolicy::Never {
             let _ = self.syncer.sync(deadline);
         }
-        let patience = Instant::now() + LAST_BATCH;
-        let home = self.end_threads(deadline.map_or(patience, |deadline| deadline.max(patience)));
+        let home = loop {
+            let patience = Instant::now() + LAST_BATCH;
+            if self.end_threads(deadline.map_or(patience, |deadline| deadline.max(patience))) {
+                break true;
+            }
+            if deadline.is_some() {
+                break false;
+            }
+        };
         let drained = home && self.finish(position);
-        *closed = Some(drained);
         if home {
             if drained {
                 let _ = std::fs::remove_file(journal_path(&self.directory, &self.stream));
             }
             drop(lock(&self.owner).take());
         }
-        drop(closed);
+        self.closing.end(drained);
         if deadline.is_none_or(|deadline| Instant::now() < deadline) {
             self.recover_siblings();
         }
@@ -58,7 +96,12 @@ impl Session {
     /// Writes what the thread left, now that it is gone. Gives whether nothing is left.
     fn finish(&self, position: u64) -> bool {
         let Some((mut drain, mut reporter)) = self.station.take() else { return false };
-        let written = drain_all(&mut drain, &mut reporter) && drain.position() >= position;
+        let mut drained = drain_all(&mut drain, &mut reporter);
+        if !drained && drain.leave_journal(&journal_path(&self.directory, &self.stream)) {
+            // This is the last chance of rows that are in memory only.
+            drained = drain_all(&mut drain, &mut reporter);
+        }
+        let written = drained && drain.position() >= position;
         if written {
             self.control.note_written(drain.position());
             if self.settings.sync != SyncPolicy::Never {
@@ -81,7 +124,10 @@ fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
     loop {
         match drain.batch() {
             Ok(true) => reporter.after_batch(drain),
-            Ok(false) => return true,
+            Ok(false) => {
+                reporter.after_batch(drain);
+                return true;
+            }
             Err(error) => {
                 drain.note_error(&error);
                 return false;
@@ -92,9 +138,33 @@ fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.is_inherited() && lock(&self.closed).is_none() && !self.end_threads(Instant::now() + LAST_BATCH) {
-            // The writer thread still works with the files: the stream stays ours until the process ends.
+        if self.is_inherited() || lock(&self.owner).is_none() {
+            return;
+        }
+        // Never closed, or the writer thread did not come back then.
+        if !self.end_threads(Instant::now() + LAST_BATCH) {
+            // It still works with the files: the stream stays ours until the process ends.
             std::mem::forget(lock(&self.owner).take());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+    use crate::journal::owner::{Attempt, Owner, Purpose};
+
+    #[test]
+    fn a_stream_stays_held_while_its_files_may_still_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::open(folder.path(), None, None, Settings::default()).unwrap();
+        let (lock_path, process) = (claim::lock_path(folder.path(), &session.stream), session.process.clone());
+        let writing = session.station.take().unwrap();
+        assert!(!session.close(Some(Instant::now())));
+        drop(session);
+        let attempt = Owner::acquire(&lock_path, &process, Purpose::Recover).unwrap();
+        assert!(matches!(attempt, Attempt::Held(Purpose::Write)));
+        drop(writing);
     }
 }

@@ -92,15 +92,16 @@ extern "C" fn before() {
     for session in sessions.iter().filter_map(Weak::upgrade) {
         session.pause(deadline);
     }
-    HELD.with(|held| *held.borrow_mut() = Some(sessions));
+    // A thread that forks while it ends has no such place any more; then the list is free again at once.
+    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(sessions));
 }
 
 extern "C" fn after_in_parent() {
-    HELD.with(|held| held.borrow_mut().take());
+    let _ = HELD.try_with(|held| held.borrow_mut().take());
 }
 
 extern "C" fn after_in_child() {
-    HELD.with(|held| held.borrow_mut().take());
+    let _ = HELD.try_with(|held| held.borrow_mut().take());
     generation::advance();
     settle();
 }

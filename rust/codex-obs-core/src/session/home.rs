@@ -1,6 +1,7 @@
 //! `run.json`: what a run is called, written once by whoever opens its directory first.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::encode::line;
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{self, FileId};
 use crate::shard::tail::INTERNALS;
 
 /// File name of the identity.
@@ -38,6 +39,7 @@ impl Home {
             return Err(Error::setting("run_id", "must have 1 to 4096 bytes"));
         }
         let path = directory.join(FILE_NAME);
+        finish_placing(directory, &path)?;
         let home = match Self::read(&path)? {
             Some(home) => home,
             None => Self::create(directory, &path, run_id, name, mode, clock)?,
@@ -119,7 +121,11 @@ fn place(draft: &Path, path: &Path) -> Result<bool> {
     let placed = match rustix::fs::renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE) {
         // File systems without the flag have hard links, which do not replace either.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            rustix::fs::link(draft, path).and_then(|()| rustix::fs::unlink(draft))
+            rustix::fs::link(draft, path).and_then(|()| match rustix::fs::unlink(draft) {
+                // Another process was faster, see `finish_placing`.
+                Err(rustix::io::Errno::NOENT) => Ok(()),
+                outcome => outcome,
+            })
         }
         outcome => outcome,
     };
@@ -128,6 +134,29 @@ fn place(draft: &Path, path: &Path) -> Result<bool> {
         Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(errno) => Err(Error::io("create", path, errno.into())),
     }
+}
+
+/// Removes the draft that is still a second name of the file at `path`, because its maker is, or died, between giving it one
+/// and taking the other.
+fn finish_placing(directory: &Path, path: &Path) -> Result<()> {
+    if !path.symlink_metadata().is_ok_and(|metadata| metadata.nlink() > 1) {
+        return Ok(());
+    }
+    let id = FileId::at(path)?;
+    let folder = directory.join(INTERNALS);
+    for entry in std::fs::read_dir(&folder).map_err(|source| Error::io("list", &folder, source))? {
+        let entry = entry.map_err(|source| Error::io("list", &folder, source))?;
+        let is_draft = entry.file_name().to_str().is_some_and(|name| name.starts_with(FILE_NAME));
+        if is_draft && FileId::at(&entry.path())? == id {
+            match std::fs::remove_file(entry.path()) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &entry.path(), source));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A random UUID (RFC 9562, version 4).
@@ -176,6 +205,18 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(homes.iter().all(|home| *home == homes[0]));
+    }
+
+    #[test]
+    fn an_identity_whose_maker_died_between_link_and_unlink_is_used() {
+        let folder = folder();
+        let first = open(folder.path(), None).unwrap();
+        let draft = draft_path(folder.path()).unwrap();
+        std::fs::hard_link(folder.path().join(FILE_NAME), &draft).unwrap();
+        assert_eq!(open(folder.path(), None).unwrap(), first);
+        assert!(!draft.exists());
+        std::fs::hard_link(folder.path().join(FILE_NAME), folder.path().join("elsewhere")).unwrap();
+        assert!(open(folder.path(), None).is_err(), "a link that is not ours");
     }
 
     #[test]

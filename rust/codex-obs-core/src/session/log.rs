@@ -111,6 +111,7 @@ impl Session {
         match self.append(&mut producer, frames.bytes_mut()) {
             Appended::Done { backlog } => {
                 producer.largest_step = producer.largest_step.max(frames.step());
+                producer.rows += frames.rows();
                 self.stats.rows_logged.add(frames.rows());
                 drop(producer);
                 if backlog {
@@ -174,6 +175,7 @@ impl Session {
                 }
                 if self.append(&mut producer, frame) != Appended::Full {
                     producer.largest_step = producer.largest_step.max(step);
+                    producer.rows += rows;
                     self.stats.rows_logged.add(rows);
                     break;
                 }
@@ -256,8 +258,8 @@ impl Session {
         match cause {
             Cause::Full => self.stats.rows_dropped_full.add(rows),
             Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
-            // Told of by a recovery, never by a call.
-            Cause::Died => {}
+            // Told of by the writer and by a recovery, never by a call.
+            Cause::Journal | Cause::Died => {}
         }
         self.losses.note(cause, Loss { rows, first_step: step, last_step: step }, |unreported| {
             if self.ring.store_dropped(unreported).is_err() {

@@ -39,6 +39,7 @@ use crate::worker::syncer::Syncer;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use claim::Claim;
+use close::Closing;
 use home::Home;
 use threads::Threads;
 
@@ -69,8 +70,8 @@ pub struct Session {
     /// The consumer's position when a call last gave up waiting for it; `u64::MAX` if none did.
     stalled_at: AtomicU64,
     owner: Mutex<Option<Owner>>,
-    /// The result of [`close`](Self::close).
-    closed: Mutex<Option<bool>>,
+    /// What came of [`close`](Self::close).
+    closing: Closing,
     /// See [`generation`].
     generation: u64,
 }
@@ -131,7 +132,7 @@ impl Session {
             running: AtomicBool::new(false),
             stalled_at: AtomicU64::new(u64::MAX),
             owner: Mutex::new(Some(owner)),
-            closed: Mutex::new(None),
+            closing: Closing::default(),
             generation: generation::current(),
             settings,
         });
@@ -201,10 +202,14 @@ impl Session {
     /// the writer cannot write.
     #[must_use]
     pub fn flush(&self, deadline: Option<Instant>, sync: bool) -> bool {
-        if let Some(drained) = *close::lock(&self.closed) {
-            return drained;
+        if self.is_closed() {
+            return self.closing.wait(deadline);
         }
-        self.wait_until_written(self.ring.published(), deadline) && (!sync || self.syncer.sync(deadline))
+        if self.wait_until_written(self.ring.published(), deadline) {
+            return !sync || self.syncer.sync(deadline);
+        }
+        // A close that began meanwhile has taken the writer over.
+        self.is_closed() && self.closing.wait(deadline)
     }
 
     /// Waits until everything before `position` is in the files. `false` at the deadline, or once the writer cannot write.

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
-
 use super::claim::{self, journals};
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
@@ -52,7 +50,7 @@ pub fn recover_for_reading(directory: &Path, clock: &Clock) -> Result<(Recovered
 
 /// What the journal of `stream` would add, unless its writer lives or is of another machine.
 fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<Pending>> {
-    if owner_lives(directory, stream, observer) {
+    if owner::is_held(&claim::lock_path(directory, stream), observer) {
         return Ok(None);
     }
     let path = journal_path(directory, stream);
@@ -98,13 +96,5 @@ fn encode(ring: &Ring, encoder: &mut RowEncoder, pending: &mut Pending) {
             }
         }
         at = next;
-    }
-}
-
-fn owner_lives(directory: &Path, stream: &Stream, observer: &Process) -> bool {
-    let Ok(file) = crate::fs::open_read(&claim::lock_path(directory, stream)) else { return false };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => false,
-        Err(_) => !owner::holder_is_gone(&file, observer),
     }
 }

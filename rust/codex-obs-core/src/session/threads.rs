@@ -34,7 +34,13 @@ impl Session {
 
     #[cold]
     fn start_writer(&self) -> bool {
-        let mut threads = self.lock_threads();
+        let mut threads = match self.threads.try_lock() {
+            Ok(threads) => threads,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Someone starts them, or waits for them to stop, which may take as long as a disk hangs. A call of `log` waits
+            // for neither: the next one looks again.
+            Err(TryLockError::WouldBlock) => return true,
+        };
         if threads.ended {
             return false;
         }
@@ -101,5 +107,23 @@ impl Session {
     pub(super) fn end_threads(&self, deadline: Instant) -> bool {
         self.lock_threads().ended = true;
         self.stop_threads(deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    #[test]
+    fn a_call_does_not_wait_for_threads_that_are_being_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::open(folder.path(), None, None, Settings::default()).unwrap();
+        let stopping = session.lock_threads();
+        assert!(session.ensure_writer());
+        assert!(!session.running.load(Ordering::Acquire));
+        drop(stopping);
+        assert!(session.ensure_writer() && session.running.load(Ordering::Acquire));
+        assert!(session.close(None));
     }
 }

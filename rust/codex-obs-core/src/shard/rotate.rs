@@ -68,24 +68,32 @@ pub fn retire(base: &Path, keep: u64) -> Result<u64> {
     let mut lines = 0;
     for number in numbers.into_iter().rev().take(excess) {
         for coding in Coding::ALL {
-            let path = shard_path(base, number, coding);
-            let counted = match coding {
-                Coding::Plain => count_lines(&path),
-                // The number of rows in an archive that someone else made is not worth its decompression here.
-                Coding::Gzip | Coding::Zstandard => Ok(0),
-            };
-            match counted.and_then(|counted| fs::remove_file(&path).map(|()| counted)) {
-                Ok(counted) => lines += counted,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::io("delete", &path, source)),
-            }
+            lines += delete(&shard_path(base, number, coding), coding)?;
         }
     }
     Ok(lines)
 }
 
-fn count_lines(path: &Path) -> io::Result<u64> {
-    let mut file = fs::File::open(path)?;
+/// Deletes one shard and gives its number of lines. What is no regular file is none of ours and stays.
+fn delete(path: &Path, coding: Coding) -> Result<u64> {
+    if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(0);
+    }
+    let lines = match coding {
+        Coding::Plain => count_lines(path)?,
+        // The number of rows in an archive that someone else made is not worth its decompression here.
+        Coding::Gzip | Coding::Zstandard => 0,
+    };
+    match fs::remove_file(path) {
+        Ok(()) => Ok(lines),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(Error::io("delete", path, source)),
+    }
+}
+
+fn count_lines(path: &Path) -> Result<u64> {
+    // Opened so that a FIFO put there just now is not waited for.
+    let mut file = crate::fs::open_read(path)?;
     let mut block = vec![0; 256 << 10];
     let mut lines = 0;
     loop {
@@ -93,7 +101,7 @@ fn count_lines(path: &Path) -> io::Result<u64> {
             Ok(0) => return Ok(lines),
             Ok(length) => lines += memchr::memchr_iter(b'\n', &block[..length]).count() as u64,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(source) => return Err(Error::io("read", path, source)),
         }
     }
 }
@@ -166,6 +174,18 @@ mod tests {
         assert_eq!(retire(&base, 5).unwrap(), 0);
         assert_eq!(retire(&base, 1).unwrap(), 3);
         assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_neither_waited_for_nor_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("metrics.ndjson");
+        write(folder.path(), &[("metrics.ndjson.1", "a\n"), ("metrics.ndjson.2", "b\n"), ("metrics.ndjson.3", "c\n")]);
+        let fifo = folder.path().join("metrics.ndjson.7");
+        rustix::fs::mkfifoat(CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        fs::create_dir(folder.path().join("metrics.ndjson.8")).unwrap();
+        assert_eq!(retire(&base, 2).unwrap(), 1);
+        assert!(fifo.exists() && !folder.path().join("metrics.ndjson.3").exists());
     }
 
     #[test]

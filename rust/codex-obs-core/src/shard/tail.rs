@@ -86,7 +86,13 @@ fn set_aside(path: &Path, offset: u64, torn: &[u8]) -> Result<()> {
     for attempt in 0.. {
         let target = folder.join(format!("torn-{name}-{offset}-{attempt}"));
         match create_new(&target, 0o600) {
-            Ok(mut file) => return file.write_all(torn).map_err(|source| Error::io("write", &target, source)),
+            Ok(mut file) => {
+                return file.write_all(torn).map_err(|source| {
+                    // Nothing is gone yet, and every further attempt would leave another part.
+                    let _ = std::fs::remove_file(&target);
+                    Error::io("write", &target, source)
+                });
+            }
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {}
             Err(error) => return Err(error),
         }

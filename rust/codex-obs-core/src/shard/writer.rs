@@ -147,15 +147,16 @@ impl ShardWriter {
         self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep))
     }
 
-    /// Appends `lines` in one piece. On an error the file has its old length again, or the next [`look`](Self::look) finds
-    /// out what it has.
+    /// Appends `lines` in one piece. On an error the file has its old length again if that is possible; else
+    /// [`cut_to`](Self::cut_to) has to be tried again before anything else is done with the file.
     pub fn append(&mut self, lines: &[u8]) -> Result<()> {
         let Some(open) = &mut self.open else {
             return Err(Error::io("append to", &self.path, io::Error::from(io::ErrorKind::NotFound)));
         };
         let written = (&*open.file).write_all(lines);
         if let Err(source) = written {
-            self.cut_back();
+            let length = open.length;
+            let _ = self.cut_to(length);
             return Err(Error::io("append to", &self.path, source));
         }
         open.length += lines.len() as u64;
@@ -163,21 +164,16 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Gives the file the length it had before the last [`append`](Self::append) began; truncating works on a full disk.
-    pub fn cut_to(&mut self, length: u64) {
-        if let Some(open) = &mut self.open {
-            open.length = length;
+    /// Takes everything behind `length` away; truncating works on a full disk. A file that someone else made shorter is not
+    /// extended.
+    pub fn cut_to(&mut self, length: u64) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let current = open.file.metadata().map_err(|source| Error::io("examine", &self.path, source))?.len();
+        if current > length {
+            open.file.set_len(length).map_err(|source| Error::io("cut", &self.path, source))?;
         }
-        self.cut_back();
-    }
-
-    fn cut_back(&mut self) {
-        if let Some(open) = &self.open
-            && open.file.set_len(open.length).is_err()
-        {
-            // The length is unknown now. Opening the file anew sets a torn tail aside.
-            self.open = None;
-        }
+        open.length = length;
+        Ok(())
     }
 }
 

@@ -43,6 +43,14 @@ pub struct Drain {
     rows: u64,
     reporting: Reporting,
     no_rotation_before: Option<Instant>,
+    /// Rows of this session's that are in the files or lost.
+    rows_done: u64,
+    /// Rows that were lost with the journal and are not on record.
+    rows_lost: Option<u64>,
+    /// Whether the journal can no longer be trusted.
+    is_lost: bool,
+    /// Whether it was the journal that could not be written when the last append failed.
+    journal_fails: bool,
 }
 
 impl Drain {
@@ -60,6 +68,10 @@ impl Drain {
             rows: 0,
             reporting,
             no_rotation_before: None,
+            rows_done: 0,
+            rows_lost: None,
+            is_lost: false,
+            journal_fails: false,
         }
     }
 
@@ -90,6 +102,15 @@ impl Drain {
             .push("write", || format!("{error}; rows wait in the journal and writing is tried again"));
     }
 
+    /// Counts a panic of the writer, which is a bug, and queues a warning.
+    #[cold]
+    pub fn note_panic(&mut self) {
+        self.reporting.stats.write_errors.add(1);
+        self.reporting.warnings.push("panic", || {
+            "the writer met a bug of its own; rows wait in the journal and writing is tried again".to_owned()
+        });
+    }
+
     /// Opens the file of a kind, and rotates it if it is too old to be continued.
     pub fn open(&mut self, kind: FileKind) -> Result<()> {
         if self.files.get(kind).open()? {
@@ -103,12 +124,17 @@ impl Drain {
 
     /// Writes one batch. `Ok(false)`: there was nothing to write.
     pub fn batch(&mut self) -> Result<bool> {
+        self.take_back()?;
         self.metrics.clear();
         self.manifest.clear();
         self.rows = 0;
         let mut at = self.cursor;
         let ring = Arc::clone(&self.ring);
+        self.is_lost = self.is_lost || self.note_lost();
         while let Some((frame, next)) = ring.frame(&mut at) {
+            if self.is_lost && !frame.verify(at.sequence) {
+                break;
+            }
             match frame.kind {
                 Kind::Metrics => {
                     if let Some(end) = self.add_call(&frame, at, next)? {
@@ -129,7 +155,42 @@ impl Drain {
             }
             at = next;
         }
+        if self.is_lost && self.rows == 0 && at.position < ring.published() {
+            self.skip_lost();
+            return Ok(true);
+        }
         self.commit(at)
+    }
+
+    /// Whether the journal's file lost a part of what was stored, of which the user hears once.
+    fn note_lost(&mut self) -> bool {
+        if !self.ring.memory().is_lost() {
+            return false;
+        }
+        self.reporting.stats.journal_errors.add(1);
+        self.reporting.warnings.push("journal", || {
+            "the journal's file was truncated or its disk failed: rows that wait would be lost if the process died now"
+                .to_owned()
+        });
+        true
+    }
+
+    /// Goes on behind everything published: what cannot be read is gone, and counted.
+    #[cold]
+    fn skip_lost(&mut self) {
+        let (end, published) = self.ring.end();
+        let lost = published - self.rows_done;
+        self.rows_done = published;
+        self.reporting.stats.frames_damaged.add(end.sequence - self.cursor.sequence);
+        self.reporting.stats.rows_dropped_journal.add(lost);
+        self.rows_lost = Some(self.rows_lost.unwrap_or(0) + lost);
+        self.cursor = end;
+        self.ring.release(end.position);
+    }
+
+    /// The rows that were lost with the journal since this was last asked.
+    pub fn take_lost(&mut self) -> Option<u64> {
+        self.rows_lost.take()
     }
 
     /// Encodes the rest of a call. `Some(end)`: the batch must be written up to there first.
@@ -194,12 +255,14 @@ impl Drain {
         self.manifest = manifest;
         self.metrics = metrics;
         outcome?;
+        self.rows_done += self.rows;
         self.reporting.stats.rows_written.add(self.rows);
         Ok(true)
     }
 
     /// Writes one line to a file for which no batches are made.
     pub fn write_line(&mut self, kind: FileKind, line: &[u8], after: Cursor) -> Result<()> {
+        self.take_back()?;
         self.look(kind)?;
         if self.may_rotate() && self.files.get(kind).must_rotate(0, line.len() as u64) {
             self.rotate(kind);
@@ -222,25 +285,16 @@ impl Drain {
                 *slot = extent.map(|(id, length)| Extent { file: *kind as u64, id, length });
             }
         }
-        let memory = self.ring.memory();
-        let journal = |source| Error::io("write", Path::new("the journal"), source);
-        cursor::begin(memory, &Intent { after, extents }).map_err(journal)?;
-        for (index, (kind, bytes)) in pieces.iter().enumerate() {
-            if bytes.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.files.get(*kind).append(bytes) {
-                for (extent, (kind, _)) in extents.iter().zip(pieces).take(index) {
-                    if let Some(extent) = extent {
-                        self.files.get(*kind).cut_to(extent.length);
-                    }
-                }
-                cursor::abandon(self.ring.memory()).map_err(journal)?;
-                return Err(error);
-            }
+        let begun = cursor::begin(self.ring.memory(), &Intent { after, extents });
+        self.journal_worked(begun)?;
+        if let Err(error) = self.carry_out(pieces) {
+            // Where that fails as well, it is tried again before the next append.
+            let _ = self.take_back();
+            return Err(error);
+        }
+        for (_, bytes) in pieces {
             self.reporting.stats.bytes_written.add(bytes.len() as u64);
         }
-        cursor::complete(self.ring.memory()).map_err(journal)?;
         self.cursor = after;
         self.ring.release(after.position);
         if let Some(syncer) = &self.reporting.syncer {
@@ -253,13 +307,55 @@ impl Drain {
         Ok(())
     }
 
+    /// Appends under the intent that was begun.
+    fn carry_out(&mut self, pieces: &[(FileKind, &[u8])]) -> Result<()> {
+        for (kind, bytes) in pieces.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            self.files.get(*kind).append(bytes)?;
+        }
+        let completed = cursor::complete(self.ring.memory());
+        self.journal_worked(completed)
+    }
+
+    /// Gives the files the lengths again that they had before an append that failed. Until that is done, a retry would
+    /// double what is already there, and so the intent stays begun.
+    fn take_back(&mut self) -> Result<()> {
+        let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(()) };
+        for extent in intent.extents.into_iter().flatten() {
+            if let Some(kind) = FileKind::from_number(extent.file) {
+                self.files.get(kind).cut_to(extent.length)?;
+            }
+        }
+        let abandoned = cursor::abandon(self.ring.memory());
+        self.journal_worked(abandoned)
+    }
+
+    fn journal_worked(&mut self, outcome: std::io::Result<()>) -> Result<()> {
+        self.journal_fails = outcome.is_err();
+        outcome.map_err(|source| Error::io("write", Path::new("the journal"), source))
+    }
+
+    /// Goes on without the journal at `path` if it is what cannot be written. It is deleted first, for who recovered from it
+    /// would write rows again. Gives whether that was done.
+    pub fn leave_journal(&mut self, path: &Path) -> bool {
+        if !self.journal_fails || !self.ring.is_mirrored() || std::fs::remove_file(path).is_err() {
+            return false;
+        }
+        self.ring.memory().detach();
+        self.journal_fails = false;
+        true
+    }
+
     /// Makes sure that the file is open and is still the one we left.
     fn look(&mut self, kind: FileKind) -> Result<()> {
+        let torn = self.files.torn_tails();
+        let outcome = self.open_or_adapt(kind);
+        self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
+        outcome
+    }
+
+    fn open_or_adapt(&mut self, kind: FileKind) -> Result<()> {
         if self.files.get(kind).extent().is_none() {
-            let torn = self.files.torn_tails();
-            self.open(kind)?;
-            self.reporting.stats.torn_tails.add(self.files.torn_tails() - torn);
-            return Ok(());
+            return self.open(kind);
         }
         let found = self.files.get(kind).look()?;
         if found != Found::Unchanged {
@@ -324,3 +420,7 @@ impl Drain {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod tests;

@@ -17,6 +17,8 @@ pub enum Cause {
     Full,
     /// The call alone was larger than half of the ring.
     Oversize,
+    /// The journal's file was truncated, or its disk failed, before they were written out.
+    Journal,
     /// A process that died had dropped them and could not say so.
     Died,
 }
@@ -28,6 +30,7 @@ impl Cause {
         match self {
             Self::Full => "full",
             Self::Oversize => "oversize",
+            Self::Journal => "journal",
             Self::Died => "died",
         }
     }
@@ -36,6 +39,7 @@ impl Cause {
         match self {
             Self::Full => "the journal was full and could not be written out",
             Self::Oversize => "one call was larger than half of the journal's ring (see ring_bytes)",
+            Self::Journal => "the journal's file was truncated or its disk failed",
             Self::Died => "an earlier process could not write them out and died",
         }
     }
@@ -103,6 +107,9 @@ pub struct Reporter {
 
 impl Errands for Reporter {
     fn after_batch(&mut self, drain: &mut Drain) {
+        if let Some(rows) = drain.take_lost() {
+            self.losses.note(Cause::Journal, Loss { rows, ..Loss::default() }, |_| {});
+        }
         // Acquire: pairs with the release in `note`.
         if !self.losses.waiting.load(Ordering::Acquire) {
             return;

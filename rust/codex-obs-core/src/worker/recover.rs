@@ -107,14 +107,6 @@ impl Distance {
     }
 }
 
-/// Who made the journal of `stream`, if there is a journal that can be read.
-#[must_use]
-pub fn peek(directory: &Path, stream: &Stream) -> Option<Identity> {
-    let path = journal_path(directory, stream);
-    let file = crate::fs::open_existing(&path).ok()?;
-    Some(Ring::attach(file, &path, Backing::Mirrored).ok()??.1)
-}
-
 /// Recovers the journal of `stream`, if there is one. The caller holds the stream's lock.
 ///
 /// # Errors
@@ -154,11 +146,13 @@ pub fn recover(
     let mut files = files_of(directory, stream, &identity, clock);
     let stats = Arc::new(Stats::default());
     recovered.rows_dropped = ring.dropped();
+    let mut unreachable = 0;
     if distance == Distance::Boot {
         cut_unfinished(directory, stream, &ring)?;
         let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
         let warnings = Arc::new(Warnings::default());
         let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None };
+        unreachable = ring.unreachable_frames();
         let mut drain = Drain::new(Arc::new(ring), files, encoder, reporting);
         while drain.batch()? {}
         if recovered.rows_dropped > 0 {
@@ -174,9 +168,15 @@ pub fn recover(
     }
     crate::fs::sync_folder(directory)?;
     recovered.rows_recovered = stats.rows_written.get();
-    recovered.frames_damaged = stats.frames_damaged.get();
+    recovered.frames_damaged = stats.frames_damaged.get() + unreachable;
     recovered.torn_tails = stats.torn_tails.get();
-    remove(&path)?;
+    if unreachable > 0 {
+        // Frames of this journal cannot be reached; it is kept for whoever wants to look.
+        recovered.journals_damaged = 1;
+        set_aside(&path)?;
+    } else {
+        remove(&path)?;
+    }
     Ok(recovered)
 }
 

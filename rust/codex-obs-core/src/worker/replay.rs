@@ -46,12 +46,21 @@ pub fn replay(
 pub fn missing(directory: &Path, stream: &Stream, ring: &Ring, identity: &Identity) -> Result<Vec<Line>> {
     let frames = encode(ring, identity);
     let mut present = count_present(directory, stream, &frames)?;
-    // The files were written in this order: what lies before a frame that is there was there before it.
-    let known = frames.iter().rposition(|lines| {
-        !lines.is_empty()
-            && lines.iter().all(|line| present.get(&(line.kind as u64, line.hash)).is_some_and(|&n| n > 0))
+    // Each file was written in this order: what belongs before lines that are there was there before them. One file says
+    // nothing of another, because each reached the disk at a time of its own.
+    let known = FileKind::ALL.map(|kind| {
+        frames.iter().rposition(|lines| {
+            let mut lines = lines.iter().filter(|line| line.kind == kind).peekable();
+            lines.peek().is_some()
+                && lines.all(|line| present.get(&(line.kind as u64, line.hash)).is_some_and(|&n| n > 0))
+        })
     });
-    let mut missing: Vec<Line> = frames.into_iter().skip(known.map_or(0, |known| known + 1)).flatten().collect();
+    let is_behind = |index: usize, line: &Line| known[line.kind as usize].is_none_or(|known| index > known);
+    let mut missing: Vec<Line> = frames
+        .into_iter()
+        .enumerate()
+        .flat_map(|(index, lines)| lines.into_iter().filter(move |line| is_behind(index, line)))
+        .collect();
     missing.retain(|line| {
         let count = present.entry((line.kind as u64, line.hash)).or_default();
         let is_missing = *count == 0;
@@ -118,6 +127,10 @@ fn count_in(file: File, kind: FileKind, present: &mut HashMap<(u64, u128), u64>)
         line.clear();
         if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            // A last line that lacks nothing else gets its newline when the file is opened.
+            line.push(b'\n');
         }
         if let Some(count) = present.get_mut(&(kind as u64, xxh3_128(&line))) {
             *count += 1;

@@ -19,6 +19,9 @@ pub enum SyncPolicy {
     Always,
 }
 
+/// Most unsynced files kept open where nothing is synced before somebody asks.
+const MOST_UNSYNCED: usize = 64;
+
 /// The list of unsynced files and the thread that works it off.
 #[derive(Debug)]
 pub struct Syncer {
@@ -37,8 +40,10 @@ struct State {
     /// Requests made, and how many of them are served.
     requested: u64,
     completed: u64,
-    /// Requests whose sync failed.
-    failed: u64,
+    /// A sync failed: the kernel may have dropped those bytes, so that no later sync can vouch for them.
+    failed: bool,
+    /// How many threads are syncing right now: one, or also one that was stopped for a fork and still waits for the disk.
+    working: u32,
     stop: bool,
     running: bool,
 }
@@ -75,7 +80,14 @@ impl Syncer {
         if !state.dirty.iter().any(|known| Arc::ptr_eq(known, &file)) {
             state.dirty.push(file);
         }
+        let oldest =
+            (state.dirty.len() > MOST_UNSYNCED && self.policy == SyncPolicy::Never).then(|| state.dirty.remove(0));
         self.noted(state);
+        // So many shards later the kernel has written it out already, as a rule.
+        if oldest.is_some_and(|file| file.sync_data().is_err()) {
+            self.stats.sync_errors.add(1);
+            self.lock().failed = true;
+        }
     }
 
     /// Says that names in `folder` changed.
@@ -96,11 +108,12 @@ impl Syncer {
         }
     }
 
-    /// Syncs everything noted so far and waits for it until `deadline` (`None`: for ever). Gives whether all is on the disk.
+    /// Syncs everything noted so far and waits for it until `deadline` (`None`: for ever). Gives whether all is on the disk,
+    /// which it never is again once a sync has failed.
     pub fn sync(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.lock();
-        if state.since.is_none() && state.requested == state.completed {
-            return true;
+        if state.since.is_none() && state.requested == state.completed && state.working == 0 {
+            return !state.failed;
         }
         if !state.running {
             // Without a thread (it could not be started) the caller does the work.
@@ -108,7 +121,7 @@ impl Syncer {
             return self.work();
         }
         state.requested += 1;
-        let (request, failed) = (state.requested, state.failed);
+        let request = state.requested;
         self.changed.notify_all();
         while state.completed < request {
             if !state.running {
@@ -121,7 +134,7 @@ impl Syncer {
             let Some(rest) = rest else { return false };
             state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.failed == failed
+        !state.failed
     }
 
     /// Asks the thread to end.
@@ -139,6 +152,10 @@ impl Syncer {
                     drop(state);
                     self.changed.notify_all();
                     return;
+                }
+                if state.working > 0 {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
                 }
                 if state.requested > state.completed {
                     break;
@@ -159,13 +176,14 @@ impl Syncer {
         }
     }
 
-    /// Syncs what is noted. Gives whether everything could be synced.
+    /// Syncs what is noted. Gives whether all is on the disk.
     fn work(&self) -> bool {
         let mut state = self.lock();
         let requested = state.requested;
         let files = std::mem::take(&mut state.dirty);
         let folders = std::mem::take(&mut state.folders);
         state.since = None;
+        state.working += 1;
         drop(state);
         let mut failures = 0;
         for file in files {
@@ -178,9 +196,55 @@ impl Syncer {
         self.stats.sync_errors.add(failures);
         let mut state = self.lock();
         state.completed = state.completed.max(requested);
-        state.failed += failures;
+        state.failed |= failures > 0;
+        state.working -= 1;
+        let done = !state.failed && state.working == 0;
         drop(state);
         self.changed.notify_all();
-        failures == 0
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn syncer() -> Syncer {
+        Syncer::new(SyncPolicy::Interval(Duration::from_secs(1)), Arc::default())
+    }
+
+    #[test]
+    fn what_could_not_be_synced_once_is_never_called_fine() {
+        let syncer = syncer();
+        assert!(syncer.sync(None), "nothing was noted");
+        // A pipe cannot be synced.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        syncer.note(Arc::new(File::from(std::os::fd::OwnedFd::from(writer))));
+        assert!(!syncer.work());
+        assert!(!syncer.sync(None));
+        syncer.note(Arc::new(tempfile::tempfile().unwrap()));
+        assert!(!syncer.sync(None));
+        assert_eq!(syncer.stats.sync_errors.get(), 1);
+    }
+
+    #[test]
+    fn files_do_not_pile_up_where_nothing_is_synced() {
+        let syncer = Syncer::new(SyncPolicy::Never, Arc::default());
+        for _ in 0..2 * MOST_UNSYNCED {
+            syncer.note(Arc::new(tempfile::tempfile().unwrap()));
+        }
+        assert_eq!(syncer.lock().dirty.len(), MOST_UNSYNCED);
+        assert!(syncer.sync(None));
+    }
+
+    #[test]
+    fn a_sync_under_way_is_waited_for() {
+        let syncer = syncer();
+        {
+            let mut state = syncer.lock();
+            state.running = true;
+            state.working = 1;
+        }
+        assert!(!syncer.sync(Some(Instant::now())), "not done at the deadline");
     }
 }

@@ -1,5 +1,7 @@
 //! The writer thread: drains until it is told to stop, backs off while the disk refuses.
 
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ const LAST_RETRY: Duration = Duration::from_millis(800);
 
 /// What is done beside draining: losses are reported once writing works.
 pub trait Errands: Send {
-    /// Called after a batch was written.
+    /// Called after a batch was written, and when there is nothing to write.
     fn after_batch(&mut self, drain: &mut Drain);
 }
 
@@ -48,6 +50,13 @@ impl<E: Errands + 'static> Station<E> {
         self.lock().take()
     }
 
+    /// Takes the drain out to work with it. The wish to stop is looked at under the lock: whoever made it and then finds the
+    /// drain here can rely on it.
+    fn take_to_work(&self, control: &Control) -> ControlFlow<(), Option<(Drain, E)>> {
+        let mut inside = self.lock();
+        if control.must_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(inside.take()) }
+    }
+
     /// Brings the drain back.
     pub fn put(&self, drain: (Drain, E)) {
         *self.lock() = Some(drain);
@@ -71,15 +80,12 @@ impl<E: Errands + 'static> Station<E> {
     pub fn start(self: &Arc<Self>, control: &Arc<Control>) -> std::io::Result<JoinHandle<()>> {
         let (station, control) = (Arc::clone(self), Arc::clone(control));
         std::thread::Builder::new().name("codex-obs-writer".into()).spawn(move || {
-            loop {
-                if let Some((mut drain, mut errands)) = station.take() {
-                    run(&mut drain, &mut errands, &control);
+            while let ControlFlow::Continue(taken) = station.take_to_work(&control) {
+                if let Some((mut drain, mut errands)) = taken {
+                    run_on(&mut drain, &mut errands, &control);
                     return station.put((drain, errands));
                 }
                 // A thread before this one, stopped for a fork, still waits for the disk.
-                if control.must_stop() {
-                    return;
-                }
                 let _ = station.wait(Instant::now() + HANDOVER_LOOK);
             }
         })
@@ -89,7 +95,7 @@ impl<E: Errands + 'static> Station<E> {
     /// or writing fails. Gives whether everything is written.
     #[must_use]
     pub fn work_here(&self, control: &Control) -> bool {
-        let Some((mut drain, mut errands)) = self.take() else { return false };
+        let ControlFlow::Continue(Some((mut drain, mut errands))) = self.take_to_work(control) else { return false };
         let done = loop {
             match drain.batch() {
                 Ok(true) => {
@@ -97,6 +103,7 @@ impl<E: Errands + 'static> Station<E> {
                     control.note_written(drain.position());
                 }
                 Ok(false) => {
+                    errands.after_batch(&mut drain);
                     control.note_written(drain.position());
                     break true;
                 }
@@ -109,6 +116,22 @@ impl<E: Errands + 'static> Station<E> {
         };
         self.put((drain, errands));
         done
+    }
+}
+
+/// Runs until told to stop. A panic is a bug of ours that must not stop the log: what was begun is taken back by the next
+/// batch, which is tried after a pause like any other that failed.
+fn run_on<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
+    loop {
+        // Unwind safe: the drain takes an unfinished append back before it begins another.
+        if catch_unwind(AssertUnwindSafe(|| run(drain, errands, control))).is_ok() {
+            return;
+        }
+        drain.note_panic();
+        control.note_failure();
+        if control.pause(LAST_RETRY) {
+            return;
+        }
     }
 }
 
@@ -125,6 +148,7 @@ fn run<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
                 control.must_stop()
             }
             Ok(false) => {
+                errands.after_batch(drain);
                 control.note_written(drain.position());
                 control.sleep(if active.elapsed() < QUIET { POLL } else { SLOW_POLL })
             }

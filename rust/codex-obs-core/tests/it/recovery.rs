@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
-use codex_obs_core::journal::frame::{FrameBuilder, first_length};
+use codex_obs_core::journal::frame::{FrameBuilder, LineFile, first_length, line_frame};
 use codex_obs_core::journal::identity::{Identity, Process};
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
@@ -139,6 +139,28 @@ fn after_a_reboot_lines_that_were_rotated_away_are_not_appended_again() {
 }
 
 #[test]
+fn after_a_reboot_a_line_that_lacks_only_its_newline_is_not_appended_again() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 2));
+    std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 2).trim_end()).unwrap();
+    assert_eq!(recover(folder.path(), false), 2);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..2, 2));
+}
+
+#[test]
+fn after_a_reboot_a_line_in_one_file_says_nothing_of_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 3);
+    let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, b"{}\n"));
+    assert!(matches!(appended, Appended::Done { .. }) && outcome.is_ok());
+    drop(ring);
+    std::fs::write(folder.path().join("params.ndjson"), "{}\n").unwrap();
+    assert_eq!(recover(folder.path(), false), 6);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
+    assert_eq!(text(folder.path(), "params.ndjson"), "{}\n");
+}
+
+#[test]
 fn a_journal_of_another_machine_waits_until_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let elsewhere = Process { machine_id: "another".into(), boot_id: "another".into(), ..gone() };
@@ -182,4 +204,21 @@ fn a_reader_that_finds_nothing_to_recover_changes_nothing() {
     let (recovered, pending) = recover_for_reading(folder.path(), &codex_obs_core::clock::Clock::System).unwrap();
     assert_eq!((recovered.rows_recovered, pending.len()), (0, 0));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_journal_damaged_in_the_middle_is_kept_and_its_frames_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), gone(), 10));
+    let path = folder.path().join(".codex_obs/journal-main");
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[codex_obs_core::journal::layout::HEADER_BYTES + 4 * length + 40] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.rows_recovered, recovered.frames_damaged, recovered.journals_damaged), (8, 6, 1));
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..4, 2));
+    assert!(folder.path().join(".codex_obs/damaged-journal-main-0").exists() && !path.exists());
 }

@@ -140,3 +140,19 @@ fn shards_rotate_between_rows_and_the_oldest_go_with_a_count() {
     assert_eq!((count(&session, "rotations"), count(&session, "rows_retired")), (4, 4));
     assert!(session.warnings().take().iter().any(|text| text.contains("retention")));
 }
+
+#[test]
+fn a_loss_that_no_batch_follows_is_on_record_after_a_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = open(folder.path());
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 7, 7, 0, session.max_frame_bytes());
+    builder.inline("huge", &vec![b'1'; 200 << 10]);
+    builder.finish();
+    assert!(!session.try_log(&mut builder, Step::Given));
+    session.log_slowly(&mut builder, Step::Given);
+    assert!(session.close(None));
+    assert_eq!(count(&session, "rows_dropped_oversize"), 1);
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    assert!(summary.contains("\"cause\":\"oversize\",\"count\":1,\"first_step\":7"), "{summary}");
+}

@@ -8,6 +8,7 @@ mod integer;
 mod interrupt;
 pub mod json;
 mod kind;
+mod known_tags;
 mod manifest_id;
 mod mapping;
 mod numpy;
@@ -21,6 +22,8 @@ mod tags;
 mod text;
 mod timestamp;
 
+use std::borrow::Cow;
+
 use codex_obs_core::journal::frame::FrameBuilder;
 use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyTypeError;
@@ -28,6 +31,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 pub use interrupt::take_interrupt;
+pub use known_tags::KnownTags;
+pub use plain::number;
 pub use step::step;
 pub use tags::tags;
 pub use text::text;
@@ -68,16 +73,29 @@ pub fn metrics(
         }
     }
     for (key, value) in mapping::checked_pairs(metrics, "metrics")?.into_iter().skip(done) {
-        let Ok(name) = key.cast::<PyString>() else {
-            return Err(wrong_name(&key));
-        };
-        let name = clean(name, damage);
-        row(shortened(&name, damage), &value, builder, damage, options);
+        let name = name(&key, damage)?;
+        row(&name, &value, builder, damage, options);
     }
     Ok(())
 }
 
-fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {
+/// The name of a metric as it is written: valid text of at most 4 KiB.
+///
+/// # Errors
+///
+/// `TypeError` if `key` is no text.
+pub fn name<'a>(key: &'a Bound<'_, PyAny>, damage: &mut Damage) -> PyResult<Cow<'a, str>> {
+    let Ok(text) = key.cast::<PyString>() else {
+        return Err(wrong_name(key));
+    };
+    Ok(match clean(text, damage) {
+        Cow::Borrowed(text) => Cow::Borrowed(shortened(text, damage)),
+        Cow::Owned(text) => Cow::Owned(shortened(&text, damage).to_owned()),
+    })
+}
+
+/// Adds the row of one metric, or those of its leaves. `name` is as [`name`] gives it.
+pub fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {
     let added = match scalar(value) {
         Ok(Some(scalar)) => {
             scalar_row(name, scalar, builder);

@@ -1,4 +1,4 @@
-//! The usual call: a dict from text to numbers of Python's own.
+//! The usual call: a dict from text to numbers of Python's own or `NumPy`'s.
 
 use std::ptr;
 
@@ -8,6 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+
+use super::numpy;
 
 /// Adds a row for each of the leading items that is a plain number, boolean or None under a name that needs no care, and
 /// gives their number.
@@ -44,13 +46,8 @@ fn row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuil
     if name.len() > MAX_TEXT_BYTES {
         return false;
     }
-    if let Ok(number) = value.cast_exact::<PyFloat>() {
-        builder.float(name, number.value());
-    } else if value.is_exact_instance_of::<PyInt>() {
-        let Ok(number) = value.extract() else { return false };
+    if let Some(number) = number(value) {
         builder.float(name, number);
-    } else if let Ok(number) = value.cast::<PyFloat>() {
-        builder.float(name, number.value());
     } else if let Ok(flag) = value.cast_exact::<PyBool>() {
         builder.boolean(name, flag.is_true());
     } else if value.is_none() {
@@ -59,4 +56,17 @@ fn row(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, builder: &mut FrameBuil
         return false;
     }
     true
+}
+
+/// The number that `value` is, if it is a float, an int or a number of `NumPy`'s. No Python code runs.
+#[inline]
+pub fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    value.cast_exact::<PyFloat>().map_or_else(|_| other_number(value), |number| Some(number.value()))
+}
+
+fn other_number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(number) = value.cast::<PyFloat>() {
+        return Some(number.value());
+    }
+    if value.is_exact_instance_of::<PyInt>() || numpy::is_plain_number(value) { value.extract().ok() } else { None }
 }

@@ -4,10 +4,14 @@ use codex_obs_core::limits::MAX_PAYLOAD_BYTES;
 use codex_obs_core::record::tags::RESERVED;
 use codex_obs_core::record::{Damage, Tags};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::json::Writer;
-use super::mapping::checked_pairs;
+use super::known_tags::KnownTags;
+use super::mapping::{Pair, checked_pairs};
 use super::output::Output;
+
+static NONE: Tags = Tags { text: Vec::new(), marks: [0; 3] };
 
 /// The tags as canonical JSON without the keys that the log sets itself. Tags of more than 1 MiB together are left out and
 /// counted.
@@ -15,17 +19,28 @@ use super::output::Output;
 /// # Errors
 ///
 /// `TypeError` for what is neither None nor a mapping, or a mapping that raises when asked for its items.
-pub fn tags(tags: Option<&Bound<'_, PyAny>>, out: &mut Tags, damage: &mut Damage) -> PyResult<()> {
-    out.clear();
+pub fn tags<'a>(tags: Option<&Bound<'_, PyAny>>, known: &'a mut KnownTags, damage: &mut Damage) -> PyResult<&'a Tags> {
     let Some(tags) = tags.filter(|tags| !tags.is_none()) else {
-        return Ok(());
+        return Ok(&NONE);
     };
-    let pairs = checked_pairs(tags, "tags")?;
+    if !tags.cast_exact::<PyDict>().is_ok_and(|dict| known.of(dict).is_some()) {
+        let out = known.forget();
+        let pairs = checked_pairs(tags, "tags")?;
+        let before = *damage;
+        write(tags, &pairs, out, damage);
+        if *damage == before {
+            known.keep(&pairs);
+        }
+    }
+    Ok(known.get())
+}
+
+fn write(tags: &Bound<'_, PyAny>, pairs: &[Pair<'_>], out: &mut Tags, damage: &mut Damage) {
     let mut writer = Writer::inside_tags(Output::new(&mut out.text, MAX_PAYLOAD_BYTES), damage);
-    let mut members = writer.members(&pairs);
+    let mut members = writer.members(pairs);
     members.retain(|(key, _)| !RESERVED.contains(&key.as_ref()));
     if members.is_empty() {
-        return Ok(());
+        return;
     }
     writer.open(tags);
     let mut marks = [None; RESERVED.len()];
@@ -48,8 +63,7 @@ pub fn tags(tags: Option<&Bound<'_, PyAny>>, out: &mut Tags, damage: &mut Damage
     if writer.out.finish().is_some() {
         damage.payloads_cut += 1;
         out.clear();
-        return Ok(());
+        return;
     }
     out.marks = marks.map(|mark| mark.unwrap_or(end));
-    Ok(())
 }

@@ -1,0 +1,130 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::*;
+use crate::clock::Clock;
+use crate::journal::frame::{Call, FrameBuilder};
+use crate::journal::identity::Identity;
+use crate::journal::memory::{Backing, while_unwritable};
+use crate::record::Tags;
+use crate::shard::name::Stream;
+use crate::shard::policy::Policy;
+use crate::worker::control::{Control, Waited};
+use crate::worker::thread::{Errands, Station};
+
+struct NoErrands;
+
+impl Errands for NoErrands {
+    fn after_batch(&mut self, _drain: &mut Drain) {}
+}
+
+/// A drain on a new ring that holds one call for each of `steps`.
+fn drain(folder: &Path, steps: std::ops::Range<i64>, backing: Backing) -> Drain {
+    let path = folder.join("journal");
+    let file = crate::fs::create_new(&path, 0o600).unwrap();
+    let ring = Ring::create(file, &path, 1 << 16, backing, &Identity::default()).unwrap();
+    let mut builder = FrameBuilder::default();
+    for step in steps {
+        let tags = Tags::default();
+        builder.begin(&Call { timestamp: step, step: Some(step), split: "train", dataset: None, tags: &tags }, 4096);
+        builder.float("loss", 0.5);
+        builder.finish();
+        ring.append(&mut ring.lock(), builder.bytes_mut()).1.unwrap();
+    }
+    let files = Files::new(folder, &Stream::main(), Policy::OFF, 0o600, &Clock::System);
+    let reporting = Reporting { stats: Arc::default(), warnings: Arc::default(), syncer: None };
+    Drain::new(Arc::new(ring), files, RowEncoder::new("r1", false), reporting)
+}
+
+fn log(folder: &Path) -> (PathBuf, String) {
+    let path = folder.join("metrics.ndjson");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    (path, text)
+}
+
+#[test]
+fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
+    drain.open(FileKind::Metrics).unwrap();
+    let (id, length) = drain.files().get(FileKind::Metrics).extent().unwrap();
+    let extents = [None, Some(Extent { file: FileKind::Metrics as u64, id, length })];
+    cursor::begin(drain.ring.memory(), &Intent { after: Cursor::default(), extents }).unwrap();
+    let (path, _) = log(folder.path());
+    std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"whole\":1}\n{\"torn").unwrap();
+    while drain.batch().unwrap() {}
+    let (_, text) = log(folder.path());
+    assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
+    assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+}
+
+#[test]
+fn frames_that_a_truncated_journal_took_with_it_are_counted_and_later_ones_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..100, Backing::Auto);
+    drain.ring.lock().rows = 100;
+    let journal = std::fs::OpenOptions::new().write(true).open(folder.path().join("journal")).unwrap();
+    let header = crate::journal::layout::HEADER_BYTES as u64;
+    journal.set_len(header + 4096).unwrap();
+    while drain.batch().unwrap() {}
+    let stats = Arc::clone(&drain.reporting.stats);
+    let (written, lost) = (stats.rows_written.get(), stats.rows_dropped_journal.get());
+    assert!(written > 20 && lost > 20, "{written} written, {lost} lost");
+    assert_eq!((written + lost, drain.take_lost()), (100, Some(lost)));
+
+    let mut builder = FrameBuilder::default();
+    let tags = Tags::default();
+    builder.begin(&Call { timestamp: 0, step: Some(100), split: "train", dataset: None, tags: &tags }, 4096);
+    builder.float("loss", 0.5);
+    builder.finish();
+    drain.ring.append(&mut drain.ring.lock(), builder.bytes_mut()).1.unwrap();
+    while drain.batch().unwrap() {}
+    let (_, text) = log(folder.path());
+    assert_eq!((text.lines().count() as u64, text.contains("\"step\":100,")), (written + 1, true));
+}
+
+#[test]
+fn a_torn_line_of_another_program_is_set_aside_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
+    drain.open(FileKind::Metrics).unwrap();
+    std::fs::write(log(folder.path()).0, b"{\"torn").unwrap();
+    while drain.batch().unwrap() {}
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+    let stats = &drain.reporting.stats;
+    assert_eq!((stats.files_disturbed.get(), stats.torn_tails.get()), (1, 1));
+}
+
+#[test]
+fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = Arc::new(Control::default());
+    let station = Arc::new(Station::new(drain(folder.path(), 0..3, Backing::Auto), NoErrands));
+    control.request_stop();
+    station.start(&control).unwrap().join().unwrap();
+    assert_eq!(log(folder.path()).1, "");
+    control.clear_stop();
+    let thread = station.start(&control).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    assert_eq!(control.wait_until_written(1, deadline), Waited::Written);
+    control.request_stop();
+    thread.join().unwrap();
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+}
+
+#[test]
+fn rows_of_a_journal_that_cannot_be_written_any_more_still_reach_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let mut drain = drain(folder.path(), 0..3, Backing::Mirrored);
+    assert!(!drain.leave_journal(&journal), "there is no reason to");
+    let ring = Arc::clone(&drain.ring);
+    while_unwritable(ring.memory(), || {
+        assert!(drain.batch().is_err());
+        assert_eq!(log(folder.path()).1, "");
+        assert!(drain.leave_journal(&journal));
+        assert!(!journal.exists(), "a recovery would write the rows again");
+        while drain.batch().unwrap() {}
+    });
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+}

@@ -1,0 +1,108 @@
+"""The fault matrix: how large it is, and the table of what came out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from faults.ledger import Entry, Ledger, facts, keep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _pytest.terminal import TerminalReporter
+
+HERE = Path(__file__).parent
+_ledger = pytest.StashKey[Ledger]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_ledger] = Ledger()
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """Give the table, to which every test adds its line."""
+    return request.config.stash[_ledger]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the matrix is run."""
+
+    factor: float
+
+    def times(self, number: float, *, least: int = 1) -> int:
+        """Return the part of `number` attempts to make."""
+        return max(least, round(number * self.factor))
+
+
+@pytest.fixture
+def scale(request: pytest.FixtureRequest) -> Scale:
+    """Give the size of the matrix."""
+    return Scale(request.config.getoption("--durability"))
+
+
+class Programs:
+    """Starts the programs that are tormented."""
+
+    def __init__(self) -> None:
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(
+        self, name: str, *arguments: object, before: tuple[str, ...] = (), options: tuple[str, ...] = (), **variables: str
+    ) -> subprocess.Popen[str]:
+        """Start a program of the folder `programs`, behind a command such as strace."""
+        command = [*before, sys.executable, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def programs() -> Iterator[Programs]:
+    """Give a starter of programs that leaves none behind."""
+    programs = Programs()
+    yield programs
+    programs.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    assert isinstance(report, pytest.TestReport)
+    # A test that came to an end has entered its own line.
+    fault = item.name.removeprefix("test_").replace("_", " ")
+    if report.skipped:
+        _, _, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, "")
+        reason = reason.removeprefix("Skipped: ")
+        item.config.stash[_ledger].enter(Entry(fault, verdict=f"skipped: {reason}"))
+    elif report.failed:
+        item.config.stash[_ledger].enter(Entry(fault, verdict="FAILED"))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    ledger = config.stash[_ledger]
+    if not ledger.entries:
+        return
+    text = f"{facts(config.getoption('--durability'), Path.cwd())}\n\n{ledger.table()}"
+    terminalreporter.section("fault matrix")
+    terminalreporter.write_line(text)
+    page = config.getoption("--durability-page")
+    if page is not None:
+        keep(Path(page), text)

@@ -1,0 +1,79 @@
+"""Real file systems that can be filled, made read-only and shut down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def run(*command: object) -> str:
+    """Run a command that must succeed and give what it printed."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+def require(*tools: str) -> None:
+    """Skip the test unless it may mount and has these tools."""
+    if os.geteuid() != 0:
+        pytest.skip("needs to be root")
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+
+
+@contextmanager
+def tmpfs(place: Path, size_mib: int) -> Iterator[Path]:
+    """Mount a small file system in memory."""
+    require("mount")
+    place.mkdir()
+    try:
+        run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", place)
+    except AssertionError as error:
+        pytest.skip(f"may not mount: {error}")
+    try:
+        yield place
+    finally:
+        run("umount", "-l", place)
+
+
+@contextmanager
+def loop(place: Path, kind: str, size_mib: int, *options: str) -> Iterator[Path]:
+    """Mount a file system of a kind that lies in a file."""
+    require("mount", "losetup", f"mkfs.{kind}")
+    image = place.with_suffix(".image")
+    with image.open("wb") as file:
+        file.truncate(size_mib << 20)
+    run(f"mkfs.{kind}", *{"ext4": ["-q", "-m", "0"], "xfs": ["-q"], "btrfs": ["-q"]}[kind], image)
+    place.mkdir()
+    try:
+        run("mount", "-o", ",".join(["loop", *options]), image, place)
+    except AssertionError as error:
+        pytest.skip(f"may not mount {kind}: {error}")
+    try:
+        yield place
+    finally:
+        run("umount", "-l", place)
+        image.unlink()
+
+
+def fill(folder: Path) -> Path:
+    """Take every byte that is free, to the last page."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+    return filler

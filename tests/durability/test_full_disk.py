@@ -1,0 +1,114 @@
+"""Disks that fill up and become free again, twenty times."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from faults.judge import judge, losses_on_record, rows_of
+from faults.ledger import Entry
+from faults.mounts import fill, tmpfs
+from faults.tally import ACCEPTED, EXCEPTIONS, STATE, Tally, wait_until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Programs, Scale
+    from faults.ledger import Ledger
+
+MAX_BLOCK_S = 0.2
+SETTINGS = {
+    "calls_per_s": 5000,
+    "ring_bytes": 256 << 10,
+    "max_block_s": MAX_BLOCK_S,
+    "max_shard_bytes": 1_000_000,
+    "backup_count": "all",
+}
+# Calls that do not fit into the ring while nothing can be written, so that rows must be dropped.
+EPISODE_CALLS = 4000
+RESUME_S = 1.5
+DEADLINE_S = 60.0
+
+
+def test_full_disk(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    with tmpfs(tmp_path / "disk", 96) as disk:
+        entry = Entry("disk filled and freed (tmpfs)")
+        torment(disk / "run", tmp_path, programs, scale.times(20), entry, lambda: fill(disk), (disk / "filler").unlink)
+        ledger.enter(entry)
+
+
+def test_file_size_limit(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    tally = Tally(tmp_path / "tally")
+
+    def command(number: int) -> None:
+        tally[STATE] = number
+        wait_until(lambda: tally[STATE] == 0, DEADLINE_S, "the command is carried out")
+
+    entry = Entry("limit on the size of files (`ulimit -f`), amid a line")
+    torment(tmp_path / "run", tmp_path, programs, scale.times(20), entry, lambda: command(2), lambda: command(3))
+    ledger.enter(entry)
+
+
+def torment(
+    directory: Path,
+    scratch: Path,
+    programs: Programs,
+    times: int,
+    entry: Entry,
+    obstruct: Callable[[], object],
+    free: Callable[[], object],
+) -> None:
+    tally = Tally(scratch / "tally")
+    program = programs.start("steady", directory, tally.path, json.dumps(SETTINGS))
+    wait_for_calls(program, tally, 100)
+    resumed_s = 0.0
+    for _ in range(times):
+        obstruct()
+        wait_for_calls(program, tally, EPISODE_CALLS)
+        free()
+        before = size_of(directory)
+        resumed_s = max(resumed_s, wait_until(lambda: size_of(directory) > before, DEADLINE_S, "writing resumes"))  # noqa: B023 - used at once
+        wait_for_calls(program, tally, 500)
+    tally[STATE] = 1
+    output, errors = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, tally[EXCEPTIONS]) == (0, 0), errors
+    told = json.loads(output)
+    stats = told["stats"]
+    calls = tally[ACCEPTED]
+    judgement = judge(directory, rows_of({"main": [range(calls)]}, ["loss"]))
+    # What stands as lost there was dropped, and counted to the row.
+    dropped = stats["rows_dropped"]
+    entry.attempts = times
+    entry.accepted = calls
+    entry.lost = abs(judgement.lost - dropped)
+    entry.doubled = judgement.doubled
+    entry.torn = judgement.torn + judgement.damage["tails"]
+    episodes = [took / 1e9 for took, _ in told["slow"] if took / 1e9 >= MAX_BLOCK_S]
+    # A core that someone else took is no fault of `log`.
+    others = [took / 1e9 for took, preempted in told["slow"] if took / 1e9 < MAX_BLOCK_S and not preempted]
+    entry.longest_log_s = max(others, default=0.005)
+    entry.note = (
+        f"{dropped:,} rows dropped and counted; one call an episode waited, at most {max(episodes, default=0):.3f} s with "
+        f"max_block_s={MAX_BLOCK_S}; writing resumed within {resumed_s:.2f} s"
+    )
+    assert (entry.lost, entry.doubled, entry.torn, judgement.unasked) == (0, 0, 0, 0), str(judgement)
+    assert told["closed"]
+    assert stats["rows_logged"] == calls == stats["rows_written"] + dropped
+    assert stats["rows_dropped_full"] == dropped > 0
+    assert stats["write_errors"] >= times
+    assert losses_on_record(directory) == dropped
+    assert resumed_s < RESUME_S
+    assert len(episodes) <= times, "more than one wait in an episode"
+    assert entry.longest_log_s <= 0.005, f"{told['slow']}"
+
+
+def wait_for_calls(program: subprocess.Popen[str], tally: Tally, calls: int) -> None:
+    first = tally[ACCEPTED]
+    wait_until(lambda: tally[ACCEPTED] >= first + calls or program.poll() is not None, DEADLINE_S, "logging goes on")
+    assert program.poll() is None, program.communicate()[1]
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("metrics.ndjson*"))

@@ -1,0 +1,70 @@
+"""Nothing that is done to a run's files ends the process that logs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Logs, has something done to its files by `harm`, logs on, and prints its counters.
+PROGRAM = """
+import faulthandler, json, os, pathlib, shutil, sys
+import codex_obs
+
+directory, harm, order = sys.argv[1:]
+if order == "before":
+    faulthandler.enable()
+run = codex_obs.init(directory, ring_bytes=1 << 20)
+if order == "after":
+    faulthandler.enable()
+run.log({"loss": 0.5}, step=0)
+assert run.flush(30)
+exec(harm)
+for step in range(1, 20_000):
+    run.log({"loss": step * 0.5, "acc": None}, step=step)
+drained = run.close(30)
+print(json.dumps({"drained": drained, **run.stats()}))
+"""
+
+HARMS = {
+    "journal truncated": "os.truncate(f'{directory}/.codex_obs/journal-main', 0)",
+    "journal cut in the middle": "os.truncate(f'{directory}/.codex_obs/journal-main', 300_000)",
+    "journal deleted": "os.unlink(f'{directory}/.codex_obs/journal-main')",
+    "shard deleted": "os.unlink(f'{directory}/metrics.ndjson')",
+    "shard truncated": "os.truncate(f'{directory}/metrics.ndjson', 0)",
+    "shard renamed": "os.rename(f'{directory}/metrics.ndjson', f'{directory}/metrics.ndjson.1')",
+    "internals deleted": "shutil.rmtree(f'{directory}/.codex_obs')",
+    "directory deleted": "shutil.rmtree(directory)",
+}
+
+
+@pytest.mark.parametrize("order", ["before", "after", "never"])
+@pytest.mark.parametrize("harm", HARMS)
+def test_the_process_goes_on_and_counts(run_dir: Path, harm: str, order: str) -> None:
+    program = [sys.executable, "-c", PROGRAM, str(run_dir), HARMS[harm], order]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    stats = json.loads(ended.stdout)
+    assert stats["rows_logged"] == 1 + 2 * 19_999
+    assert stats["rows_logged"] == stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"]
+    if harm == "directory deleted":
+        return
+    assert stats["drained"]
+    assert stats["rows_waiting"] == 0
+    dropped_by_journal = stats["rows_dropped_journal"]
+    assert stats["rows_dropped"] == dropped_by_journal
+    assert dropped_by_journal == 0 or harm.startswith("journal")
+    gone = 1 if harm in ("shard deleted", "shard truncated") else 0
+    shards = run_dir.glob("metrics.ndjson*")
+    lines = [json.loads(line) for shard in shards for line in shard.read_text().splitlines()]
+    assert len(lines) == stats["rows_written"] - gone
+    if dropped_by_journal:
+        summary = [json.loads(line) for line in (run_dir / "tracking_summary.ndjson").read_text().splitlines()]
+        losses = [line["extra"] for line in summary if line["status"] == "degraded"]
+        assert sum(loss["count"] for loss in losses if loss["cause"] == "journal") == dropped_by_journal
