@@ -1,7 +1,7 @@
 """Run directories to read: rows of ours, and rows of other writers with the same content.
 
-The content is that of three interleaved runs with two splits and 40 metrics, 240 groups, whose values walk at random. It is
-written without codex_obs, so that reading is measured on the same bytes whatever the writer does.
+The content is that of three interleaved runs with two splits and 40 metrics, 240 groups, whose values walk at random.
+It is written without codex_obs, so that reading is measured on the same bytes whatever the writer does.
 """
 
 from __future__ import annotations
@@ -18,12 +18,48 @@ if TYPE_CHECKING:
 
     Shape = Callable[["Call", tuple[str, ...], list[float]], str]
 
-METRICS = (
-    "loss accuracy learning_rate grad_norm tokens_per_second perplexity param_norm throughput kl entropy reward_mean "
-    "reward_std clip_fraction value_loss policy_loss aux_loss z_loss router_load mem_alloc_gb mem_reserved_gb gpu_util "
-    "gpu_temp data_time step_time fwd_time bwd_time opt_time epoch samples_seen loss_scale update_ratio ema_loss top1 "
-    "top5 f1 precision recall auc bleu wer"
-).split()
+METRICS = [
+    "loss",
+    "accuracy",
+    "learning_rate",
+    "grad_norm",
+    "tokens_per_second",
+    "perplexity",
+    "param_norm",
+    "throughput",
+    "kl",
+    "entropy",
+    "reward_mean",
+    "reward_std",
+    "clip_fraction",
+    "value_loss",
+    "policy_loss",
+    "aux_loss",
+    "z_loss",
+    "router_load",
+    "mem_alloc_gb",
+    "mem_reserved_gb",
+    "gpu_util",
+    "gpu_temp",
+    "data_time",
+    "step_time",
+    "fwd_time",
+    "bwd_time",
+    "opt_time",
+    "epoch",
+    "samples_seen",
+    "loss_scale",
+    "update_ratio",
+    "ema_loss",
+    "top1",
+    "top5",
+    "f1",
+    "precision",
+    "recall",
+    "auc",
+    "bleu",
+    "wer",
+]
 RUNS = 3
 EVAL_EVERY = 5
 
@@ -75,7 +111,7 @@ def foreign(call: Call, metrics: tuple[str, ...], values: list[float]) -> str:
 
 def shuffled(call: Call, metrics: tuple[str, ...], values: list[float]) -> str:
     """Write rows of the same fields as `foreign`, each with its keys in an order of its own."""
-    order = random.Random(call.timestamp)  # noqa: S311 - reproducible, and nothing secret
+    order = random.Random(call.timestamp)
     shared = [
         f'"step": {call.step}',
         f'"host": "node-{call.step % 13:02}"',
@@ -130,7 +166,7 @@ def write_log(
 
 
 def _calls(metrics: int) -> Iterator[tuple[Call, tuple[str, ...], list[float]]]:
-    chance = random.Random(7)  # noqa: S311 - reproducible, and nothing secret
+    chance = random.Random(7)
     names = [METRICS[index] if index < len(METRICS) else f"group_{index}/metric" for index in range(metrics)]
     width = min(metrics, len(METRICS))
     batches = [tuple(names[start : start + width]) for start in range(0, metrics - width + 1, width)]

@@ -1,4 +1,4 @@
-"""The same summary by codex_obs and by its peers, each as its users would write it. What is not installed is left out."""
+"""The same summary by codex_obs and by its peers, each as its users would write it, where they are installed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def in_codex_obs(path: Path) -> pl.DataFrame:
 def in_polars(path: Path) -> pl.DataFrame:
     types: dict[type, type[pl.DataType]] = {str: pl.String, int: pl.Int64, float: pl.Float64}
     schema = {name: types[kind] for name, kind in FIELDS.items()}
-    # `scan_ndjson` refuses a shard with fields that the schema does not name, unless it is told to leave them out.
     rows = pl.concat([pl.scan_ndjson(shard, schema=schema) for shard in shards(path)])
     value, order = pl.col("value"), pl.struct("timestamp", "step")
     return (
@@ -52,7 +51,7 @@ def in_polars(path: Path) -> pl.DataFrame:
 
 
 def in_duckdb(path: Path) -> pl.DataFrame:
-    import duckdb  # noqa: PLC0415 - it may be missing
+    import duckdb
 
     kinds = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE"}
     types = {name: kinds[kind] for name, kind in FIELDS.items()}
@@ -61,14 +60,14 @@ def in_duckdb(path: Path) -> pl.DataFrame:
                arg_max(value, (timestamp, step)), arg_max(step, (timestamp, step))
         FROM read_ndjson($names, columns = {types})
         GROUP BY ALL
-    """  # noqa: S608 - made of constants
+    """
     with duckdb.connect() as connection:
         rows = connection.execute(query, {"names": [str(shard) for shard in shards(path)]}).fetchall()
     return pl.DataFrame(rows, schema=COLUMNS, orient="row")
 
 
 def in_pandas(path: Path) -> pl.DataFrame:
-    import pandas as pd  # noqa: PLC0415 - it may be missing
+    import pandas as pd
 
     frames = [
         pd.read_json(shard, lines=True, dtype=FIELDS, convert_dates=False)[list(FIELDS)] for shard in shards(path)
@@ -90,7 +89,7 @@ class _Group(TypedDict):
 
 
 def in_orjson(path: Path) -> pl.DataFrame:
-    import orjson  # noqa: PLC0415 - it may be missing
+    import orjson
 
     groups: dict[tuple[str, str, str], _Group] = {}
     for shard in shards(path):
@@ -106,10 +105,8 @@ def in_orjson(path: Path) -> pl.DataFrame:
                     continue
                 group["count"] += 1
                 group["total"] += value
-                if value < group["low"]:
-                    group["low"] = value
-                if value > group["high"]:
-                    group["high"] = value
+                group["low"] = min(group["low"], value)
+                group["high"] = max(group["high"], value)
                 if place[:2] < group["first"][:2]:
                     group["first"] = place
                 if place[:2] >= group["last"][:2]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _FIRST_AFTER_S = 0.5
 _EVERY_S = 0.2
 
+_GIGABYTE = 1_000_000_000
+_MEGABYTE = 1_000_000
+
 _ERASE_LINE = "\r\x1b[K"
 
 
@@ -38,7 +41,7 @@ class Progress:
             return
         self._next_s = now_s + _EVERY_S
         percent = 100 * done_bytes // max(total_bytes, 1)
-        size = f"{total_bytes / 1e9:.1f} GB" if total_bytes >= 1e9 else f"{total_bytes / 1e6:.0f} MB"
+        size = f"{total_bytes / _GIGABYTE:.1f} GB" if total_bytes >= _GIGABYTE else f"{total_bytes / _MEGABYTE:.0f} MB"
         self._stream.write(f"{_ERASE_LINE}Reading: {percent} % of {size}")
         self._stream.flush()
         self._is_written = True
