@@ -13,7 +13,7 @@ from codex_obs.errors import (
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "ArrowStream",
@@ -58,14 +58,20 @@ def public_error(error: CoreError) -> CodexObsError:
     return public
 
 
-def summarize(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
+def summarize(
+    paths: "Sequence[str]", *, progress: "Callable[[int, int], None] | None" = None
+) -> tuple[ArrowStream, Report]:
     """Summarise one run directory, or files of a run.
+
+    Args:
+        paths: One run directory, or files.
+        progress: Called now and then with the bytes done and all bytes; what it raises ends the work.
 
     Raises:
         CodexObsError: If nothing can be read there.
     """
     try:
-        return _core.summarize(paths)
+        return _core.summarize(paths, progress=progress)
     except CoreError as error:
         raise public_error(error) from error
 

@@ -94,6 +94,7 @@ def summarize(
     """Summarise a run: one row for each run id, split, metric and dataset."""
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
     from codex_obs._output import OutputError, check_destination  # noqa: PLC0415
+    from codex_obs._progress import Progress  # noqa: PLC0415
 
     try:
         paths = _resolve_input([*(input_ or []), *(more or [])])
@@ -104,7 +105,8 @@ def summarize(
     except (InputError, OutputError, SettingError) as error:
         _fail(str(error), EXIT_USAGE)
     try:
-        frame, report = reading.summarize_files(paths)
+        with Progress(sys.stderr) as progress:
+            frame, report = reading.summarize_files(paths, progress=progress if progress.is_shown else None)
     except CodexObsError as error:
         _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
     try:
