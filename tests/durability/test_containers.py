@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
+import codex_obs
 from faults.judge import judge
 from faults.ledger import Entry
 from faults.mounts import require
-
-import codex_obs
 
 if TYPE_CHECKING:
     from conftest import Programs, Scale
@@ -104,7 +104,10 @@ def test_foreign_machine(tmp_path: Path, programs: Programs, ledger: Ledger) -> 
     assert done.returncode == 0, done.stderr
     expected = pl.concat(
         [
-            *(pl.DataFrame({"metric": [metric]}).join(pl.DataFrame({"step": range(CALLS)}), how="cross") for metric in metrics),
+            *(
+                pl.DataFrame({"metric": [metric]}).join(pl.DataFrame({"step": range(CALLS)}), how="cross")
+                for metric in metrics
+            ),
             pl.DataFrame({"metric": ["tenant0"]}).join(pl.DataFrame({"step": range(2 * CALLS)}), how="cross"),
         ]
     )

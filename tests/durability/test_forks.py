@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
 from faults import strace
 from faults.judge import judge
 from faults.ledger import Entry
@@ -76,7 +77,9 @@ def torment(
     assert told["closed"]
     expected = pl.concat(
         [
-            pl.DataFrame({"metric": [metric]}).join(pl.DataFrame({"step": pl.Series(list(range(rows)), dtype=pl.Int64)}), how="cross")
+            pl.DataFrame({"metric": [metric]}).join(
+                pl.DataFrame({"step": pl.Series(list(range(rows)), dtype=pl.Int64)}), how="cross"
+            )
             for metric, rows in told["accepted"].items()
         ]
     )

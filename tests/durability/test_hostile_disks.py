@@ -8,9 +8,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults.ledger import Entry
 from faults.mounts import fill, loop, require, run, shut_down
-from faults.tally import ACCEPTED, EXCEPTIONS, STATE, Tally, wait_until
+from faults.tally import ACCEPTED, STATE, Tally, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,6 @@ def survive(
     tally[STATE] = 1
     output, errors = program.communicate(timeout=DEADLINE_S)
     assert program.returncode == 0, f"it died, faulthandler {faults}: {program.returncode} {errors}"
-    assert tally[EXCEPTIONS] == 0, errors
     stats = json.loads(output)["stats"]
     accounted = stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"]
     assert accounted == stats["rows_logged"] == 2 * tally[ACCEPTED]

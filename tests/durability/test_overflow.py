@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import polars as pl
 import pytest
+
 from faults import strace
 from faults.judge import judge, lines_of, losses_on_record
 from faults.ledger import Entry
@@ -26,6 +27,14 @@ SLOW_WRITE_US = 60_000
 SLOW_SYNC_US = 3_000_000
 ALLOWED_BYTES = RING_BYTES + (16 << 20)
 DEADLINE_S = 300.0
+
+
+class Told(TypedDict):
+    closed: bool
+    stats: dict[str, int]
+    grew: int
+
+
 NOTHING = pl.DataFrame(schema={"metric": pl.String, "step": pl.Int64})
 
 
@@ -56,7 +65,7 @@ def test_slow_sync(tmp_path: Path, programs: Programs, scale: Scale, ledger: Led
 
 def test_call_larger_than_the_ring(tmp_path: Path, programs: Programs, ledger: Ledger) -> None:
     entry = Entry("a call larger than the ring")
-    options = {"threads": THREADS, "calls": 100, "huge": 60_000}
+    options: dict[str, object] = {"threads": THREADS, "calls": 100, "huge": 60_000}
     told = flood(tmp_path, programs, options, entry, calls="rename", what="error=EIO:when=60000")
     assert told["stats"]["rows_dropped"] == 0
     assert told["stats"]["rows_logged"] == 1 + THREADS * (100 * 3 + 60_000)
@@ -65,7 +74,7 @@ def test_call_larger_than_the_ring(tmp_path: Path, programs: Programs, ledger: L
 
 def flood(
     scratch: Path, programs: Programs, options: dict[str, object], entry: Entry, *, calls: str, what: str
-) -> dict[str, dict[str, int]]:
+) -> Told:
     strace.require()
     directory, tally = scratch / "run", Tally(scratch / "tally")
     arguments = json.dumps({"ring_bytes": RING_BYTES, **options})
@@ -73,7 +82,7 @@ def flood(
     program = programs.start("flood", directory, tally.path, arguments, before=before)
     output, errors = program.communicate(timeout=DEADLINE_S)
     assert program.returncode == 0, errors
-    told = json.loads(output)
+    told: Told = json.loads(output)
     stats = told["stats"]
     judgement = judge(directory, NOTHING)
     entry.attempts = 1

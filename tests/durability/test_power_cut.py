@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.mounts import loop, mount_again, shut_down

@@ -1,18 +1,17 @@
-"""Every prefix of a shard, and every state in which a rotation may be interrupted: the reader gives exactly the whole rows."""
+"""Every prefix of a shard and every state of a rotation that was cut short: the reader gives exactly the whole rows."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING
 
 import polars as pl
-from faults.ledger import Entry
 
 import codex_obs
 from codex_obs import reading
+from faults.ledger import Entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +48,7 @@ def test_prefixes(tmp_path: Path, fast_dir: Path, scale: Scale, ledger: Ledger) 
 
 
 def test_crash_states_of_rotation(fast_dir: Path, ledger: Ledger) -> None:
-    """Shards move up one by one from the highest number down; a death between any two renames loses and doubles nothing."""
+    """Shards move up one by one from the highest number down: a death between two renames loses and doubles nothing."""
     entry = Entry("every crash state of a rotation")
     for shards, gap in itertools.product(range(SHARDS), range(SHARDS)):
         for done in range(shards + 2):
@@ -62,7 +61,7 @@ def test_crash_states_of_rotation(fast_dir: Path, ledger: Ledger) -> None:
             for age, name in enumerate(reversed(names)):
                 (directory / name).write_text("".join(row(step) for step in (2 * age, 2 * age + 1)))
             rows = 2 * len(names)
-            moves = [name for name in reversed(names) if 0 == gap or gap >= len(names) + 1 or number_of(name) < gap]
+            moves = [name for name in reversed(names) if gap == 0 or gap >= len(names) + 1 or number_of(name) < gap]
             for name in moves[:done]:
                 (directory / name).rename(directory / f"metrics.ndjson.{number_of(name) + 1}")
             entry.attempts += 1
@@ -77,14 +76,14 @@ def test_crash_states_of_rotation(fast_dir: Path, ledger: Ledger) -> None:
 
 
 def continue_log(directory: Path, rows: int) -> None:
-    """Go on in a copy of a directory that something had torn: every whole row stays, and the new one stands by itself."""
+    """Go on in a copy of a torn directory: every whole row stays, and the new ones stand by themselves."""
     copy = directory.with_name(directory.name + "-continued")
     shutil.copytree(directory, copy)
     with codex_obs.init(copy, max_shard_bytes=600, backup_count="all", fsync="never", ring_bytes=256 << 10) as run:
         for step in range(rows, rows + 3):
             run.log({"loss": 0.5}, step=step)
     seen = codex_obs.read(copy)["step"].to_list()
-    assert seen == list(range(rows + 3)), f"{os.listdir(copy)}: {seen}"
+    assert seen == list(range(rows + 3)), f"{sorted(copy.iterdir())}: {seen}"
     _, report = reading.summarize_files([copy])
     assert report.skipped == 0
     shutil.rmtree(copy)
@@ -100,7 +99,13 @@ def log_rows(directory: Path) -> bytes:
 
 
 def row(step: int) -> str:
-    fields = {"timestamp": f"2026-01-01T00:00:{step:02}.000000Z", "run_id": "r1", "step": step, "metric": "loss", "value": 0.5}
+    fields = {
+        "timestamp": f"2026-01-01T00:00:{step:02}.000000Z",
+        "run_id": "r1",
+        "step": step,
+        "metric": "loss",
+        "value": 0.5,
+    }
     return json.dumps(fields, separators=(",", ":")) + "\n"
 
 

@@ -8,13 +8,13 @@ import shutil
 import struct
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 _SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN

@@ -8,9 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from faults.tally import LONGEST_NS, STATE, Tally
-
 import codex_obs
+from faults.tally import LONGEST_NS, STATE, Tally
 
 
 def resident_bytes() -> int:
@@ -37,8 +36,7 @@ def main() -> None:
             begun = time.perf_counter_ns()
             run.log({f"thread{number}": step * 0.5, f"b{number}": 1.0, f"c{number}": 2.0}, step=step)
             took = time.perf_counter_ns() - begun
-            if took > tally[LONGEST_NS]:
-                tally[LONGEST_NS] = took
+            tally[LONGEST_NS] = max(tally[LONGEST_NS], took)
             if step % 1000 == 0:
                 most = max(most, resident_bytes())
         if huge:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 
-from faults.tally import FLUSHED, Tally
-
 import codex_obs
+from faults.tally import FLUSHED, Tally
 
 SYNC_EVERY = 2000
 CALLS_PER_S = 5000
