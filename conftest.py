@@ -12,7 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--benchmark`` and ``--durability``."""
     parser.addoption("--benchmark", action="store_true", help="run the benchmarks, and nothing else")
     parser.addoption(
-        "--durability", type=float, metavar="SCALE", help="run the fault matrix so many times as large, and nothing else"
+        "--durability",
+        type=float,
+        metavar="SCALE",
+        help="run the fault matrix so many times as large, and nothing else",
     )
     parser.addoption("--durability-page", metavar="PATH", help="keep the table of the fault matrix in this page")
 
