@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import floor
-from loggers import FILE_WRITERS, SHARE_OF_CALLS, is_installed, metrics_of, open_file_writer, open_ours
+from loggers import FILE_WRITERS, CALLS_A_ROUND, is_installed, metrics_of, open_file_writer, open_ours
 from race import race, replayed, report, timed
 from trackers import TRACKERS, check
 
@@ -68,8 +68,8 @@ def loop(log: Callable[..., object], metrics: object, calls: int = CALLS) -> Cal
     return work
 
 
-def calls_of(logger: Logger, subject: str, metrics: object) -> Round:
-    calls = int(CALLS * SHARE_OF_CALLS[subject])
+def calls_of(logger: Logger, subject: str, metrics: dict[str, float]) -> Round:
+    calls = CALLS_A_ROUND[subject] * 8 // max(len(metrics), 8)
     return timed(calls, loop(logger.log, metrics, calls), logger.settle)
 
 
@@ -85,7 +85,8 @@ def tight(ours: Ours, peers: dict[str, Logger], compiled: ModuleType | None) -> 
             before = compiled.written()
             compiled.log(metrics, step=0)
             assert compiled.written() - before >= sum(len(name) + 10 for name in metrics)
-            rounds["floor"] = timed(CALLS, loop(compiled.log, metrics), lambda: None)
+            calls = CALLS_A_ROUND["floor"] * 8 // max(width, 8)
+            rounds["floor"] = timed(calls, loop(compiled.log, metrics, calls), lambda: None)
         found[width] = race(rounds)
     return found
 
