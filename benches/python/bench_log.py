@@ -208,11 +208,15 @@ def test_other_calls(benchmark: BenchmarkFixture, figures: Figures, kinds: Times
         figures.allow(comparison, "log", allowed)
 
 
+CALLS_OF_THREADS = 12_000
+
+
 def threads_calling(log: Callable[..., None], number: int) -> Callable[[], None]:
+    """Make the same number of calls together, whatever the number of threads: starting them costs little beside."""
     metrics = metrics_of(8)
 
     def calls() -> None:
-        for step in range(CALLS // number):
+        for step in range(CALLS_OF_THREADS // number):
             log(metrics, step=step)
 
     def work() -> None:
@@ -227,7 +231,7 @@ def threads_calling(log: Callable[..., None], number: int) -> Callable[[], None]
 
 @pytest.fixture(scope="module")
 def threaded(ours: Ours) -> Times:
-    return race({str(number): timed(CALLS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)})
+    return race({str(number): timed(CALLS_OF_THREADS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)})
 
 
 def test_four_threads(benchmark: BenchmarkFixture, figures: Figures, threaded: Times) -> None:
