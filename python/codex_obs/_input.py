@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def find_input(named: Sequence[str], run_dir_variable: str | None, working_direc
         One run directory, or one or more files.
 
     Raises:
-        InputError: If nothing is found, or what is named does not exist or does not go together.
+        InputError: If nothing is found, or what is named does not exist, cannot be read or does not go together.
     """
     if named:
         return _check_named([Path(name) for name in named])
@@ -62,7 +63,7 @@ def newest_shard_time(directory: Path) -> int | None:
     times = []
     for entry in entries:
         # A writer may rotate or delete the shard meanwhile; the others tell enough.
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if _SHARD_NAME.fullmatch(entry.name) and entry.is_file():
                 times.append(entry.stat().st_mtime_ns)
     return max(times, default=None)
@@ -70,11 +71,21 @@ def newest_shard_time(directory: Path) -> int | None:
 
 def _check_named(paths: list[Path]) -> list[Path]:
     for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist.")
-        if path.is_dir() and len(paths) > 1:
+        if _is_readable_folder(path) and len(paths) > 1:
             raise InputError(f"{path} is a folder: give one run directory, or files only.")
     return paths
+
+
+def _is_readable_folder(path: Path) -> bool:
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        if is_folder:
+            os.scandir(path).close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    return is_folder
 
 
 def _newest_run(runs: Path) -> Path | None:

@@ -57,9 +57,9 @@ def check_destination(destination: Path) -> None:
     Raises:
         OutputError: If it is a folder, a link, a device or the like, or lies in a folder that does not exist.
     """
-    if not destination.parent.is_dir():
-        raise OutputError(f"The folder {destination.parent} does not exist: create it first.")
     try:
+        if not destination.parent.is_dir():
+            raise OutputError(f"The folder {destination.parent} does not exist: create it first.")
         mode = destination.lstat().st_mode
     except FileNotFoundError:
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from codex_obs import _backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import polars as pl
 
@@ -117,11 +117,18 @@ def recover(path: str | os.PathLike[str], *, foreign: bool = False) -> dict[str,
     return _backend.recover(os.fspath(path), foreign=foreign)
 
 
-def summarize_files(paths: Sequence[str | os.PathLike[str]]) -> tuple[pl.DataFrame, Report]:
-    """Summarise one run directory or several files of a run, and report what was read and skipped."""
+def summarize_files(
+    paths: Sequence[str | os.PathLike[str]], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[pl.DataFrame, Report]:
+    """Summarise one run directory or several files of a run, and report what was read and skipped.
+
+    Args:
+        paths: One run directory, or files.
+        progress: Called now and then with the bytes done and all bytes.
+    """
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
-    stream, report = _backend.summarize([os.fspath(path) for path in paths])
+    stream, report = _backend.summarize([os.fspath(path) for path in paths], progress=progress)
     return pl.DataFrame(stream), report
 
 

@@ -10,15 +10,12 @@ import pty
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from codex_obs import reading
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()"]
 ROWS = '{"metric":"loss","step":1,"value":0.5}\n{"metric":"acc","step":1,"value":0.25}\n'
@@ -157,6 +154,27 @@ def test_nothing_to_read_is_exit_code_2_and_one_sentence(tmp_path: Path, argumen
     assert not list(tmp_path.rglob("metrics_summary*"))
 
 
+@pytest.mark.parametrize("command", ["summarize", "recover"])
+def test_a_path_that_cannot_be_looked_at_is_exit_code_2_and_one_sentence(tmp_path: Path, command: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (("n" * 300, "File name too long"), ("loop", "Too many levels of symbolic links")):
+        expected = (2, "", f"{name} cannot be read: {reason}.\n")
+        done = run(command, "--input", name, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == expected
+        done = run(command, cwd=tmp_path, CODEX_OBS_RUN_DIR=name)
+        assert (done.returncode, done.stdout, done.stderr) == expected
+
+
+def test_a_run_is_found_from_a_folder_that_is_gone(log: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = ["bash", "-c", 'rmdir "$PWD"; exec "$@"', "bash", *COMMAND, "summarize"]
+    for arguments, code in (((), 2), (("--input", str(log)), 0)):
+        gone.mkdir(exist_ok=True)
+        done = subprocess.run([*script, *arguments], cwd=gone, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+
+
 def test_wrong_usage_is_exit_code_2(log: Path, tmp_path: Path) -> None:
     assert run("summarize", "--output", "xml", cwd=tmp_path).returncode == 2
     assert run("summarize", "--input", log, "--input", log, cwd=tmp_path).returncode == 2
@@ -246,7 +264,7 @@ def test_a_destination_that_is_no_file_is_refused_before_any_work(log: Path, tmp
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "pipe")
-    for destination in ("folder", "link", "pipe", "missing/out.csv"):
+    for destination in ("folder", "link", "pipe", "missing/out.csv", f"{'n' * 300}/out.csv"):
         done = run("summarize", "--input", log, "--dest", destination, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, ""), destination
         assert done.stderr.count("\n") == 1
@@ -268,6 +286,10 @@ def test_an_output_that_cannot_be_written_leaves_what_was_there(log: Path, tmp_p
     assert "cannot be written" in done.stderr
     assert target.read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "run"]
+    done = subprocess.run(
+        [*limited, "summarize", "--input", str(log)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.endswith("summary.csv cannot be written: File too large. Name another file with --dest.\n")
 
 
 # --- The rest --------------------------------------------------------------------------------------------------------
@@ -277,7 +299,11 @@ def test_version_and_help(tmp_path: Path) -> None:
     version = run("--version", cwd=tmp_path)
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.strip()
-    assert "summarize" in run("--help", cwd=tmp_path).stdout
+    overview = run("--help", cwd=tmp_path).stdout
+    assert "summarize" in overview
+    assert "..." not in overview.partition("Commands:")[2], "a description is cut off"
+    assert run("-h", cwd=tmp_path).stdout == overview
+    assert run("summarize", "-h", cwd=tmp_path).stdout == run("summarize", "--help", cwd=tmp_path).stdout
 
 
 def test_a_reader_that_goes_away_is_no_traceback(log: Path, tmp_path: Path) -> None:
@@ -290,6 +316,22 @@ def test_a_reader_that_goes_away_is_no_traceback(log: Path, tmp_path: Path) -> N
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
         assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize("arguments", [("summarize", "--output", "json"), ("summarize",), ("recover",)])
+def test_a_full_standard_output_is_one_sentence(log: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments, "--input", str(log)],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    sentence = "Standard output cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
 
 
 def test_recover_counts_what_it_found(log: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@
 //! but nowhere else. No maintained parser allows the last without allowing it everywhere. What is left after that is the
 //! grammar, and it is checked against the public suite and against `serde_json`.
 
+use std::ops::Range;
+
 /// A line is not JSON. Where and why is not kept: readers report the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
@@ -37,6 +39,18 @@ pub enum Token<'a> {
     Bare(f64),
 }
 
+impl<'a> Token<'a> {
+    /// The text of an object; `None` for another type.
+    #[inline]
+    #[must_use]
+    pub fn object(self) -> Option<&'a str> {
+        match self {
+            Self::Object(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// A place in a line.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
@@ -49,6 +63,19 @@ impl<'a> Cursor<'a> {
     #[must_use]
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// At a place of `text` where a character begins.
+    #[must_use]
+    pub fn at(text: &'a str, at: usize) -> Self {
+        Self { text, at }
+    }
+
+    /// The place in the text.
+    #[inline]
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.at
     }
 
     /// The next byte, if any.
@@ -83,8 +110,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the members of an object whose brace was just taken, up to and with the closing one. `bare` names the key
-    /// whose value may be `NaN` or infinite.
-    pub fn members(&mut self, bare: Option<&str>, mut member: impl FnMut(Text<'a>, Token<'a>)) -> Result<(), Invalid> {
+    /// whose value may be `NaN` or infinite. Each is given as its key, its value and where the value stands.
+    pub fn members(
+        &mut self,
+        bare: Option<&str>,
+        mut member: impl FnMut(Text<'a>, Token<'a>, Range<usize>),
+    ) -> Result<(), Invalid> {
         self.skip_space();
         if self.take(b'}') {
             return Ok(());
@@ -96,12 +127,9 @@ impl<'a> Cursor<'a> {
                 return Err(Invalid);
             }
             self.skip_space();
-            let bare_value = if bare.is_some_and(|bare| key.equals(bare)) { self.bare() } else { None };
-            let value = match bare_value {
-                Some(token) => token,
-                None => self.value()?,
-            };
-            member(key, value);
+            let start = self.at;
+            let value = if bare.is_some_and(|bare| key.equals(bare)) { self.value_or_bare()? } else { self.value()? };
+            member(key, value, start..self.at);
             self.skip_space();
             if self.take(b'}') {
                 return Ok(());
@@ -113,7 +141,20 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads one value, which may be `NaN` or infinite.
+    #[inline]
+    pub fn value_or_bare(&mut self) -> Result<Token<'a>, Invalid> {
+        match self.peek() {
+            Some(b'0'..=b'9') => self.number().map(Token::Number),
+            _ => match self.bare() {
+                Some(token) => Ok(token),
+                None => self.value(),
+            },
+        }
+    }
+
     /// Reads one value.
+    #[inline]
     pub fn value(&mut self) -> Result<Token<'a>, Invalid> {
         match self.peek() {
             Some(b'"') => self.string().map(Token::Text),

@@ -84,6 +84,7 @@ impl Session {
             if drained {
                 let _ = std::fs::remove_file(journal_path(&self.directory, &self.stream));
             }
+            self.ring.memory().release();
             drop(lock(&self.owner).take());
         }
         self.closing.end(drained);
@@ -96,7 +97,12 @@ impl Session {
     /// Writes what the thread left, now that it is gone. Gives whether nothing is left.
     fn finish(&self, position: u64) -> bool {
         let Some((mut drain, mut reporter)) = self.station.take() else { return false };
-        let written = drain_all(&mut drain, &mut reporter) && drain.position() >= position;
+        let mut drained = drain_all(&mut drain, &mut reporter);
+        if !drained && drain.leave_journal(&journal_path(&self.directory, &self.stream)) {
+            // This is the last chance of rows that are in memory only.
+            drained = drain_all(&mut drain, &mut reporter);
+        }
+        let written = drained && drain.position() >= position;
         if written {
             self.control.note_written(drain.position());
             if self.settings.sync != SyncPolicy::Never {

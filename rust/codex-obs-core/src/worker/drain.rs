@@ -49,6 +49,8 @@ pub struct Drain {
     rows_lost: Option<u64>,
     /// Whether the journal can no longer be trusted.
     is_lost: bool,
+    /// Whether it was the journal that could not be written when the last append failed.
+    journal_fails: bool,
 }
 
 impl Drain {
@@ -69,6 +71,7 @@ impl Drain {
             rows_done: 0,
             rows_lost: None,
             is_lost: false,
+            journal_fails: false,
         }
     }
 
@@ -282,7 +285,8 @@ impl Drain {
                 *slot = extent.map(|(id, length)| Extent { file: *kind as u64, id, length });
             }
         }
-        cursor::begin(self.ring.memory(), &Intent { after, extents }).map_err(journal_error)?;
+        let begun = cursor::begin(self.ring.memory(), &Intent { after, extents });
+        self.journal_worked(begun)?;
         if let Err(error) = self.carry_out(pieces) {
             // Where that fails as well, it is tried again before the next append.
             let _ = self.take_back();
@@ -308,7 +312,8 @@ impl Drain {
         for (kind, bytes) in pieces.iter().filter(|(_, bytes)| !bytes.is_empty()) {
             self.files.get(*kind).append(bytes)?;
         }
-        cursor::complete(self.ring.memory()).map_err(journal_error)
+        let completed = cursor::complete(self.ring.memory());
+        self.journal_worked(completed)
     }
 
     /// Gives the files the lengths again that they had before an append that failed. Until that is done, a retry would
@@ -320,7 +325,24 @@ impl Drain {
                 self.files.get(kind).cut_to(extent.length)?;
             }
         }
-        cursor::abandon(self.ring.memory()).map_err(journal_error)
+        let abandoned = cursor::abandon(self.ring.memory());
+        self.journal_worked(abandoned)
+    }
+
+    fn journal_worked(&mut self, outcome: std::io::Result<()>) -> Result<()> {
+        self.journal_fails = outcome.is_err();
+        outcome.map_err(|source| Error::io("write", Path::new("the journal"), source))
+    }
+
+    /// Goes on without the journal at `path` if it is what cannot be written. It is deleted first, for who recovered from it
+    /// would write rows again. Gives whether that was done.
+    pub fn leave_journal(&mut self, path: &Path) -> bool {
+        if !self.journal_fails || !self.ring.is_mirrored() || std::fs::remove_file(path).is_err() {
+            return false;
+        }
+        self.ring.memory().detach();
+        self.journal_fails = false;
+        true
     }
 
     /// Makes sure that the file is open and is still the one we left.
@@ -397,11 +419,6 @@ impl Drain {
             syncer.note_folder(folder.to_owned());
         }
     }
-}
-
-#[cold]
-fn journal_error(source: std::io::Error) -> Error {
-    Error::io("write", Path::new("the journal"), source)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::journal::frame::{Call, FrameBuilder};
 use crate::journal::identity::Identity;
-use crate::journal::memory::Backing;
+use crate::journal::memory::{Backing, while_unwritable};
 use crate::record::Tags;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
@@ -19,10 +19,10 @@ impl Errands for NoErrands {
 }
 
 /// A drain on a new ring that holds one call for each of `steps`.
-fn drain(folder: &Path, steps: std::ops::Range<i64>) -> Drain {
+fn drain(folder: &Path, steps: std::ops::Range<i64>, backing: Backing) -> Drain {
     let path = folder.join("journal");
     let file = crate::fs::create_new(&path, 0o600).unwrap();
-    let ring = Ring::create(file, &path, 1 << 16, Backing::Auto, &Identity::default()).unwrap();
+    let ring = Ring::create(file, &path, 1 << 16, backing, &Identity::default()).unwrap();
     let mut builder = FrameBuilder::default();
     for step in steps {
         let tags = Tags::default();
@@ -45,7 +45,7 @@ fn log(folder: &Path) -> (PathBuf, String) {
 #[test]
 fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let mut drain = drain(folder.path(), 0..3);
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
     drain.open(FileKind::Metrics).unwrap();
     let (id, length) = drain.files().get(FileKind::Metrics).extent().unwrap();
     let extents = [None, Some(Extent { file: FileKind::Metrics as u64, id, length })];
@@ -61,7 +61,7 @@ fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next(
 #[test]
 fn frames_that_a_truncated_journal_took_with_it_are_counted_and_later_ones_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut drain = drain(folder.path(), 0..100);
+    let mut drain = drain(folder.path(), 0..100, Backing::Auto);
     drain.ring.lock().rows = 100;
     let journal = std::fs::OpenOptions::new().write(true).open(folder.path().join("journal")).unwrap();
     let header = crate::journal::layout::HEADER_BYTES as u64;
@@ -86,7 +86,7 @@ fn frames_that_a_truncated_journal_took_with_it_are_counted_and_later_ones_writt
 #[test]
 fn a_torn_line_of_another_program_is_set_aside_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let mut drain = drain(folder.path(), 0..3);
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
     drain.open(FileKind::Metrics).unwrap();
     std::fs::write(log(folder.path()).0, b"{\"torn").unwrap();
     while drain.batch().unwrap() {}
@@ -99,7 +99,7 @@ fn a_torn_line_of_another_program_is_set_aside_and_counted() {
 fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
     let folder = tempfile::tempdir().unwrap();
     let control = Arc::new(Control::default());
-    let station = Arc::new(Station::new(drain(folder.path(), 0..3), NoErrands));
+    let station = Arc::new(Station::new(drain(folder.path(), 0..3, Backing::Auto), NoErrands));
     control.request_stop();
     station.start(&control).unwrap().join().unwrap();
     assert_eq!(log(folder.path()).1, "");
@@ -109,5 +109,22 @@ fn a_thread_that_starts_after_the_request_to_stop_leaves_the_files_alone() {
     assert_eq!(control.wait_until_written(1, deadline), Waited::Written);
     control.request_stop();
     thread.join().unwrap();
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
+}
+
+#[test]
+fn rows_of_a_journal_that_cannot_be_written_any_more_still_reach_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let mut drain = drain(folder.path(), 0..3, Backing::Mirrored);
+    assert!(!drain.leave_journal(&journal), "there is no reason to");
+    let ring = Arc::clone(&drain.ring);
+    while_unwritable(ring.memory(), || {
+        assert!(drain.batch().is_err());
+        assert_eq!(log(folder.path()).1, "");
+        assert!(drain.leave_journal(&journal));
+        assert!(!journal.exists(), "a recovery would write the rows again");
+        while drain.batch().unwrap() {}
+    });
     assert_eq!(log(folder.path()).1.lines().count(), 3);
 }
