@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,10 @@ class Figures:
     def add(self, comparison: str, subject: str, seconds: float) -> None:
         """Note what one subject took."""
         self.seconds[comparison][subject] = seconds
+
+    def compare(self, comparison: str, peer: str, seconds: list[float]) -> None:
+        """Note what a peer took, the median of its rounds, that has no line of its own."""
+        self.seconds[comparison][peer] = statistics.median(seconds)
 
     def allow(self, comparison: str, peer: str, ratio: float) -> None:
         """Set the budget of a comparison."""

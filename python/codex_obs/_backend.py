@@ -34,7 +34,7 @@ __all__ = [
 ArrowStream = _core.ArrowStream
 CoreError = _core.CoreError
 ManualClock = _core.ManualClock
-Recorder = _core.Recorder
+Recorder = _core.Run
 Report = _core.Report
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
@@ -73,7 +73,7 @@ def summarize(
     try:
         return _core.summarize(paths, progress=progress)
     except CoreError as error:
-        raise public_error(error) from error
+        raise public_error(error) from None
 
 
 def read_rows(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
@@ -85,7 +85,7 @@ def read_rows(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
     try:
         return _core.read_rows(paths)
     except CoreError as error:
-        raise public_error(error) from error
+        raise public_error(error) from None
 
 
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
@@ -97,7 +97,7 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
     try:
         return _core.recover(directory, foreign=foreign)
     except CoreError as error:
-        raise public_error(error) from error
+        raise public_error(error) from None
 
 
 def emit_warnings(texts: "Iterable[str]") -> None:

@@ -14,8 +14,8 @@ __all__ = [
     "ArrowStream",
     "CoreError",
     "ManualClock",
-    "Recorder",
     "Report",
+    "Run",
     "__version__",
     "canonical_json",
     "config_hash",
@@ -42,7 +42,7 @@ class ManualClock:
 
 # One stream of a run: the base class of `codex_obs.Run`.
 @disjoint_base
-class Recorder:
+class Run:
     def __new__(
         cls,
         directory: str | os.PathLike[str],

@@ -30,7 +30,13 @@ EXIT_USAGE = 2
 
 _STANDARD_OUTPUT = "-"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=_command.CONTEXT_SETTINGS,
+)
 
 
 class OutputFormat(StrEnum):
@@ -61,7 +67,7 @@ def _root(
     """Work with the NDJSON logs of codex_obs."""
 
 
-@app.command()
+@app.command(short_help="Summarise a run as CSV, Parquet, JSON or a table.")
 def summarize(
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="More files of the run.")] = None,
     *,
@@ -106,13 +112,13 @@ def summarize(
     try:
         _write(frame, output, destination, file_mode)
     except OutputError as error:
-        _fail(str(error), EXIT_INCOMPLETE)
+        _fail(f"{error} Name another file with --dest" if dest is None else str(error), EXIT_INCOMPLETE)
     _report_skipped(report)
     if strict and report.skipped:
         raise typer.Exit(EXIT_INCOMPLETE)
 
 
-@app.command()
+@app.command(short_help="Bring back what killed processes left behind.")
 def recover(
     *,
     input_: Annotated[

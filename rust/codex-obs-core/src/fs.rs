@@ -1,6 +1,6 @@
 //! The file system, used with suspicion: a name in a run directory is opened only if it leads to a file of ours.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -39,11 +39,10 @@ impl FileId {
 
 /// Creates `path` and its parents with mode 0700 where they are missing.
 pub fn create_folder(path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(FOLDER_MODE)
-        .create(path)
-        .map_err(|source| Error::io("create the folder", path, source))
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::not_ours(path, "it is a file, not a folder"),
+        _ => Error::io("create the folder", path, source),
+    })
 }
 
 /// Refuses a folder of internals that is a link or belongs to someone else.
@@ -103,6 +102,21 @@ fn open(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
 fn open_owned(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
     let file = open(path, flags | OFlags::NOFOLLOW, mode)?;
     let metadata = file.metadata().map_err(|source| Error::io("examine", path, source))?;
+    require_ours(path, &metadata)?;
+    Ok(file)
+}
+
+/// Refuses what lies at `path`, if there is something, unless [`open_append`] would open it.
+pub fn require_usable(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => Err(Error::not_ours(path, "it is a symbolic link")),
+        Ok(metadata) => require_ours(path, &metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::io("examine", path, source)),
+    }
+}
+
+fn require_ours(path: &Path, metadata: &Metadata) -> Result<()> {
     if !metadata.is_file() {
         return Err(Error::not_ours(path, "it is not a regular file"));
     }
@@ -112,7 +126,7 @@ fn open_owned(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(Error::not_ours(path, "it belongs to another user"));
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Makes the names in `folder` durable. File systems that cannot sync a folder are taken at their word.

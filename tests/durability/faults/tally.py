@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import codex_obs
 
 WORDS = 16
-ACCEPTED, LONGEST_NS, EXCEPTIONS, STATE = range(4)
+ACCEPTED, LONGEST_NS, EXCEPTIONS, STATE, FLUSHED = range(5)
 _never = threading.Event()
 
 

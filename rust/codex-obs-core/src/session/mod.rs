@@ -10,6 +10,7 @@ pub mod settings;
 pub mod steps;
 mod threads;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -91,6 +92,10 @@ impl Session {
         let home = Home::open(directory, run_id, name, settings.file_mode, &settings.clock)?;
         let process = Process::current();
         let Claim { stream, owner, mut recovered } = claim::claim(directory, settings.rank, &process, &settings.clock)?;
+        // What is not ours is refused now: later it would hold up the rows behind it.
+        for kind in FileKind::ALL {
+            crate::fs::require_usable(&kind.path(directory, &stream))?;
+        }
         if let Ok(others) = claim::recover_all(directory, Some(&stream), &process, &settings.clock, false) {
             recovered.add(&others);
         }
@@ -292,7 +297,7 @@ fn create_ring(
         let _ = std::fs::remove_file(&path);
     }
     ring.map_err(|error| match error.io_kind() {
-        Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Error::setting(
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => Error::setting(
             "ring_bytes",
             format!(
                 "there is no room on the disk for the journal of {size} bytes ({error}); free some or ask for less"

@@ -1,0 +1,123 @@
+"""SIGKILL before every system call on a run's files: while rows are written, shards rotate, and dead writers are recovered."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import codex_obs
+from faults import strace
+from faults.judge import judge, rows_of
+from faults.ledger import Entry
+from faults.tally import ACCEPTED, Tally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Programs, Scale
+    from faults.ledger import Ledger
+
+METRICS = ("a", "b", "c")
+CALLS = 60
+OPTIONS = {"max_shard_bytes": 10_000, "backup_count": "all", "fsync": "always"}
+SYSTEM_CALLS = "%file,%desc"
+MOST_MOMENTS = 400
+DEADLINE_S = 60.0
+
+
+def test_kill_every_syscall(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """Each victim continues what the victim before it left, so that it begins with a recovery."""
+    strace.require()
+    entry = Entry("SIGKILL at every system call, with rotation and recovery", longest_log_s=0)
+    for moment in moments(tmp_path, programs, "workload", scale.times(MOST_MOMENTS)):
+        directory = tmp_path / f"run-{moment}"
+        accepted = []
+        start = 0
+        # The first victim writes a new run, the second one recovers what it left before it writes.
+        for victim in range(2):
+            tally = Tally(tmp_path / f"tally-{moment}-{victim}")
+            tally[ACCEPTED] = start
+            options = json.dumps(OPTIONS | {"start": start, "calls": CALLS})
+            killed = run_and_kill(directory, programs, moment, "workload", directory, tally.path, options)
+            accepted.append(range(start, tally[ACCEPTED]))
+            start = tally[ACCEPTED] + 1
+            entry.attempts += killed
+            entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
+        check(directory, accepted, entry, at_most_unasked=2 * len(METRICS))
+    ledger.enter(entry)
+
+
+def test_kill_every_syscall_of_recover(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """What a dead writer left is recovered by one process after another, each killed one call later than the last."""
+    strace.require()
+    entry = Entry("SIGKILL at every system call of `recover`, again and again")
+    last = len(moments_of_recovery(tmp_path, programs))
+    every = max(1, round(last / scale.times(MOST_MOMENTS)))
+    for again in (False, True):
+        # Either each recovery begins with what the writer left, or with what all recoveries before it left.
+        directory = tmp_path / f"run-{again}"
+        for moment in range(1, last + 1, every):
+            if not again:
+                directory = tmp_path / f"run-{moment}"
+            if not directory.exists():
+                leave_a_journal(directory, programs)
+            entry.attempts += run_and_kill(directory, programs, moment, "recover", directory)
+            if not again:
+                check(directory, [range(CALLS)], entry, at_most_unasked=0)
+        check(directory, [range(CALLS)], entry, at_most_unasked=0)
+    ledger.enter(entry)
+
+
+def moments(scratch: Path, programs: Programs, program: str, number: int) -> list[int]:
+    directory, log = scratch / "whole", scratch / "log"
+    options = json.dumps(OPTIONS | {"start": 0, "calls": CALLS})
+    tracing = strace.tracing(directory, log, SYSTEM_CALLS)
+    process = programs.start(program, directory, scratch / "tally", options, before=tracing)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors
+    return strace.spread(strace.most_calls(log), number)
+
+
+def moments_of_recovery(scratch: Path, programs: Programs) -> list[int]:
+    directory, log = scratch / "whole", scratch / "log"
+    leave_a_journal(directory, programs)
+    process = programs.start("recover", directory, before=strace.tracing(directory, log, SYSTEM_CALLS))
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["rows_recovered"] > 0, "there was nothing to recover"
+    return list(range(1, strace.most_calls(log) + 1))
+
+
+def leave_a_journal(directory: Path, programs: Programs) -> None:
+    """Have a process log at once and die before its writer is done."""
+    process = programs.start("dier", directory, CALLS)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == -signal.SIGKILL
+
+
+def run_and_kill(directory: Path, programs: Programs, moment: int, program: str, *arguments: object) -> bool:
+    """Run a program that is killed before its `moment`-th call. Gives whether it lived to see it."""
+    killing = strace.injecting(directory, directory.with_suffix(".log"), SYSTEM_CALLS, f"signal=SIGKILL:when={moment}")
+    process = programs.start(program, *arguments, before=killing)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode in (0, -signal.SIGKILL), f"{moment}: {errors}"
+    return process.returncode != 0
+
+
+def check(directory: Path, accepted: list[range], entry: Entry, *, at_most_unasked: int) -> None:
+    expected = rows_of({"main": accepted}, METRICS)
+    if not list(directory.glob("metrics*")):
+        # It died before there was a log.
+        assert expected.is_empty()
+        return
+    judgement = judge(directory, expected)
+    entry.accepted += judgement.accepted
+    entry.lost += judgement.lost
+    entry.doubled += judgement.doubled
+    entry.torn += judgement.torn + judgement.damage["tails"]
+    assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"{directory}: {judgement}"
+    assert judgement.damage == {"tails": 0, "frames": 0, "journals": 0}, f"{directory}: {judgement}"
+    assert judgement.unasked <= at_most_unasked, f"{directory}: {judgement}"
+    again = codex_obs.recover(directory)
+    assert again == dict.fromkeys(again, 0), "a second recovery found something"
