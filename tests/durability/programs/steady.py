@@ -26,7 +26,7 @@ def main() -> None:
     run = codex_obs.init(directory, **settings)
     pause = threading.Event()
     step = 0
-    # Calls longer than all before them or than five milliseconds: nanoseconds, and whether someone else took this thread's core meanwhile.
+    # Calls longer than five milliseconds or all before them: nanoseconds, and whether others had the core meanwhile.
     slow = []
     longest = 0
     tally[ACCEPTED] = 0
