@@ -1,4 +1,4 @@
-"""4 million rows with the default settings, from the first call until `close` returned, in a fresh process each time."""
+"""4 million rows with the default settings, from the first call until `close` returned, in a fresh process each."""
 
 from __future__ import annotations
 
