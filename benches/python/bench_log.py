@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 import floor
-from loggers import FILE_WRITERS, CALLS_A_ROUND, is_installed, metrics_of, open_file_writer, open_ours
+from loggers import CALLS_A_ROUND, FILE_WRITERS, is_installed, metrics_of, open_file_writer, open_ours
 from race import race, replayed, report, timed
 from trackers import TRACKERS, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -231,7 +230,9 @@ def threads_calling(log: Callable[..., None], number: int) -> Callable[[], None]
 
 @pytest.fixture(scope="module")
 def threaded(ours: Ours) -> Times:
-    return race({str(number): timed(CALLS_OF_THREADS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)})
+    return race(
+        {str(number): timed(CALLS_OF_THREADS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)}
+    )
 
 
 def test_four_threads(benchmark: BenchmarkFixture, figures: Figures, threaded: Times) -> None:

@@ -1,7 +1,7 @@
 """What logging costs in a training loop that does something else: a millisecond of matrix products a step.
 
-The work empties the processor's caches between two calls, so every logger is slower than in a tight loop, and a function
-that does nothing is too. The second figure is what the work itself loses to whatever the logger does meanwhile.
+The work empties the processor's caches between two calls, so every logger is slower than in a tight loop, and so is a
+function that does nothing. The second figure is what the work itself loses to whatever the logger does meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from race import replayed, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pytest_benchmark.fixture import BenchmarkFixture
 

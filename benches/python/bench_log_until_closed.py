@@ -1,4 +1,4 @@
-"""4 million rows with the default settings, from the first call until `close` returned, each time in a fresh process."""
+"""4 million rows with the default settings, from the first call until `close` returned, in a fresh process each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Taken(TypedDict):
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Taken]]:
-    found: dict[str, list[Taken]] = {name: [] for name in SUBJECTS if name in ("codex_obs", "bare") or is_installed(name)}
+    found: dict[str, list[Taken]] = {
+        name: [] for name in SUBJECTS if name in ("codex_obs", "bare") or is_installed(name)
+    }
     for _ in range(ROUNDS):
         for subject, each in found.items():
             folder = tmp_path_factory.mktemp("closed")

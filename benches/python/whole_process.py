@@ -1,4 +1,4 @@
-"""A program that logs 8 metrics so many times, and says what that took. `python whole_process.py SUBJECT FOLDER CALLS`."""
+"""Logs 8 metrics so many times, and says what that took. `python whole_process.py SUBJECT FOLDER CALLS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main(subject: str, folder: Path, calls: int) -> None:
-    """Print wall-clock seconds from the first call until closed, and processor seconds and the most memory of it all."""
+    """Print wall-clock and processor seconds from the first call until closed, and the most memory of it all."""
     metrics = {f"train/metric_{index}": 0.1 + index / 7 for index in range(8)}
     seconds = cpu_s = 0.0
     if subject != "bare":

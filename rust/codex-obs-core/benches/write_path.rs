@@ -125,7 +125,7 @@ fn rows_encoded(bencher: Bencher<'_, '_>, width: usize) {
     bencher.counter(ItemsCount::new(width)).bench_local(encode);
 }
 
-#[divan::bench(args = [0.5, 0.1, 123_456.789, 1e-7, 0.318_309_886_183_790_7])]
+#[divan::bench(args = [0.5, 0.1, 123_456.789, 1e-7, 0.310_309_886_183_790_7])]
 fn float_text(bencher: Bencher<'_, '_>, number: f64) {
     let mut out = Vec::with_capacity(32);
     bencher.bench_local(|| {

@@ -69,5 +69,5 @@ fn other_number(value: &Bound<'_, PyAny>) -> Option<f64> {
     if value.is_exact_instance_of::<PyInt>() || numpy::is_plain_number(value) {
         return value.extract().ok();
     }
-    value.cast::<PyFloat>().ok().map(|number| number.value())
+    value.cast::<PyFloat>().ok().map(PyFloatMethods::value)
 }
