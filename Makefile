@@ -20,6 +20,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.toml' -o -name '*.jso
 export VIRTUAL_ENV := $(VENV)
 export PYO3_PYTHON := $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

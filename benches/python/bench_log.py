@@ -1,204 +1,294 @@
-"""What a call of `Run.log` costs the training loop, beside encoding rows in Python and writing them to an open file.
+"""What a call of `Run.log` costs the training loop in a tight loop, beside other ways to leave the same rows.
 
-The peers do the least that leaves the same rows: a dict and a line per metric, one time stamp a call, a buffered file
-that stays open. Nothing of theirs survives a kill before the buffer is flushed.
+Every time is that of the whole loop divided by its calls, in rounds that take turns. `floor` is the C function of
+`floor.c`, which only copies. Ratios to another way of calling `log` itself are given as ratios to `log`.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import threading
+import time
+from typing import TYPE_CHECKING, Any
 
-import orjson
+import numpy as np
 import pytest
 
-from codex_obs.testing import open_run
+import floor
+from loggers import FILE_WRITERS, CALLS_A_ROUND, is_installed, metrics_of, open_file_writer, open_ours
+from race import race, replayed, report, timed
+from trackers import TRACKERS, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from codex_obs.types import Fsync
     from conftest import Figures
+    from loggers import Logger, Ours
+    from race import Round
 
-Backing: TypeAlias = Literal["mapped", "mirrored"]
+    Times = dict[str, list[float]]
 
-SUBJECTS = ("codex_obs", "orjson", "json")
 # Calls between two flushes of ours: at 32 floats they fill half of the ring.
-CALLS_A_ROUND = 4_000
-ROUNDS = 10
-SINGLE_CALLS = 20_000
-CALLS_UNTIL_CLOSED = 50_000
+CALLS = 4_000
+WIDTHS = (1, 8, 32)
+TAGS = {"phase": "warm-up", "host": "node-1"}
+
+pytestmark = replayed
 
 
-class Ours:
-    def __init__(self, folder: Path, *, fsync: Fsync, backing: Backing) -> None:
-        self.run = open_run(folder, max_shard_bytes=None, max_shard_age_s=None, fsync=fsync, backing=backing)
-        self.file = self.run.path / "metrics.ndjson"
-        self.log: Callable[..., None] = self.run.log
-
-    def settle(self) -> None:
-        assert self.run.flush()
-
-    def close(self) -> None:
-        assert self.run.close(timeout=None)
-        stats = self.run.stats()
-        assert stats["rows_dropped"] == 0
-        assert stats["rows_written"] == stats["rows_logged"]
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> ModuleType | None:
+    return floor.build(tmp_path_factory.mktemp("floor"))
 
 
-class OpenFile:
-    def __init__(self, path: Path, dumps: Callable[[object], bytes]) -> None:
-        self.file = path
-        self._open = path.open("wb")
-        self._dumps = dumps
-
-    def log(self, metrics: dict[str, float], *, step: int) -> None:
-        timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        for metric, value in metrics.items():
-            row = {
-                "$schema": "https://codexml.ai/schemas/run_metrics.schema.json",
-                "schema_version": "v1",
-                "timestamp": timestamp,
-                "run_id": "bench",
-                "step": step,
-                "split": "train",
-                "metric": metric,
-                "value": value,
-                "dataset": None,
-                "tags": {},
-            }
-            self._open.write(self._dumps(row) + b"\n")
-
-    def settle(self) -> None:
-        # Empty again, so that no round waits for the disk to take the rows of an earlier one.
-        self._open.seek(0)
-        self._open.truncate()
-
-    def close(self) -> None:
-        self._open.close()
-
-
-def open_logger(
-    subject: str, folder: Path, *, fsync: Fsync = "interval", backing: Backing = "mapped"
-) -> Ours | OpenFile:
-    if subject == "codex_obs":
-        return Ours(folder / "run", fsync=fsync, backing=backing)
-    encoder = json.JSONEncoder(separators=(",", ":"))
-    dumps = orjson.dumps if subject == "orjson" else lambda row: encoder.encode(row).encode()
-    return OpenFile(folder / f"{subject}.ndjson", dumps)
-
-
-def metrics_of(width: int) -> dict[str, float]:
-    return {f"train/metric_{index}": 0.1 + index / 7 for index in range(width)}
-
-
-def assert_logs(subject: str, folder: Path, metrics: dict[str, float]) -> None:
-    """Check that the subject leaves the rows that it will be timed with."""
-    folder.mkdir()
-    logger = open_logger(subject, folder)
-    for step in range(3):
-        logger.log(metrics, step=step)
-    logger.close()
-    rows = [json.loads(line) for line in logger.file.read_text().splitlines()]
-    assert [(row["step"], row["metric"], row["value"]) for row in rows] == [
-        (step, name, value) for step in range(3) for name, value in metrics.items()
-    ]
-    assert len({row["run_id"] for row in rows}) == 1
-
-
-@pytest.fixture
-def backing() -> Backing:
-    return "mapped"
-
-
-@pytest.fixture
-def logger(subject: str, width: int, backing: Backing, tmp_path: Path) -> Iterator[Ours | OpenFile]:
-    assert_logs(subject, tmp_path / "check", metrics_of(width))
-    logger = open_logger(subject, tmp_path, backing=backing)
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
+    logger = open_ours(tmp_path_factory.mktemp("ours"))
     yield logger
     logger.close()
 
 
-def seconds_a_call(benchmark: BenchmarkFixture, logger: Ours | OpenFile, metrics: dict[str, float]) -> float:
-    log = logger.log
+@pytest.fixture(scope="module")
+def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Logger]]:
+    folder = tmp_path_factory.mktemp("peers")
+    loggers = {peer: open_file_writer(peer, folder) for peer in FILE_WRITERS if is_installed(peer)}
+    yield loggers
+    for logger in loggers.values():
+        logger.close()
 
-    def calls() -> None:
-        for step in range(CALLS_A_ROUND):
+
+def loop(log: Callable[..., object], metrics: object, calls: int = CALLS) -> Callable[[], None]:
+    def work() -> None:
+        for step in range(calls):
             log(metrics, step=step)
 
-    benchmark.pedantic(calls, setup=logger.settle, rounds=ROUNDS, warmup_rounds=1)
-    return float(benchmark.stats.stats.median) / CALLS_A_ROUND
+    return work
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-@pytest.mark.parametrize("width", [1, 8, 32])
+def calls_of(logger: Logger, subject: str, metrics: dict[str, float]) -> Round:
+    calls = CALLS_A_ROUND[subject] * 8 // max(len(metrics), 8)
+    return timed(calls, loop(logger.log, metrics, calls), logger.settle)
+
+
+@pytest.fixture(scope="module")
+def tight(ours: Ours, peers: dict[str, Logger], compiled: ModuleType | None) -> dict[int, Times]:
+    found = {}
+    for width in WIDTHS:
+        metrics = metrics_of(width)
+        rounds: dict[str, Round] = {
+            name: calls_of(logger, name, metrics) for name, logger in {"codex_obs": ours, **peers}.items()
+        }
+        if compiled is not None:
+            before = compiled.written()
+            compiled.log(metrics, step=0)
+            assert compiled.written() - before >= sum(len(name) + 10 for name in metrics)
+            calls = CALLS_A_ROUND["floor"] * 8 // max(width, 8)
+            rounds["floor"] = timed(calls, loop(compiled.log, metrics, calls), lambda: None)
+        found[width] = race(rounds)
+    return found
+
+
+@pytest.mark.parametrize("subject", ["codex_obs", *FILE_WRITERS, "floor"])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_calls_in_a_tight_loop(
-    benchmark: BenchmarkFixture, figures: Figures, logger: Ours | OpenFile, subject: str, width: int
+    benchmark: BenchmarkFixture, figures: Figures, tight: dict[int, Times], subject: str, width: int
 ) -> None:
     comparison = f"log, {width} floats"
-    benchmark.group = f"{CALLS_A_ROUND} calls, {width} floats"
-    figures.add(comparison, subject, seconds_a_call(benchmark, logger, metrics_of(width)))
-    if width == 8:
-        figures.allow(comparison, "orjson", 0.08)
+    report(benchmark, figures, comparison, subject, tight[width].get(subject))
+    figures.allow(comparison, "orjson", {1: 0.15, 8: 0.08, 32: 0.08}[width])
     figures.notes.append("journal: mapped, but where the line says pwrite")
 
 
-@pytest.mark.parametrize("subject", SUBJECTS[:2])
-@pytest.mark.parametrize("backing", ["mirrored"])
-@pytest.mark.parametrize("width", [8])
+@pytest.fixture(scope="module")
+def trackers(ours: Ours, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Times]:
+    folder, metrics = tmp_path_factory.mktemp("trackers"), metrics_of(8)
+    metrics = {name.replace("/", "."): value for name, value in metrics.items()}
+    rounds: dict[str, Round] = {"codex_obs": timed(CALLS, loop(ours.log, metrics), ours.settle)}
+    ends = []
+    for name, (package, opened, calls) in TRACKERS.items():
+        if not is_installed(package):
+            continue
+        tracker = opened(folder / name)
+        check(tracker, metrics)
+        log, _, end = tracker
+        ends.append(end)
+        steps = iter(range(10, 1 << 40))
+
+        def work(log: Callable[..., None] = log, calls: int = calls, steps: Iterator[int] = steps) -> None:
+            for _ in range(calls):
+                log(metrics, next(steps))
+
+        rounds[name] = timed(calls, work, lambda: None)
+    yield race(rounds, rounds=5)
+    for end in ends:
+        end()
+
+
+# Their own libraries warn of themselves, and leave files to the garbage collector.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("subject", ["codex_obs", *TRACKERS])
+def test_calls_of_other_trackers(benchmark: BenchmarkFixture, figures: Figures, trackers: Times, subject: str) -> None:
+    report(benchmark, figures, "log, 8 floats, trackers", subject, trackers.get(subject))
+
+
+@pytest.fixture(scope="module")
+def kinds(ours: Ours, compiled: ModuleType | None) -> Times:
+    metrics = metrics_of(8)
+    run, values = ours.run, tuple(metrics.values())
+    bound, scalars = run.bind(*metrics), {name: np.float32(value) for name, value in metrics.items()}
+    described = run.bind(*metrics, split="eval", dataset="digits/test", tags=TAGS)
+    numbers = tuple(scalars.values())
+
+    def prepared(log: Callable[..., None], values: tuple[Any, ...]) -> Callable[[], None]:
+        def work() -> None:
+            a, b, c, d, e, f, g, h = values
+            for step in range(CALLS):
+                log(a, b, c, d, e, f, g, h, step=step)
+
+        return work
+
+    def with_dict() -> None:
+        a, b, c, d, e, f, g, h = values
+        for step in range(CALLS):
+            run.log(
+                {
+                    "train/metric_0": a,
+                    "train/metric_1": b,
+                    "train/metric_2": c,
+                    "train/metric_3": d,
+                    "train/metric_4": e,
+                    "train/metric_5": f,
+                    "train/metric_6": g,
+                    "train/metric_7": h,
+                },
+                step=step,
+            )
+
+    def with_description() -> None:
+        for step in range(CALLS):
+            run.log(metrics, step=step, split="eval", dataset="digits/test", tags=TAGS)
+
+    works = {
+        "log": loop(run.log, metrics),
+        "NumPy float32": loop(run.log, scalars),
+        "split, dataset, two tags": with_description,
+        "a dict built for each call": with_dict,
+        "bind": prepared(bound, values),
+        "bind, NumPy float32": prepared(bound, numbers),
+        "bind, split, dataset, two tags": prepared(described, values),
+        "no metrics": loop(run.log, {}),
+    }
+    rounds: dict[str, Round] = {name: timed(CALLS, work, ours.settle) for name, work in works.items()}
+    if compiled is not None:
+        rounds["nothing in C"] = timed(CALLS, loop(compiled.nothing, metrics), lambda: None)
+    return race(rounds)
+
+
+KINDS = {
+    "NumPy float32": 2.0,
+    "split, dataset, two tags": 2.0,
+    "a dict built for each call": None,
+    "bind": 1.0,
+    "bind, NumPy float32": None,
+    "bind, split, dataset, two tags": None,
+    "no metrics": None,
+    "nothing in C": None,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_calls(benchmark: BenchmarkFixture, figures: Figures, kinds: Times, kind: str) -> None:
+    comparison = f"8 floats: {kind}"
+    figures.compare(comparison, "log", kinds["log"])
+    report(benchmark, figures, comparison, "codex_obs", kinds.get(kind))
+    if (allowed := KINDS[kind]) is not None:
+        figures.allow(comparison, "log", allowed)
+
+
+CALLS_OF_THREADS = 12_000
+
+
+def threads_calling(log: Callable[..., None], number: int) -> Callable[[], None]:
+    """Make the same number of calls together, whatever the number of threads: starting them costs little beside."""
+    metrics = metrics_of(8)
+
+    def calls() -> None:
+        for step in range(CALLS_OF_THREADS // number):
+            log(metrics, step=step)
+
+    def work() -> None:
+        threads = [threading.Thread(target=calls) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return work
+
+
+@pytest.fixture(scope="module")
+def threaded(ours: Ours) -> Times:
+    return race({str(number): timed(CALLS_OF_THREADS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)})
+
+
+def test_four_threads(benchmark: BenchmarkFixture, figures: Figures, threaded: Times) -> None:
+    comparison = "8 floats, 4 threads"
+    figures.compare(comparison, "one thread", threaded["1"])
+    report(benchmark, figures, comparison, "codex_obs", threaded["4"])
+    figures.allow(comparison, "one thread", 2.0)
+
+
+@pytest.fixture(scope="module")
+def singly(ours: Ours, peers: dict[str, Logger]) -> Times:
+    """Times of single calls, sorted, the timer included."""
+    metrics, found = metrics_of(8), {}
+    for name, logger in {"codex_obs": ours, "orjson": peers.get("orjson")}.items():
+        if logger is not None:
+            found[name] = []
+    for _ in range(12):
+        for name, times in found.items():
+            logger = ours if name == "codex_obs" else peers[name]
+            logger.settle()
+            log, clock = logger.log, time.perf_counter_ns
+            for step in range(CALLS):
+                started = clock()
+                log(metrics, step=step)
+                times.append((clock() - started) / 1e9)
+    return {name: sorted(times) for name, times in found.items()}
+
+
+@pytest.mark.parametrize("subject", ["codex_obs", "orjson"])
+@pytest.mark.parametrize("share", [0.5, 0.99, 0.999])
+def test_the_slowest_calls(
+    benchmark: BenchmarkFixture, figures: Figures, singly: Times, subject: str, share: float
+) -> None:
+    comparison = f"log, 8 floats, single calls, {share * 100:g} %"
+    times = singly.get(subject)
+    report(benchmark, figures, comparison, subject, times and [times[int(len(times) * share)]])
+    if share == 0.999:
+        figures.allow(comparison, "orjson", 0.05)
+    elif share == 0.99 and subject == "codex_obs" and times:
+        figures.notes.append(f"{comparison}: {times[int(len(times) * share)] * 1e6:.2f} µs of at most 1 µs")
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory, peers: dict[str, Logger]) -> Iterator[Times]:
+    ours = open_ours(tmp_path_factory.mktemp("mirrored"), backing="mirrored")
+    metrics = metrics_of(8)
+    loggers: dict[str, Logger] = {"codex_obs": ours}
+    if "orjson" in peers:
+        loggers["orjson"] = peers["orjson"]
+    yield race({name: calls_of(logger, name, metrics) for name, logger in loggers.items()})
+    ours.close()
+
+
+@pytest.mark.parametrize("subject", ["codex_obs", "orjson"])
 def test_calls_with_a_system_call_each(
-    benchmark: BenchmarkFixture, figures: Figures, logger: Ours | OpenFile, subject: str, width: int
+    benchmark: BenchmarkFixture, figures: Figures, mirrored: Times, subject: str
 ) -> None:
-    comparison = f"log, {width} floats, pwrite"
-    benchmark.group = f"{CALLS_A_ROUND} calls, {width} floats, pwrite"
-    figures.add(comparison, subject, seconds_a_call(benchmark, logger, metrics_of(width)))
+    comparison = "log, 8 floats, pwrite"
+    report(benchmark, figures, comparison, subject, mirrored.get(subject))
     figures.allow(comparison, "orjson", 0.3)
-
-
-@pytest.mark.parametrize("subject", SUBJECTS[:2])
-@pytest.mark.parametrize("width", [8])
-def test_the_slowest_call_of_a_thousand(
-    benchmark: BenchmarkFixture, figures: Figures, logger: Ours | OpenFile, subject: str, width: int
-) -> None:
-    metrics = metrics_of(width)
-    benchmark.group = f"single calls, {width} floats"
-    benchmark.pedantic(
-        logger.log, args=(metrics,), kwargs={"step": 1}, rounds=SINGLE_CALLS, iterations=1, warmup_rounds=100
-    )
-    times = benchmark.stats.stats.sorted_data
-    comparison = f"log, {width} floats, 99.9 %"
-    figures.add(comparison, subject, times[int(len(times) * 0.999)])
-    figures.allow(comparison, "orjson", 0.05)
-
-
-@pytest.mark.parametrize("subject", SUBJECTS[:2])
-@pytest.mark.parametrize("width", [8])
-def test_rows_until_closed(
-    benchmark: BenchmarkFixture, figures: Figures, subject: str, width: int, tmp_path: Path
-) -> None:
-    metrics = metrics_of(width)
-    assert_logs(subject, tmp_path / "check", metrics)
-    folder = tmp_path / "timed"
-
-    def fresh() -> tuple[tuple[Ours | OpenFile], dict[str, object]]:
-        # Without the rows of the round before: their way to the disk would be timed.
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        # `close` forces the rest to the disk, which the peer never does and which would time the disk.
-        return (open_logger(subject, folder, fsync="never"),), {}
-
-    def calls(logger: Ours | OpenFile) -> None:
-        for step in range(CALLS_UNTIL_CLOSED):
-            logger.log(metrics, step=step)
-        logger.close()
-
-    benchmark.group = f"{CALLS_UNTIL_CLOSED} calls and close, {width} floats"
-    benchmark.pedantic(calls, setup=fresh, rounds=5)
-    comparison = f"{CALLS_UNTIL_CLOSED * width} rows until closed"
-    figures.add(comparison, subject, benchmark.stats.stats.median)
-    figures.allow(comparison, "orjson", 0.25)

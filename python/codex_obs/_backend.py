@@ -15,7 +15,7 @@ from codex_obs.errors import (
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "ArrowStream",
@@ -37,7 +37,7 @@ __all__ = [
 ArrowStream = _core.ArrowStream
 CoreError = _core.CoreError
 ManualClock = _core.ManualClock
-Recorder = _core.Recorder
+Recorder = _core.Run
 Report = _core.Report
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
@@ -61,16 +61,22 @@ def public_error(error: CoreError) -> CodexObsError:
     return public
 
 
-def summarize(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
+def summarize(
+    paths: "Sequence[str]", *, progress: "Callable[[int, int], None] | None" = None
+) -> tuple[ArrowStream, Report]:
     """Summarise one run directory, or files of a run.
+
+    Args:
+        paths: One run directory, or files.
+        progress: Called now and then with the bytes done and all bytes; what it raises ends the work.
 
     Raises:
         CodexObsError: If nothing can be read there.
     """
     try:
-        return _core.summarize(paths)
+        return _core.summarize(paths, progress=progress)
     except CoreError as error:
-        raise public_error(error) from error
+        raise public_error(error) from None
 
 
 def read_rows(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
@@ -82,7 +88,7 @@ def read_rows(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
     try:
         return _core.read_rows(paths)
     except CoreError as error:
-        raise public_error(error) from error
+        raise public_error(error) from None
 
 
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
@@ -94,7 +100,7 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
     try:
         return _core.recover(directory, foreign=foreign)
     except CoreError as error:
-        raise public_error(error) from error
+        raise public_error(error) from None
 
 
 class _End:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 EXIT_NOT_WRITTEN = 1
 
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
 
 def run(app: typer.Typer) -> None:
     """Run a command with the process's arguments."""

@@ -1,7 +1,7 @@
 # The extension module. Only `codex_obs._backend` imports it.
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self, SupportsIndex, final
@@ -14,8 +14,8 @@ __all__ = [
     "ArrowStream",
     "CoreError",
     "ManualClock",
-    "Recorder",
     "Report",
+    "Run",
     "__version__",
     "canonical_json",
     "config_hash",
@@ -42,7 +42,7 @@ class ManualClock:
 
 # One stream of a run: the base class of `codex_obs.Run`.
 @disjoint_base
-class Recorder:
+class Run:
     def __new__(
         cls,
         directory: str | os.PathLike[str],
@@ -126,6 +126,8 @@ class Report:
 
 def config_hash(config: object) -> str: ...
 def canonical_json(value: object) -> bytes: ...
-def summarize(paths: Sequence[str]) -> tuple[ArrowStream, Report]: ...
+def summarize(
+    paths: Sequence[str], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[ArrowStream, Report]: ...
 def read_rows(paths: Sequence[str]) -> tuple[ArrowStream, Report]: ...
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]: ...

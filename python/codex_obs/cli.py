@@ -30,7 +30,13 @@ EXIT_USAGE = 2
 
 _STANDARD_OUTPUT = "-"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=_command.CONTEXT_SETTINGS,
+)
 
 
 class OutputFormat(StrEnum):
@@ -61,7 +67,7 @@ def _root(
     """Work with the NDJSON logs of codex_obs."""
 
 
-@app.command()
+@app.command(short_help="Summarise a run as CSV, Parquet, JSON or a table.")
 def summarize(
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="More files of the run.")] = None,
     *,
@@ -88,6 +94,7 @@ def summarize(
     """Summarise a run: one row for each run id, split, metric and dataset."""
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
     from codex_obs._output import OutputError, check_destination  # noqa: PLC0415
+    from codex_obs._progress import Progress  # noqa: PLC0415
 
     try:
         paths = _resolve_input([*(input_ or []), *(more or [])])
@@ -98,19 +105,20 @@ def summarize(
     except (InputError, OutputError, SettingError) as error:
         _fail(str(error), EXIT_USAGE)
     try:
-        frame, report = reading.summarize_files(paths)
+        with Progress(sys.stderr) as progress:
+            frame, report = reading.summarize_files(paths, progress=progress if progress.is_shown else None)
     except CodexObsError as error:
         _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
     try:
         _write(frame, output, destination, file_mode)
     except OutputError as error:
-        _fail(str(error), EXIT_INCOMPLETE)
+        _fail(f"{error} Name another file with --dest" if dest is None else str(error), EXIT_INCOMPLETE)
     _report_skipped(report)
     if strict and report.skipped:
         raise typer.Exit(EXIT_INCOMPLETE)
 
 
-@app.command()
+@app.command(short_help="Bring back what killed processes left behind.")
 def recover(
     *,
     input_: Annotated[

@@ -27,7 +27,13 @@ EXIT_FAILED = 1
 
 _DEFAULT_RUN_DIR = Path("runs", "demo")
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=_command.CONTEXT_SETTINGS,
+)
 
 
 @app.callback()
@@ -35,13 +41,13 @@ def _root() -> None:
     """See codex_obs at work."""
 
 
-@app.command()
+@app.command(short_help="Train a small classifier and show its summary.")
 def demo(
     *,
     run_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Run directory. One that the demo made before is continued.")
     ] = _DEFAULT_RUN_DIR,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images. Default: 20.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the images. Default: 20.")] = None,
 ) -> None:
     """Train a small classifier on handwritten digits and show the summary of its run."""
     try:
@@ -83,7 +89,8 @@ def _show_progress(epoch: Epoch) -> None:
 def _what_next(run_dir: str, shards: int) -> str:
     commands = _command_folder()
     quoted = shlex.quote(run_dir)
-    read = shlex.quote(f"import codex_obs; print(codex_obs.read({json.dumps(run_dir)}))")
+    columns = json.dumps(["step", "split", "metric", "value"])
+    read = shlex.quote(f"import codex_obs; print(codex_obs.read({json.dumps(run_dir)}).select({columns}))")
     rows = f"The rows are in {run_dir}/metrics.ndjson"
     if shards > 1:
         rows += f" and {shards - 1} rotated shards beside it"

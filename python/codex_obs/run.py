@@ -85,7 +85,7 @@ class Run(_backend.Recorder):
                 cls, directory, run_id=run_id, name=name, clock=clock, backing=backing, **_engine_options(settings)
             )
         except _backend.CoreError as error:
-            raise _backend.public_error(error) from error
+            raise _backend.public_error(error) from None
         run._settings = settings
         run._tags = MappingProxyType(dict(tags or {}))
         run._config = MappingProxyType({})

@@ -286,6 +286,10 @@ def test_an_output_that_cannot_be_written_leaves_what_was_there(log: Path, tmp_p
     assert "cannot be written" in done.stderr
     assert target.read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "run"]
+    done = subprocess.run(
+        [*limited, "summarize", "--input", str(log)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.endswith("summary.csv cannot be written: File too large. Name another file with --dest.\n")
 
 
 # --- The rest --------------------------------------------------------------------------------------------------------
@@ -295,7 +299,11 @@ def test_version_and_help(tmp_path: Path) -> None:
     version = run("--version", cwd=tmp_path)
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.strip()
-    assert "summarize" in run("--help", cwd=tmp_path).stdout
+    overview = run("--help", cwd=tmp_path).stdout
+    assert "summarize" in overview
+    assert "..." not in overview.partition("Commands:")[2], "a description is cut off"
+    assert run("-h", cwd=tmp_path).stdout == overview
+    assert run("summarize", "-h", cwd=tmp_path).stdout == run("summarize", "--help", cwd=tmp_path).stdout
 
 
 def test_a_reader_that_goes_away_is_no_traceback(log: Path, tmp_path: Path) -> None:

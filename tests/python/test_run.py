@@ -11,7 +11,8 @@ import sys
 import textwrap
 import types
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,6 @@ from codex_obs import _open_runs
 from codex_obs._backend import Recorder
 from codex_obs._derived import derived_parameters
 from codex_obs.testing import read_rows
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def statuses(run_dir: Path) -> list[object]:
@@ -399,3 +397,19 @@ def test_at_the_end_of_the_process_only_the_thread_that_ends_it_logs_warnings(ru
     said = run_program(program, run_dir)
     assert "late" not in said
     assert said == "MainThread from the main thread\n"
+
+
+def test_a_closed_run_holds_no_file_and_no_memory(tmp_path: Path) -> None:
+    def held() -> tuple[int, int]:
+        files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        return files, Path("/proc/self/maps").read_text().count("/.codex_obs/journal-")
+
+    before = held()
+    runs = [codex_obs.init(tmp_path / str(number)) for number in range(10)]
+    assert held()[1] >= before[1] + 10
+    for run in runs:
+        run.log({"loss": 0.5})
+        assert run.close()
+    assert held() == before
+    runs[0].log({"loss": 0.5})
+    assert runs[0].stats()["rows_dropped_closed"] == 1

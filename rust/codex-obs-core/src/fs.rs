@@ -39,11 +39,10 @@ impl FileId {
 
 /// Creates `path` and its parents with mode 0700 where they are missing.
 pub fn create_folder(path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(FOLDER_MODE)
-        .create(path)
-        .map_err(|source| Error::io("create the folder", path, source))
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::not_ours(path, "it is a file, not a folder"),
+        _ => Error::io("create the folder", path, source),
+    })
 }
 
 /// Refuses a folder of internals that is a link or belongs to someone else.

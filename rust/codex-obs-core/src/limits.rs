@@ -60,3 +60,9 @@ pub const SCAN_UNIT_BYTES: u64 = 4 << 20;
 
 /// Refused lines that a report names.
 pub const MAX_REPORTED_LINES: usize = 10;
+
+/// Longest line that others are compared with. Rows are a few hundred bytes; four of these stay in the first-level cache.
+pub const MAX_SHAPE_BYTES: usize = 4096;
+
+/// Most members of such a line. It has a few more than the fields of a row.
+pub const MAX_SHAPE_MEMBERS: usize = 64;

@@ -1,6 +1,6 @@
 //! A run as tables: what journals hold is brought back first, then one pass over the shards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::rows::{self, Columns};
 use crate::scan::{self, Report, Snapshot, Tail, Tick};
-use crate::session::pending::recover_for_reading;
+use crate::session::pending::{Pending, recover_for_reading};
 use crate::summary::{self, Totals};
 
 /// One row a group: the statistics of the run in `paths`, which is one run directory or files of one.
@@ -37,14 +37,30 @@ fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
     if !directory.is_dir() {
         return Snapshot::of_files(paths);
     }
+    let mut rows_recovered = 0;
+    let mut looks = 1;
+    loop {
+        let (recovered, tails) = tails(directory, clock)?;
+        rows_recovered += recovered;
+        let mut snapshot = Snapshot::of_directory(directory, &tails)?;
+        // Another process may have brought the same rows back on disk meanwhile. Then the journal says something else now.
+        if tails.is_empty() || looks == LOOKS || self::tails(directory, clock)?.1 == tails {
+            snapshot.report.recovered += rows_recovered;
+            return Ok(snapshot);
+        }
+        looks += 1;
+    }
+}
+
+/// How often journals are looked at until they say the same before and after a snapshot.
+const LOOKS: u32 = 16;
+
+/// Rows that were brought back on disk, and what journals add that could not be.
+fn tails(directory: &Path, clock: &Clock) -> Result<(u64, Vec<Tail>)> {
     let (recovered, pending) = recover_for_reading(directory, clock)?;
-    let tails: Vec<Tail> = pending
-        .into_iter()
-        .map(|pending| Tail { stream: pending.stream, cut: pending.cut, lines: pending.tail, rows: pending.rows })
-        .collect();
-    let mut snapshot = Snapshot::of_directory(directory, &tails)?;
-    snapshot.report.recovered += recovered.rows_recovered;
-    Ok(snapshot)
+    let tail =
+        |pending: Pending| Tail { stream: pending.stream, cut: pending.cut, lines: pending.tail, rows: pending.rows };
+    Ok((recovered.rows_recovered, pending.into_iter().map(tail).collect()))
 }
 
 /// The columns are built to fit their schema, so Arrow has no reason to refuse them.

@@ -8,7 +8,7 @@ use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{RecordBatch, RecordBatchIterator};
 use arrow_schema::SchemaRef;
 use codex_obs_core::clock::Clock;
-use codex_obs_core::scan::Tick;
+use codex_obs_core::scan::{Progress, Tick};
 use codex_obs_core::{reading, rows, scan, summary};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -76,30 +76,37 @@ impl From<scan::Report> for Report {
     }
 }
 
-/// One row a group of the run in `paths`: one run directory, or files of one.
+/// One row a group of the run in `paths`: one run directory, or files of one. `progress` is called now and then with the
+/// bytes done and all bytes; what it raises ends the work.
 #[pyfunction]
-pub fn summarize(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
-    let (batch, report) = interruptible(py, |tick| reading::summarize(&paths, &Clock::System, tick))?;
+#[pyo3(signature = (paths, *, progress = None))]
+pub fn summarize(py: Python<'_>, paths: Vec<PathBuf>, progress: Option<Py<PyAny>>) -> PyResult<(ArrowStream, Report)> {
+    let (batch, report) =
+        interruptible(py, progress.as_ref(), |tick| reading::summarize(&paths, &Clock::System, tick))?;
     Ok((ArrowStream::new(summary::schema(), vec![batch]), report.into()))
 }
 
 /// Every row of the run in `paths`, in order of position.
 #[pyfunction]
 pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
-    let (batches, report) = interruptible(py, |tick| reading::read_rows(&paths, &Clock::System, tick))?;
+    let (batches, report) = interruptible(py, None, |tick| reading::read_rows(&paths, &Clock::System, tick))?;
     Ok((ArrowStream::new(rows::schema(), batches), report.into()))
 }
 
 /// Works without the interpreter, but looks for signals now and then; what a handler raises ends the work.
-#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is bound to one lifetime")]
 fn interruptible<T: Send>(
     py: Python<'_>,
+    progress: Option<&Py<PyAny>>,
     work: impl FnOnce(Tick<'_>) -> codex_obs_core::Result<T> + Send,
 ) -> PyResult<T> {
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
-        let outcome = work(&mut || {
-            raised = Python::attach(|py| py.check_signals()).err();
+        let outcome = work(&mut |Progress { done, total }| {
+            raised = Python::attach(|py| {
+                py.check_signals()?;
+                progress.map_or(Ok(()), |progress| progress.call1(py, (done, total)).map(drop))
+            })
+            .err();
             raised.is_none()
         });
         (outcome, raised)

@@ -1,4 +1,4 @@
-//! `Recorder`: one stream of a run, the base class of `codex_obs.Run`.
+//! `Recorder`: one stream of a run, the base class of `codex_obs.Run`, whose name it shows in errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,7 +40,7 @@ impl<'py> FromPyObject<'_, 'py> for Split<'py> {
 }
 
 /// One stream of a run.
-#[pyclass(subclass, frozen, weakref, module = "codex_obs._core")]
+#[pyclass(name = "Run", subclass, frozen, weakref, module = "codex_obs._core")]
 pub struct Recorder {
     pub(crate) cell: SessionCell,
     directory: PathBuf,

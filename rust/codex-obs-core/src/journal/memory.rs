@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -38,9 +39,11 @@ const MAPPABLE: [u64; 2] = [0xEF53, 0x0102_1994];
 pub struct Memory {
     start: NonNull<u8>,
     length: usize,
-    file: File,
-    /// Of the mapped backing.
-    watch: Option<Watch>,
+    /// `None` once [released](Self::release).
+    file: Mutex<Option<File>>,
+    mirrored: bool,
+    /// Of the mapped backing, until it is released.
+    watch: Mutex<Option<Watch>>,
     /// The file is not written any more: the bytes are as good as lost if the process dies.
     detached: AtomicBool,
     generation: u64,
@@ -85,24 +88,52 @@ impl Memory {
         let memory = Self::over(start, length, file, None);
         // SAFETY: nobody else knows the range yet.
         let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
-        memory.file.read_exact_at(bytes, 0).map_err(|source| Error::io("read", path, source))?;
+        memory.with_file(|file| file.read_exact_at(bytes, 0)).map_err(|source| Error::io("read", path, source))?;
         Ok(memory)
     }
 
     fn over(start: NonNull<u8>, length: usize, file: File, watch: Option<Watch>) -> Self {
-        Self { start, length, file, watch, detached: AtomicBool::new(false), generation: generation::current() }
+        Self {
+            start,
+            length,
+            file: Mutex::new(Some(file)),
+            mirrored: watch.is_none(),
+            watch: Mutex::new(watch),
+            detached: AtomicBool::new(false),
+            generation: generation::current(),
+        }
+    }
+
+    /// Gives the file and its pages back, for a journal that nobody reads or writes any more: what is left are zeros.
+    pub fn release(&self) {
+        let mut file = lock(&self.file);
+        if file.is_none() || generation::current() != self.generation {
+            return;
+        }
+        let (address, protection) = (self.start.as_ptr().cast(), ProtFlags::READ | ProtFlags::WRITE);
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: the range was mapped by `open` and is still this value's own; whoever looks at it sees valid memory before
+        // and after.
+        if unsafe { rustix::mm::mmap_anonymous(address, self.length, protection, flags) }.is_ok() {
+            drop(lock(&self.watch).take());
+            *file = None;
+        }
+    }
+
+    fn with_file(&self, work: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        lock(&self.file).as_ref().map_or(Ok(()), work)
     }
 
     /// Whether the file no longer has all that was stored, because it was truncated or its file system failed.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.watch.as_ref().is_some_and(Watch::is_lost)
+        lock(&self.watch).as_ref().is_some_and(Watch::is_lost)
     }
 
     /// Whether every change is a system call.
     #[must_use]
     pub fn is_mirrored(&self) -> bool {
-        self.watch.is_none()
+        self.mirrored
     }
 
     /// Leaves the file as it is from now on: for one that cannot be written and that nobody is to recover from.
@@ -112,13 +143,7 @@ impl Memory {
     }
 
     fn is_written(&self) -> bool {
-        self.is_mirrored() && !self.detached.load(Ordering::Relaxed)
-    }
-
-    /// The file behind the bytes.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
+        self.mirrored && !self.detached.load(Ordering::Relaxed)
     }
 
     /// Number of bytes.
@@ -143,7 +168,7 @@ impl Memory {
     pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
         let word = self.word(offset);
         if self.is_written() {
-            self.file.write_all_at(&value.to_le_bytes(), offset as u64)?;
+            self.with_file(|file| file.write_all_at(&value.to_le_bytes(), offset as u64))?;
         }
         word.store(value.to_le(), Ordering::Release);
         Ok(())
@@ -169,7 +194,7 @@ impl Memory {
         }
         // SAFETY: the caller's promise.
         let bytes = unsafe { self.bytes(offset, length) };
-        self.file.write_all_at(bytes, offset as u64)
+        self.with_file(|file| file.write_all_at(bytes, offset as u64))
     }
 
     /// The bytes of a range.
@@ -190,10 +215,14 @@ impl Drop for Memory {
         if generation::current() != self.generation {
             return;
         }
-        drop(self.watch.take());
+        drop(lock(&self.watch).take());
         // SAFETY: mapped by `open`, and no slice of it outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Maps `file`, or private memory if there is none.
@@ -227,9 +256,12 @@ fn is_mappable(file: &File) -> bool {
 pub fn while_unwritable<T>(memory: &Memory, work: impl FnOnce() -> T) -> T {
     use std::os::fd::AsRawFd;
 
-    let kept = memory.file.try_clone().unwrap();
+    let (kept, descriptor) = {
+        let file = lock(&memory.file);
+        let file = file.as_ref().unwrap();
+        (file.try_clone().unwrap(), file.as_raw_fd())
+    };
     let unwritable = File::open("/dev/null").unwrap();
-    let descriptor = memory.file.as_raw_fd();
     // SAFETY: all descriptors are open, and the memory only reads and writes through its own.
     assert!(unsafe { libc::dup2(unwritable.as_raw_fd(), descriptor) } >= 0);
     let outcome = work();

@@ -7,7 +7,8 @@
 
 use super::json::{Cursor, Token};
 use super::names::{Name, Names};
-use super::row::{Row, Tags, Value, from_double, plain, read_tags};
+use super::row::{Row, Value, from_double, plain};
+use super::tags::{OwnedTags, Tags};
 use crate::record::timestamp;
 
 const START: &[u8] =
@@ -57,12 +58,6 @@ struct Metric {
 struct Memo {
     text: Vec<u8>,
     name: Name,
-}
-
-#[derive(Debug, Default)]
-struct OwnedTags {
-    json: String,
-    texts: [Option<String>; 3],
 }
 
 /// Bytes of a metric that are compared at once, without asking how many there are.
@@ -231,26 +226,6 @@ impl Memo {
     }
 }
 
-impl OwnedTags {
-    fn set(&mut self, json: &str) {
-        json.clone_into(&mut self.json);
-        let mut texts = Default::default();
-        let tags = read_tags(json, &mut texts);
-        self.texts = [tags.nonfinite, tags.manifest_id, tags.phase].map(|text| text.map(str::to_owned));
-    }
-
-    #[inline]
-    fn borrow(&self) -> Tags<'_> {
-        let [nonfinite, manifest_id, phase] = &self.texts;
-        Tags {
-            json: &self.json,
-            nonfinite: nonfinite.as_deref(),
-            manifest_id: manifest_id.as_deref(),
-            phase: phase.as_deref(),
-        }
-    }
-}
-
 /// Length of the text that begins `bytes`, up to its quote, if it is ASCII without escapes.
 #[inline]
 fn plain_length(bytes: &[u8]) -> Option<usize> {
@@ -288,6 +263,13 @@ fn value(bytes: &[u8]) -> Option<(Value, usize)> {
     if bytes.starts_with(b"null,") {
         return Some((Value::None, 4));
     }
+    let (number, length) = number(bytes)?;
+    (bytes.get(length) == Some(&b',')).then_some((from_double(number), length))
+}
+
+/// The number that `bytes` begin with as far as it is one in JSON, and its length.
+#[inline]
+pub(super) fn number(bytes: &[u8]) -> Option<(f64, usize)> {
     let (number, length) = fast_float2::parse_partial(bytes).ok()?;
     let text = &bytes[..length];
     // What the parser takes beyond JSON: a plus sign, words, zeros in front, a point without digits on both sides.
@@ -301,7 +283,7 @@ fn value(bytes: &[u8]) -> Option<(Value, usize)> {
     {
         return None;
     }
-    (bytes.get(length) == Some(&b',')).then_some((from_double(number), length))
+    Some((number, length))
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ fn shown(row: &Row<'_>, names: &Names) -> String {
 
 fn by_general_way(line: &[u8]) -> Option<String> {
     let (mut names, mut scratch) = (Names::default(), Scratch::default());
-    parse(line, &mut names, &mut scratch).ok().map(|row| shown(&row, &names))
+    parse(std::str::from_utf8(line).ok()?, &mut names, &mut scratch, &mut Vec::new())
+        .ok()
+        .map(|row| shown(&row, &names))
 }
 
 #[derive(Clone, Debug)]

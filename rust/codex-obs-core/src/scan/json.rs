@@ -5,6 +5,8 @@
 //! but nowhere else. No maintained parser allows the last without allowing it everywhere. What is left after that is the
 //! grammar, and it is checked against the public suite and against `serde_json`.
 
+use std::ops::Range;
+
 /// A line is not JSON. Where and why is not kept: readers report the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
@@ -37,6 +39,18 @@ pub enum Token<'a> {
     Bare(f64),
 }
 
+impl<'a> Token<'a> {
+    /// The text of an object; `None` for another type.
+    #[inline]
+    #[must_use]
+    pub fn object(self) -> Option<&'a str> {
+        match self {
+            Self::Object(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// A place in a line.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
@@ -51,6 +65,19 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0 }
     }
 
+    /// At a place of `text` where a character begins.
+    #[must_use]
+    pub fn at(text: &'a str, at: usize) -> Self {
+        Self { text, at }
+    }
+
+    /// The place in the text.
+    #[inline]
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
     /// The next byte, if any.
     #[inline]
     #[must_use]
@@ -61,6 +88,13 @@ impl<'a> Cursor<'a> {
     /// Skips what JSON calls white space.
     #[inline]
     pub fn skip_space(&mut self) {
+        // Mostly there is one blank or none.
+        if self.peek() == Some(b' ') {
+            self.at += 1;
+        }
+        if self.peek().is_some_and(|byte| byte > b' ') {
+            return;
+        }
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
@@ -83,8 +117,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the members of an object whose brace was just taken, up to and with the closing one. `bare` names the key
-    /// whose value may be `NaN` or infinite.
-    pub fn members(&mut self, bare: Option<&str>, mut member: impl FnMut(Text<'a>, Token<'a>)) -> Result<(), Invalid> {
+    /// whose value may be `NaN` or infinite. Each is given as its key, its value and where the value stands.
+    pub fn members(
+        &mut self,
+        bare: Option<&str>,
+        mut member: impl FnMut(Text<'a>, Token<'a>, Range<usize>),
+    ) -> Result<(), Invalid> {
         self.skip_space();
         if self.take(b'}') {
             return Ok(());
@@ -96,12 +134,9 @@ impl<'a> Cursor<'a> {
                 return Err(Invalid);
             }
             self.skip_space();
-            let bare_value = if bare.is_some_and(|bare| key.equals(bare)) { self.bare() } else { None };
-            let value = match bare_value {
-                Some(token) => token,
-                None => self.value()?,
-            };
-            member(key, value);
+            let start = self.at;
+            let value = if bare.is_some_and(|bare| key.equals(bare)) { self.value_or_bare()? } else { self.value()? };
+            member(key, value, start..self.at);
             self.skip_space();
             if self.take(b'}') {
                 return Ok(());
@@ -113,7 +148,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads one value, which may be `NaN` or infinite.
+    #[inline]
+    pub fn value_or_bare(&mut self) -> Result<Token<'a>, Invalid> {
+        match self.peek() {
+            Some(b'0'..=b'9') => self.number().map(Token::Number),
+            _ => match self.bare() {
+                Some(token) => Ok(token),
+                None => self.value(),
+            },
+        }
+    }
+
     /// Reads one value.
+    #[expect(clippy::inline_always, reason = "a result that goes through memory makes the loads that follow wait")]
+    #[inline(always)]
     pub fn value(&mut self) -> Result<Token<'a>, Invalid> {
         match self.peek() {
             Some(b'"') => self.string().map(Token::Text),
@@ -135,23 +184,35 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string.
+    #[expect(clippy::inline_always, reason = "a result that goes through memory makes the loads that follow wait")]
+    #[inline(always)]
     pub fn string(&mut self) -> Result<Text<'a>, Invalid> {
         if !self.take(b'"') {
             return Err(Invalid);
         }
         let bytes = self.text.as_bytes();
         let start = self.at;
-        let mut escaped = false;
+        self.at += plain_length(&bytes[start..]);
+        if self.peek() != Some(b'"') {
+            return self.escaped_string(start);
+        }
+        let raw = &self.text[start..self.at];
+        self.at += 1;
+        Ok(Text { raw, escaped: false })
+    }
+
+    /// Reads the rest of a string that begins at `start` and has no quote at this place.
+    #[cold]
+    fn escaped_string(&mut self, start: usize) -> Result<Text<'a>, Invalid> {
+        let bytes = self.text.as_bytes();
         loop {
-            self.at += plain_length(&bytes[self.at..]);
             match *bytes.get(self.at).ok_or(Invalid)? {
                 b'"' => {
                     let raw = &self.text[start..self.at];
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    return Ok(Text { raw, escaped: true });
                 }
                 b'\\' => {
-                    escaped = true;
                     self.at += match bytes.get(self.at + 1) {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
                         Some(b'u') if is_hex(bytes.get(self.at + 2..self.at + 6)) => 6,
@@ -160,6 +221,7 @@ impl<'a> Cursor<'a> {
                 }
                 _ => return Err(Invalid),
             }
+            self.at += plain_length(&bytes[self.at..]);
         }
     }
 
@@ -184,11 +246,10 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn digits(&mut self) -> Result<(), Invalid> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at > start { Ok(()) } else { Err(Invalid) }
+        let rest = &self.text.as_bytes()[self.at..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        self.at += length;
+        if length > 0 { Ok(()) } else { Err(Invalid) }
     }
 
     /// Checks an object or array to its end. Which of the two each open level is, is kept in one bit.

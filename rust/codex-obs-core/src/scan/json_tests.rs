@@ -60,7 +60,7 @@ fn the_last_of_repeated_keys_comes_last() {
     let mut cursor = Cursor::new(r#"{"a":1,"\u0061" : [2, {}] , "b":null}"#);
     assert!(cursor.take(b'{'));
     let mut seen = Vec::new();
-    cursor.members(None, |key, value| seen.push((key.equals("a"), value))).unwrap();
+    cursor.members(None, |key, value, _| seen.push((key.equals("a"), value))).unwrap();
     assert_eq!(seen, [(true, Token::Number("1")), (true, Token::Array("[2, {}]")), (false, Token::Null)]);
     assert_eq!(cursor.peek(), None);
 }

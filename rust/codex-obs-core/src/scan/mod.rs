@@ -10,11 +10,14 @@ mod parser;
 pub mod pass;
 pub mod report;
 pub mod row;
+mod shape;
 pub mod snapshot;
 mod source;
+mod tags;
 
 pub use names::{Name, Names};
-pub use pass::{Outcome, Position, Sink, Tick, run};
+pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
 pub use report::Report;
-pub use row::{Row, Tags, Value};
+pub use row::{Row, Value};
 pub use snapshot::{Snapshot, Tail};
+pub use tags::Tags;

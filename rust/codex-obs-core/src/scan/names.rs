@@ -1,6 +1,9 @@
 //! Texts that repeat from row to row, each kept once and known by a number.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A text of [`Names`], or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,13 +18,15 @@ impl Name {
 #[derive(Debug)]
 pub struct Names {
     texts: Vec<Box<str>>,
-    numbers: HashMap<Box<str>, u32>,
+    numbers: HashMap<Box<str>, u32, Seeded>,
+    /// For each text the one that followed when it was met last.
+    next: Vec<Name>,
 }
 
 impl Default for Names {
     fn default() -> Self {
         // Number 0 stands for no text, so it is in no map.
-        Self { texts: vec![Box::default()], numbers: HashMap::new() }
+        Self { texts: vec![Box::default()], numbers: HashMap::default(), next: vec![Name::NONE] }
     }
 }
 
@@ -33,8 +38,21 @@ impl Names {
         }
         let number = u32::try_from(self.texts.len()).expect("4 billion distinct texts do not fit into memory");
         self.texts.push(text.into());
+        self.next.push(Name::NONE);
         self.numbers.insert(text.into(), number);
         Name(number)
+    }
+
+    /// The number of `text`, which follows `before`: mostly that which followed last time, so it is compared first.
+    #[inline]
+    pub fn number_after(&mut self, before: Name, text: &str) -> Name {
+        let expected = self.next[before.0 as usize];
+        if expected != Name::NONE && self.text(expected) == text {
+            return expected;
+        }
+        let name = self.number(text);
+        self.next[before.0 as usize] = name;
+        name
     }
 
     /// The text with this number; empty for none.
@@ -48,5 +66,43 @@ impl Names {
     #[must_use]
     pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
         self.texts.iter().map(|text| &**text)
+    }
+}
+
+/// A fast hash with a seed that nobody knows, so that nobody can make texts that collide.
+#[derive(Clone, Debug)]
+struct Seeded(u64);
+
+impl Default for Seeded {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for Seeded {
+    type Hasher = TextHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> TextHasher {
+        TextHasher(self.0)
+    }
+}
+
+#[derive(Debug)]
+struct TextHasher(u64);
+
+impl Hasher for TextHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// Marks the end of a text, which one text alone does not need.
+    #[inline]
+    fn write_u8(&mut self, _: u8) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

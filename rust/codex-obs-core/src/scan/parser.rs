@@ -1,9 +1,10 @@
-//! Lines to rows: the fast way first, the general way for what it leaves.
+//! Lines to rows: the way for our own bytes first, then that for lines like the ones before, then the general one.
 
 use super::canonical::Canonical;
 use super::lines::Piece;
 use super::names::Names;
-use super::row::{Refusal, Row, Scratch, parse};
+use super::row::{Member, Refusal, Row, Scratch, parse};
+use super::shape::Shapes;
 
 /// What is kept from line to line.
 #[derive(Debug, Default)]
@@ -11,7 +12,9 @@ pub struct Parser {
     /// The texts that rows refer to.
     pub names: Names,
     canonical: Canonical,
+    shapes: Shapes,
     scratch: Scratch,
+    members: Vec<Member>,
 }
 
 /// How many lines a part of a file has.
@@ -64,7 +67,6 @@ impl Parser {
         }
     }
 
-    #[cold]
     fn general(
         &mut self,
         line: &[u8],
@@ -76,8 +78,15 @@ impl Parser {
             lines.blank += 1;
             return;
         }
-        match parse(line, &mut self.names, &mut self.scratch) {
-            Ok(found) => row(&found, &self.names, lines.total),
+        let Ok(line) = std::str::from_utf8(line) else { return refuse(Refusal::Encoding, lines.total) };
+        if let Some(found) = self.shapes.read(line, &mut self.names) {
+            return row(&found, &self.names, lines.total);
+        }
+        match parse(line, &mut self.names, &mut self.scratch, &mut self.members) {
+            Ok(found) => {
+                row(&found, &self.names, lines.total);
+                self.shapes.learn(line, &self.members, &found);
+            }
             Err(refusal) => refuse(refusal, lines.total),
         }
     }

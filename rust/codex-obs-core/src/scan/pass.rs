@@ -26,7 +26,16 @@ use crate::shard::name::Coding;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Asked now and then, in the thread that called [`run`], whether to go on.
-pub type Tick<'a> = &'a mut dyn FnMut() -> bool;
+pub type Tick<'a> = &'a mut dyn FnMut(Progress) -> bool;
+
+/// How far a pass has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the files that threads have taken so far, compressed ones as they are stored.
+    pub done: u64,
+    /// Bytes of all files.
+    pub total: u64,
+}
 
 /// Place of a row among all rows: later ones are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +97,7 @@ pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: 
     let stopped = AtomicBool::new(false);
     let work = || read_units(&snapshot.sources, &units, &next, &stopped, new_sink());
     // A run that fits into one unit is not worth a thread.
-    let results = if threads == 1 && units.iter().all(|unit| unit.range.end < u64::MAX) {
+    let results = if units.len() <= 1 && units.iter().all(|unit| unit.range.end < u64::MAX) {
         vec![work()]
     } else {
         std::thread::scope(|scope| {
@@ -108,7 +117,9 @@ pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: 
                     // A thread that panics lets go of its sender; the scope passes the panic on.
                     Err(RecvTimeoutError::Disconnected) => break results,
                     // Relaxed: the flag guards nothing but itself.
-                    Err(RecvTimeoutError::Timeout) if !tick() => stopped.store(true, Ordering::Relaxed),
+                    Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, &units, &next)) => {
+                        stopped.store(true, Ordering::Relaxed);
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                 }
             }
@@ -126,6 +137,18 @@ pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: 
         tallies.push(tally);
     }
     Ok(Outcome { parts, report: report(snapshot, &units, tallies) })
+}
+
+/// The units that were taken count as done: what is being read is small beside the rest, where progress matters.
+fn progress(sources: &[Source], units: &[Unit], next: &AtomicUsize) -> Progress {
+    let bytes = |unit: &Unit| match unit.range.end {
+        u64::MAX => sources[unit.source].stored_length(),
+        end => end - unit.range.start,
+    };
+    // Relaxed: a number to show.
+    let taken = next.load(Ordering::Relaxed).min(units.len());
+    let done = units[..taken].iter().map(bytes).sum();
+    Progress { done, total: done + units[taken..].iter().map(bytes).sum::<u64>() }
 }
 
 fn units(sources: &[Source]) -> Vec<Unit> {

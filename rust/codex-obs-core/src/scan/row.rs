@@ -2,9 +2,13 @@
 
 use super::json::{Cursor, Text, Token};
 use super::names::{Name, Names};
+use super::tags::{Tags, read_tags};
+use crate::limits::MAX_SHAPE_MEMBERS;
 use crate::record::timestamp;
 
 const MICROS_PER_SECOND: u128 = 1_000_000;
+/// The one key whose value may be `NaN` or infinite.
+const VALUE_KEY: &str = "value";
 
 /// One row. The texts that have few distinct values in a run are numbers of the thread's [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,22 +42,48 @@ pub enum Value {
     None,
 }
 
-/// The tags of a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tags<'a> {
-    /// The whole object as it stands in the line.
-    pub json: &'a str,
-    /// `nonfinite`, if it is a text.
-    pub nonfinite: Option<&'a str>,
-    /// `manifest_id`, if it is a text.
-    pub manifest_id: Option<&'a str>,
-    /// `phase`, if it is a text.
-    pub phase: Option<&'a str>,
+impl Default for Row<'_> {
+    fn default() -> Self {
+        Self {
+            timestamp: None,
+            run_id: Name::NONE,
+            step: None,
+            split: Name::NONE,
+            metric: Name::NONE,
+            value: Value::None,
+            dataset: Name::NONE,
+            tags: Tags::NONE,
+        }
+    }
 }
 
-impl Tags<'_> {
-    /// No tags.
-    pub const NONE: Self = Self { json: "{}", nonfinite: None, manifest_id: None, phase: None };
+impl Row<'_> {
+    /// The row without its tags, which needs the line no more.
+    #[must_use]
+    pub fn without_tags(&self) -> Row<'static> {
+        let Self { timestamp, run_id, step, split, metric, value, dataset, tags: _ } = *self;
+        Row { timestamp, run_id, step, split, metric, value, dataset, tags: Tags::NONE }
+    }
+
+    /// Takes one field from what stands for it in another line. `None` if the line must be looked at as a whole: a metric
+    /// that is no text may be replaced by another field.
+    #[inline]
+    pub fn set(&mut self, field: Field, token: Token<'_>, names: &mut Names, scratch: &mut String) -> Option<()> {
+        match field {
+            Field::Timestamp => self.timestamp = read_timestamp(token, scratch),
+            Field::RunId => self.run_id = read_name(token, names, scratch),
+            Field::Step => self.step = read_step(token),
+            Field::Split => self.split = read_name(token, names, scratch),
+            Field::Value => self.value = read_value(token),
+            Field::Dataset => self.dataset = read_name(token, names, scratch),
+            Field::Metric | Field::Key => {
+                let Token::Text(text) = token else { return None };
+                self.metric = names.number_after(self.metric, plain(text, scratch));
+            }
+            Field::Tags => {}
+        }
+        Some(())
+    }
 }
 
 /// Why a line is no row.
@@ -94,105 +124,136 @@ impl Refusal {
     }
 }
 
-/// Decoded tag texts, kept from line to line so that their memory is reused.
+/// What is kept from line to line so that its memory is reused.
 #[derive(Debug, Default)]
 pub struct Scratch {
     texts: [String; 3],
     name: String,
 }
 
-/// Top-level fields, in the order of [`KEYS`].
-type Fields<'a> = [Option<Token<'a>>; KEYS.len()];
+/// Where the value of a top-level member stands in its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its field, unless it is none of ours.
+    pub field: Option<Field>,
+    /// First byte of the value.
+    pub start: usize,
+    /// The byte behind it.
+    pub end: usize,
+}
 
-const KEYS: [&str; 9] = ["timestamp", "run_id", "step", "split", "metric", "value", "dataset", "tags", "key"];
-const TIMESTAMP: usize = 0;
-const RUN_ID: usize = 1;
-const STEP: usize = 2;
-const SPLIT: usize = 3;
-const METRIC: usize = 4;
-const VALUE: usize = 5;
-const DATASET: usize = 6;
-const TAGS: usize = 7;
-const KEY: usize = 8;
-const TAG_KEYS: [&str; 3] = ["nonfinite", "manifest_id", "phase"];
+/// The fields that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `timestamp`
+    Timestamp,
+    /// `run_id`
+    RunId,
+    /// `step`
+    Step,
+    /// `split`
+    Split,
+    /// `metric`
+    Metric,
+    /// `value`
+    Value,
+    /// `dataset`
+    Dataset,
+    /// `tags`
+    Tags,
+    /// `key`, which stands for the metric where that is missing.
+    Key,
+}
 
-/// Reads one line without its newline.
-pub fn parse<'a>(line: &'a [u8], names: &mut Names, scratch: &'a mut Scratch) -> Result<Row<'a>, Refusal> {
-    let line = std::str::from_utf8(line).map_err(|_| Refusal::Encoding)?;
-    let fields = fields(line)?;
+const FIELDS: usize = Field::Key as usize + 1;
+
+impl Field {
+    /// The field with this key.
+    #[inline]
+    fn of(key: Text<'_>) -> Option<Self> {
+        if !key.escaped {
+            return Self::of_plain(key.raw);
+        }
+        let mut decoded = String::new();
+        key.decode(&mut decoded);
+        Self::of_plain(&decoded)
+    }
+
+    #[inline]
+    fn of_plain(key: &str) -> Option<Self> {
+        // Matched by length first.
+        Some(match key.as_bytes() {
+            b"timestamp" => Self::Timestamp,
+            b"run_id" => Self::RunId,
+            b"step" => Self::Step,
+            b"split" => Self::Split,
+            b"metric" => Self::Metric,
+            b"value" => Self::Value,
+            b"dataset" => Self::Dataset,
+            b"tags" => Self::Tags,
+            b"key" => Self::Key,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads one line without its newline. `members` are then those of the line, no more than one too many for a shape.
+pub fn parse<'a>(
+    line: &'a str,
+    names: &mut Names,
+    scratch: &'a mut Scratch,
+    members: &mut Vec<Member>,
+) -> Result<Row<'a>, Refusal> {
     let Scratch { texts, name } = scratch;
-    let mut number = |field: usize| match fields[field] {
-        Some(Token::Text(text)) => names.number(plain(text, name)),
-        _ => Name::NONE,
-    };
-    let metric = match number(METRIC) {
-        Name::NONE => number(KEY),
+    let fields = fields(line, members)?;
+    let field = |field: Field| fields[field as usize];
+    let mut number = |field: Field| fields[field as usize].map_or(Name::NONE, |token| read_name(token, names, name));
+    let metric = match number(Field::Metric) {
+        Name::NONE => number(Field::Key),
         metric => metric,
     };
     if metric == Name::NONE {
         return Err(Refusal::Metric);
     }
-    let (run_id, split, dataset) = (number(RUN_ID), number(SPLIT), number(DATASET));
+    let (run_id, split, dataset) = (number(Field::RunId), number(Field::Split), number(Field::Dataset));
     Ok(Row {
-        timestamp: fields[TIMESTAMP].and_then(|token| read_timestamp(token, name)),
+        timestamp: field(Field::Timestamp).and_then(|token| read_timestamp(token, name)),
         run_id,
-        step: match fields[STEP] {
-            Some(Token::Number(text)) => text.parse().ok(),
-            _ => None,
-        },
+        step: field(Field::Step).and_then(read_step),
         split,
         metric,
-        value: fields[VALUE].map_or(Value::None, read_value),
+        value: field(Field::Value).map_or(Value::None, read_value),
         dataset,
-        tags: match fields[TAGS] {
+        tags: match field(Field::Tags) {
             Some(Token::Object(json)) => read_tags(json, texts),
             _ => Tags::NONE,
         },
     })
 }
 
-/// The top-level fields of an object that fills the line. Of repeated keys the last counts, whatever its type.
-fn fields(line: &str) -> Result<Fields<'_>, Refusal> {
+/// The fields of an object that fills the line. Of repeated keys the last counts, whatever its type.
+fn fields<'a>(line: &'a str, members: &mut Vec<Member>) -> Result<[Option<Token<'a>>; FIELDS], Refusal> {
+    members.clear();
     let mut cursor = Cursor::new(line);
-    let mut fields = Fields::default();
+    let mut fields = [None; FIELDS];
     cursor.skip_space();
     if !cursor.take(b'{') {
         cursor.value().map_err(|_| Refusal::Syntax)?;
         cursor.skip_space();
         return Err(if cursor.peek().is_none() { Refusal::Kind } else { Refusal::Syntax });
     }
-    let members = cursor.members(Some(KEYS[VALUE]), |key, value| {
-        if let Some(index) = KEYS.iter().position(|known| key.equals(known)) {
-            fields[index] = Some(value);
+    let read = cursor.members(Some(VALUE_KEY), |key, value, range| {
+        let field = Field::of(key);
+        if let Some(field) = field {
+            fields[field as usize] = Some(value);
+        }
+        if members.len() <= MAX_SHAPE_MEMBERS {
+            members.push(Member { field, start: range.start, end: range.end });
         }
     });
-    members.map_err(|_| Refusal::Syntax)?;
+    read.map_err(|_| Refusal::Syntax)?;
     cursor.skip_space();
     if cursor.peek().is_some() { Err(Refusal::Syntax) } else { Ok(fields) }
-}
-
-/// Picks the known tags from an object's text that is known to be valid.
-pub(super) fn read_tags<'a>(json: &'a str, texts: &'a mut [String; 3]) -> Tags<'a> {
-    let mut found: [Option<Token<'a>>; 3] = [None; 3];
-    let mut cursor = Cursor::new(json);
-    cursor.take(b'{');
-    // The text was read as an object before, so this cannot fail.
-    let _ = cursor.members(None, |key, value| {
-        if let Some(index) = TAG_KEYS.iter().position(|known| key.equals(known)) {
-            found[index] = Some(value);
-        }
-    });
-    let [nonfinite, manifest_id, phase] = texts;
-    let text = |token, scratch: &'a mut String| match token {
-        Some(Token::Text(text)) => Some(plain(text, scratch)),
-        _ => None,
-    };
-    Tags {
-        json,
-        nonfinite: text(found[0], nonfinite),
-        manifest_id: text(found[1], manifest_id),
-        phase: text(found[2], phase),
-    }
 }
 
 /// The characters that a string means.
@@ -203,6 +264,23 @@ pub(super) fn plain<'a>(text: Text<'a>, scratch: &'a mut String) -> &'a str {
     scratch.clear();
     text.decode(scratch);
     scratch
+}
+
+/// The number of a text; none for another type.
+#[inline]
+fn read_name(token: Token<'_>, names: &mut Names, scratch: &mut String) -> Name {
+    match token {
+        Token::Text(text) => names.number(plain(text, scratch)),
+        _ => Name::NONE,
+    }
+}
+
+#[inline]
+fn read_step(token: Token<'_>) -> Option<i64> {
+    match token {
+        Token::Number(text) => text.parse().ok(),
+        _ => None,
+    }
 }
 
 fn read_timestamp(token: Token<'_>, scratch: &mut String) -> Option<i64> {
@@ -233,7 +311,7 @@ fn seconds_to_micros(text: &str) -> Option<i64> {
 
 pub(super) fn read_value(token: Token<'_>) -> Value {
     match token {
-        Token::Number(text) => from_double(text.parse().unwrap_or(f64::NAN)),
+        Token::Number(text) => from_double(fast_float2::parse(text).unwrap_or(f64::NAN)),
         Token::Bool(flag) => Value::Finite(f64::from(u8::from(flag))),
         Token::Bare(value) => Value::NonFinite(value),
         Token::Null | Token::Text(_) | Token::Object(_) | Token::Array(_) => Value::None,

@@ -5,7 +5,7 @@ type Shown = (Option<i64>, Option<i64>, Value, [Option<String>; 4]);
 
 fn read(line: &str) -> Result<Shown, Refusal> {
     let (mut names, mut scratch) = (Names::default(), Scratch::default());
-    let row = parse(line.as_bytes(), &mut names, &mut scratch)?;
+    let row = parse(line, &mut names, &mut scratch, &mut Vec::new())?;
     let text = |name: Name| (name != Name::NONE).then(|| names.text(name).to_owned());
     Ok((row.timestamp, row.step, row.value, [row.run_id, row.split, row.metric, row.dataset].map(text)))
 }

@@ -78,9 +78,15 @@ impl Source {
     /// Bytes of the source, if they can be counted before reading.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
+        (self.coding == Coding::Plain).then(|| self.stored_length())
+    }
+
+    /// Bytes that it takes where it is stored.
+    #[must_use]
+    pub fn stored_length(&self) -> u64 {
         match &self.content {
-            Content::File { length, .. } => (self.coding == Coding::Plain).then_some(*length),
-            Content::Memory(bytes) => Some(bytes.len() as u64),
+            Content::File { length, .. } => *length,
+            Content::Memory(bytes) => bytes.len() as u64,
         }
     }
 

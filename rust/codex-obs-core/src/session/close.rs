@@ -84,6 +84,7 @@ impl Session {
             if drained {
                 let _ = std::fs::remove_file(journal_path(&self.directory, &self.stream));
             }
+            self.ring.memory().release();
             drop(lock(&self.owner).take());
         }
         self.closing.end(drained);

@@ -10,6 +10,7 @@ pub mod settings;
 pub mod steps;
 mod threads;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -296,7 +297,7 @@ fn create_ring(
         let _ = std::fs::remove_file(&path);
     }
     ring.map_err(|error| match error.io_kind() {
-        Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Error::setting(
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => Error::setting(
             "ring_bytes",
             format!(
                 "there is no room on the disk for the journal of {size} bytes ({error}); free some or ask for less"

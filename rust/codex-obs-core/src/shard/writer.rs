@@ -11,7 +11,7 @@ use super::rotate::{retire, shift};
 use super::tail;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fs::{FileId, open_append};
+use crate::fs::{FileId, create_folder, open_append};
 
 /// An append-only file of lines under a rotation policy.
 #[derive(Debug)]
@@ -81,7 +81,14 @@ impl ShardWriter {
             return Ok(false);
         }
         let existed = FileId::at(&self.path)?.is_some();
-        let file = open_append(&self.path, self.mode)?;
+        let file = match open_append(&self.path, self.mode) {
+            // Someone deleted the whole folder. The rows are still here, so it is made anew.
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
+                create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+                open_append(&self.path, self.mode)?
+            }
+            outcome => outcome?,
+        };
         if existed && tail::mend(&self.path)? {
             self.torn_tails += 1;
         }

@@ -1,0 +1,67 @@
+"""A small line chart as SVG: one panel a series, a logarithmic axis across, the same linear axis upwards."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+# Points from left to right.
+Series: TypeAlias = list[tuple[float, float]]
+
+_PANEL_WIDTH, _HEIGHT = 240, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 24, 40
+# Readable on light and on dark pages.
+_LINE, _INK = "#2f81f7", "#7d8590"
+
+
+def draw(series: dict[str, Series], *, ylabel: str) -> str:
+    """Draw the panels side by side.
+
+    Args:
+        series: Points by the name of what grows.
+        ylabel: What is measured.
+
+    Returns:
+        An SVG document.
+    """
+    top = _round_up(max(y for points in series.values() for _, y in points))
+    panels = [
+        f'<g transform="translate({index * _PANEL_WIDTH} 0)">{_panel(name, points, top)}</g>'
+        for index, (name, points) in enumerate(series.items())
+    ]
+    width = len(series) * _PANEL_WIDTH
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" height="{_HEIGHT}" '
+        f'font-family="system-ui, sans-serif" font-size="10" fill="{_INK}">\n'
+        f"<title>{ylabel} by {', '.join(series)}</title>\n"
+        f'<text x="4" y="12">{ylabel}</text>\n' + "\n".join(panels) + "\n</svg>\n"
+    )
+
+
+def _panel(name: str, points: Series, top: float) -> str:
+    low, high = math.log10(points[0][0]), math.log10(points[-1][0])
+    across = _PANEL_WIDTH - _LEFT - _RIGHT
+    upwards = _HEIGHT - _TOP - _BOTTOM
+    place = [(_LEFT + across * (math.log10(x) - low) / (high - low), _TOP + upwards * (1 - y / top)) for x, y in points]
+    parts = []
+    for quarter in range(5):
+        y = _TOP + upwards * (1 - quarter / 4)
+        parts += [
+            f'<path d="M{_LEFT} {y:.1f}h{across}" stroke="{_INK}" stroke-opacity="0.3"/>',
+            f'<text x="{_LEFT - 4}" y="{y + 3:.1f}" text-anchor="end">{top * quarter / 4:g}</text>',
+        ]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in place)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="{_LINE}" stroke-width="2"/>')
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_LINE}"/>' for x, y in place]
+    for (x, _), anchor, (value, _) in zip(
+        (place[0], place[-1]), ("start", "end"), (points[0], points[-1]), strict=True
+    ):
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="{anchor}">{value:,.0f}</text>')
+    parts.append(f'<text x="{_LEFT + across / 2}" y="{_HEIGHT - 8}" text-anchor="middle">{name}</text>')
+    return "".join(parts)
+
+
+def _round_up(value: float) -> float:
+    """Give the next of 1, 2, 4, 8 times a power of ten, which four lines divide well."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 4, 8, 10) if step * power >= value)
