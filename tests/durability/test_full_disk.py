@@ -39,7 +39,7 @@ def test_full_disk(tmp_path: Path, programs: Programs, scale: Scale, ledger: Led
         ledger.enter(entry)
 
 
-def test_file_size_limit(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+def test_file_size_limit(fast_dir: Path, tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
     tally = Tally(tmp_path / "tally")
 
     def command(number: int) -> None:
@@ -47,7 +47,7 @@ def test_file_size_limit(tmp_path: Path, programs: Programs, scale: Scale, ledge
         wait_until(lambda: tally[STATE] == 0, DEADLINE_S, "the command is carried out")
 
     entry = Entry("limit on the size of files (`ulimit -f`), amid a line")
-    torment(tmp_path / "run", tmp_path, programs, scale.times(20), entry, lambda: command(2), lambda: command(3))
+    torment(fast_dir / "run", tmp_path, programs, scale.times(20), entry, lambda: command(2), lambda: command(3))
     ledger.enter(entry)
 
 
