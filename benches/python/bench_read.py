@@ -1,8 +1,7 @@
-"""Reading every row of a run into a Polars frame, beside Polars itself and others that make frames."""
+"""Reading every row of a run into a Polars frame, beside Polars itself."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,24 +41,11 @@ def in_polars_with_schema(path: Path) -> pl.DataFrame:
     return pl.concat([pl.read_ndjson(shard, schema=schema) for shard in shards(path)])
 
 
-def in_duckdb(path: Path) -> pl.DataFrame:
-    import duckdb
-
-    kinds = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE"}
-    columns = {name: kinds[kind] for name, kind in FIELDS.items()}
-    query = f"SELECT * FROM read_ndjson($names, columns = {columns})"
-    with duckdb.connect() as connection:
-        return connection.execute(query, {"names": [str(shard) for shard in shards(path)]}).pl()
-
-
 SUBJECTS: dict[str, Callable[[Path], pl.DataFrame]] = {
     "codex_obs": in_codex_obs,
     "polars": in_polars,
     "polars, given columns": in_polars_with_schema,
 }
-# DuckDB hands frames over through pyarrow.
-if importlib.util.find_spec("duckdb") and importlib.util.find_spec("pyarrow"):
-    SUBJECTS["duckdb, given columns"] = in_duckdb
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import scan_floor
 from logs import foreign, own, shuffled, tagged, write_log
 from race import race, replayed, report, timed
 from summaries import SUBJECTS, assert_same, shards
@@ -25,11 +26,13 @@ OURS = "codex_obs"
 PEERS = ("duckdb", "polars")
 # These take minutes for a gigabyte, so they get less.
 SLOW_PEERS = ("pandas", "orjson")
+# Knows our lines by heart and nothing else, so it reads no others.
+FLOOR = "floor"
 ROUNDS = 5
 
 # Shape of the rows, megabytes, peers, and the largest ratio allowed to a peer.
 CASES: dict[str, tuple[Shape, int, tuple[str, ...], dict[str, float]]] = {
-    "summarise 1 GB": (own, 1000, PEERS, {"duckdb": 1 / 3, "polars": 1 / 4.5}),
+    "summarise 1 GB": (own, 1000, (*PEERS, FLOOR), {"duckdb": 1 / 3, "polars": 1 / 4.5, FLOOR: 2.0}),
     "summarise 50 MB": (own, 50, SLOW_PEERS, {}),
     "summarise 250 MB, tags": (tagged, 250, PEERS, {}),
     "summarise 250 MB, foreign": (foreign, 250, PEERS, {"duckdb": 1.0}),
@@ -45,7 +48,7 @@ def measured() -> dict[str, dict[str, list[float]]]:
 
 @replayed
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("subject", [OURS, *PEERS, *SLOW_PEERS])
+@pytest.mark.parametrize("subject", [OURS, *PEERS, *SLOW_PEERS, FLOOR])
 def test_summary(
     request: pytest.FixtureRequest,
     benchmark: BenchmarkFixture,
@@ -55,7 +58,7 @@ def test_summary(
 ) -> None:
     _, _, peers, budgets = CASES[case]
     if subject not in (OURS, *peers):
-        pytest.skip("takes too long for so much")
+        pytest.skip("reads no such log, or takes too long")
     figures: Figures = request.getfixturevalue("figures")
     if case not in measured:
         measured[case] = seconds_of(case, request.getfixturevalue("tmp_path"), figures)
@@ -70,6 +73,8 @@ def seconds_of(case: str, folder: Path, figures: Figures) -> dict[str, list[floa
     path = folder / "run"
     rows = write_log(path, shape, size_bytes=megabytes * 1_000_000)
     installed = {name: SUBJECTS[name] for name in (OURS, *peers) if name in SUBJECTS}
+    if FLOOR in peers and (floor := scan_floor.build(folder)) is not None:
+        installed[FLOOR] = floor
     expected = installed[OURS](path)
     assert expected["count"].sum() == rows
     for summarise in installed.values():

@@ -138,6 +138,7 @@ def write_log(
     size_bytes: int,
     shards: int = 16,
     metrics: int = len(METRICS),
+    runs: int = RUNS,
 ) -> int:
     """Write a run of about this size, the oldest shard first.
 
@@ -147,12 +148,13 @@ def write_log(
         size_bytes: Bytes of all shards together, to within one call a shard.
         shards: Files, of equal size.
         metrics: Names, of which each call logs 40 (or all, if they are fewer).
+        runs: Run ids, which take turns.
 
     Returns:
         How many rows were written.
     """
     directory.mkdir(parents=True)
-    calls = _calls(metrics)
+    calls = _calls(metrics, runs)
     rows = 0
     for number in range(shards - 1, -1, -1):
         name = f"metrics.ndjson.{number}" if number else "metrics.ndjson"
@@ -165,7 +167,7 @@ def write_log(
     return rows
 
 
-def _calls(metrics: int) -> Iterator[tuple[Call, tuple[str, ...], list[float]]]:
+def _calls(metrics: int, runs: int) -> Iterator[tuple[Call, tuple[str, ...], list[float]]]:
     chance = random.Random(7)
     names = [METRICS[index] if index < len(METRICS) else f"group_{index}/metric" for index in range(metrics)]
     width = min(metrics, len(METRICS))
@@ -173,7 +175,7 @@ def _calls(metrics: int) -> Iterator[tuple[Call, tuple[str, ...], list[float]]]:
     walks: dict[tuple[int, str, int], list[float]] = {}
     time, number = _FIRST_TIME, 0
     while True:
-        step, run = divmod(number, RUNS)
+        step, run = divmod(number, runs)
         split = "eval" if step % EVAL_EVERY == EVAL_EVERY - 1 else "train"
         batch = step // EVAL_EVERY % len(batches)
         time += timedelta(microseconds=900 + chance.randrange(512))

@@ -71,7 +71,8 @@ def read(path: str | os.PathLike[str]) -> pl.DataFrame:
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
-    return _oldest_first(_rows(path).lazy()).collect()
+    rows = _rows(path)
+    return rows if _is_oldest_first(rows) else _oldest_first(rows.lazy()).collect()
 
 
 def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
@@ -153,6 +154,18 @@ def _row_schema() -> dict[str, pl.DataType]:
 def _oldest_first(rows: pl.LazyFrame) -> pl.LazyFrame:
     # The extension gives rows in order of position, and the sort is stable: position breaks ties.
     return rows.sort("timestamp", "step", nulls_last=False, maintain_order=True)
+
+
+def _is_oldest_first(rows: pl.DataFrame) -> bool:
+    """Whether rows are in order, as those of one stream mostly are; looking is much cheaper than sorting."""
+    import polars as pl  # noqa: PLC0415 - loaded on first use
+
+    time, step = pl.col("timestamp"), pl.col("step")
+    # A comparison with null gives null, and so no answer.
+    if rows["timestamp"].null_count() or rows["step"].null_count():
+        return False
+    later = (time > time.shift(1)) | ((time == time.shift(1)) & (step >= step.shift(1)))
+    return bool(rows.select(later.slice(1).all()).item())
 
 
 def _warn_of_skipped_lines(path: str | os.PathLike[str], report: Report) -> None:

@@ -81,6 +81,21 @@ def test_bytes_done_grow_to_no_more_than_all_bytes(long_log: Path) -> None:
     assert all(0 <= done <= total == size for done, total in seen)
 
 
+def test_one_core_is_enough_to_look_up_from_the_work(tmp_path: Path) -> None:
+    # Nesting is checked byte by byte, so this takes longer than the time between two looks on any machine.
+    line = b'{"metric":"loss","note":' + b"[" * 5000 + b"]" * 5000 + b"}\n"
+    (tmp_path / "metrics.ndjson").write_bytes(line * 12_000)
+    one_core = """
+import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from codex_obs import _backend
+seen = []
+_backend.summarize([sys.argv[1]], progress=lambda done, total: seen.append((done, total)))
+assert seen
+"""
+    subprocess.run([sys.executable, "-c", one_core, str(tmp_path)], timeout=60, check=True)
+
+
 def test_what_the_callback_raises_ends_the_work(long_log: Path) -> None:
     class StopReadingError(Exception):
         pass

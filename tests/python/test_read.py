@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import random
 import resource
 import signal
+import tempfile
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import codex_obs
 from codex_obs import _backend, errors, reading
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXT = pl.Categorical()
 SCHEMA = {
@@ -105,6 +106,26 @@ def test_rows_of_all_streams_and_shards_come_oldest_first(tmp_path: Path) -> Non
     frame = reading.read(tmp_path)
     assert frame["metric"].to_list() == ["first", "a", "b", "c", "d", "e", "f", "g"]
     assert frame["stream"].to_list() == ["rank-1", *["main"] * 5, "rank-1", "rank-1"]
+
+
+PLACES = [(second, step) for second in (0, 1, 2) for step in ("null", "-1", "0", "7")]
+
+
+@given(places=st.lists(st.sampled_from(PLACES), min_size=1, max_size=4) | st.permutations(PLACES))
+@example(places=PLACES)
+@example(places=PLACES[1:4])
+@example(places=[(0, "7"), (1, "0"), (1, "0")])
+def test_rows_come_in_order_of_time_step_and_line(places: list[tuple[int, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "metrics.ndjson")
+        path.write_text("".join(row(str(line), second=second, step=step) for line, (second, step) in enumerate(places)))
+        metrics = reading.read(path)["metric"].to_list()
+
+    def order(line: int) -> tuple[int, float]:
+        second, step = places[line]
+        return second, -math.inf if step == "null" else int(step)
+
+    assert metrics == [str(line) for line in sorted(range(len(places)), key=order)]
 
 
 def test_numbers_that_are_not_finite_are_null_with_their_spelling(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ impl<'a> Cursor<'a> {
     /// Skips what JSON calls white space.
     #[inline]
     pub fn skip_space(&mut self) {
+        // Mostly there is one blank or none.
+        if self.peek() == Some(b' ') {
+            self.at += 1;
+        }
+        if self.peek().is_some_and(|byte| byte > b' ') {
+            return;
+        }
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
@@ -154,7 +161,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads one value.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a result that goes through memory makes the loads that follow wait")]
+    #[inline(always)]
     pub fn value(&mut self) -> Result<Token<'a>, Invalid> {
         match self.peek() {
             Some(b'"') => self.string().map(Token::Text),
@@ -176,23 +184,35 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string.
+    #[expect(clippy::inline_always, reason = "a result that goes through memory makes the loads that follow wait")]
+    #[inline(always)]
     pub fn string(&mut self) -> Result<Text<'a>, Invalid> {
         if !self.take(b'"') {
             return Err(Invalid);
         }
         let bytes = self.text.as_bytes();
         let start = self.at;
-        let mut escaped = false;
+        self.at += plain_length(&bytes[start..]);
+        if self.peek() != Some(b'"') {
+            return self.escaped_string(start);
+        }
+        let raw = &self.text[start..self.at];
+        self.at += 1;
+        Ok(Text { raw, escaped: false })
+    }
+
+    /// Reads the rest of a string that begins at `start` and has no quote at this place.
+    #[cold]
+    fn escaped_string(&mut self, start: usize) -> Result<Text<'a>, Invalid> {
+        let bytes = self.text.as_bytes();
         loop {
-            self.at += plain_length(&bytes[self.at..]);
             match *bytes.get(self.at).ok_or(Invalid)? {
                 b'"' => {
                     let raw = &self.text[start..self.at];
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    return Ok(Text { raw, escaped: true });
                 }
                 b'\\' => {
-                    escaped = true;
                     self.at += match bytes.get(self.at + 1) {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
                         Some(b'u') if is_hex(bytes.get(self.at + 2..self.at + 6)) => 6,
@@ -201,6 +221,7 @@ impl<'a> Cursor<'a> {
                 }
                 _ => return Err(Invalid),
             }
+            self.at += plain_length(&bytes[self.at..]);
         }
     }
 
@@ -225,11 +246,10 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn digits(&mut self) -> Result<(), Invalid> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at > start { Ok(()) } else { Err(Invalid) }
+        let rest = &self.text.as_bytes()[self.at..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        self.at += length;
+        if length > 0 { Ok(()) } else { Err(Invalid) }
     }
 
     /// Checks an object or array to its end. Which of the two each open level is, is kept in one bit.

@@ -118,7 +118,7 @@ pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: 
                     Err(RecvTimeoutError::Disconnected) => break results,
                     // Relaxed: the flag guards nothing but itself.
                     Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, &units, &next)) => {
-                        stopped.store(true, Ordering::Relaxed)
+                        stopped.store(true, Ordering::Relaxed);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                 }

@@ -24,7 +24,7 @@ const PROBES: u32 = 8;
 /// The shapes of the lines so far.
 #[derive(Debug, Default)]
 pub struct Shapes {
-    shapes: [Shape; SHAPES],
+    known: [Shape; SHAPES],
     /// The one that matched last.
     last: usize,
     /// Lines since one matched.
@@ -32,7 +32,7 @@ pub struct Shapes {
 }
 
 /// A line that was read, and what it says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shape {
     line: String,
     members: Vec<Member>,
@@ -52,9 +52,9 @@ impl Shapes {
         }
         let found = (0..SHAPES)
             .map(|offset| (self.last + offset) % SHAPES)
-            .find(|&index| self.shapes[index].read(line, names).is_some())?;
+            .find(|&index| self.known[index].read(line, names).is_some())?;
         (self.last, self.misses) = (found, 0);
-        let shape = &self.shapes[found];
+        let shape = &self.known[found];
         Some(Row { tags: shape.tags.borrow(), ..shape.row })
     }
 
@@ -66,7 +66,7 @@ impl Shapes {
             return;
         }
         let place = (self.last + SHAPES - 1) % SHAPES;
-        if self.shapes[place].learn(line, members, row) {
+        if self.known[place].learn(line, members, row) {
             self.last = place;
         }
     }
@@ -74,19 +74,6 @@ impl Shapes {
     #[inline]
     fn is_hopeless(&self) -> bool {
         self.misses > PATIENCE && self.misses % PERIOD > PROBES
-    }
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Self {
-            line: String::new(),
-            members: Vec::new(),
-            changed: Vec::new(),
-            row: Row::default(),
-            tags: OwnedTags::default(),
-            scratch: String::new(),
-        }
     }
 }
 

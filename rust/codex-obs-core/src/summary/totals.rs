@@ -1,6 +1,7 @@
 //! The groups that one thread meets, and those of all threads together.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 
 use super::statistics::Statistics;
@@ -63,22 +64,40 @@ impl Totals {
 /// The groups of all threads, in the order of the table: by the time of the first row (none first), then by name.
 #[must_use]
 pub fn merge(parts: Vec<(Totals, Names)>) -> Vec<Group> {
-    let mut merged: HashMap<[Box<str>; 4], Statistics> = HashMap::new();
+    let mut texts = Names::default();
+    let unknown_run = texts.number(UNKNOWN_RUN);
+    let mut merged: Vec<(Key, Statistics)> = Vec::new();
+    let mut numbers: HashMap<Key, usize> = HashMap::new();
     for (totals, names) in parts {
+        // A text that is missing and one that is empty are the same here.
+        let common: Vec<Name> =
+            names.texts().map(|text| if text.is_empty() { Name::NONE } else { texts.number(text) }).collect();
+        merged.reserve(totals.groups.len());
+        numbers.reserve(totals.groups.len());
         for entry in totals.groups {
-            let [run_id, split, metric, dataset]: [Box<str>; 4] = entry.key.map(|name| names.text(name).into());
-            let run_id = if run_id.is_empty() { UNKNOWN_RUN.into() } else { run_id };
-            merged
-                .entry([run_id, split, metric, dataset])
-                .and_modify(|statistics| statistics.merge(&entry.statistics))
-                .or_insert(entry.statistics);
+            let mut key = entry.key.map(|name| common[name.0 as usize]);
+            if key[0] == Name::NONE {
+                key[0] = unknown_run;
+            }
+            match numbers.entry(key) {
+                Occupied(known) => merged[*known.get()].1.merge(&entry.statistics),
+                Vacant(vacant) => {
+                    vacant.insert(merged.len());
+                    merged.push((key, entry.statistics));
+                }
+            }
         }
     }
-    let mut groups: Vec<Group> = merged.into_iter().map(|(key, statistics)| Group { key, statistics }).collect();
-    // UTF-8 sorts by code point.
-    groups.sort_unstable_by(|one, other| {
-        let time = |group: &Group| group.statistics.first.moment.timestamp;
-        time(one).cmp(&time(other)).then_with(|| one.key.cmp(&other.key))
+    // The places are sorted, not the statistics, which are large.
+    let mut places: Vec<usize> = (0..merged.len()).collect();
+    places.sort_unstable_by(|&one, &other| {
+        let ((one_key, one), (other_key, other)) = (&merged[one], &merged[other]);
+        let by_time = one.first.moment.timestamp.cmp(&other.first.moment.timestamp);
+        // UTF-8 sorts by code point.
+        by_time.then_with(|| one_key.map(|name| texts.text(name)).cmp(&other_key.map(|name| texts.text(name))))
     });
-    groups
+    let mut merged: Vec<Option<(Key, Statistics)>> = merged.into_iter().map(Some).collect();
+    let group =
+        |(key, statistics): (Key, Statistics)| Group { key: key.map(|name| texts.text(name).into()), statistics };
+    places.into_iter().filter_map(|place| merged[place].take()).map(group).collect()
 }
