@@ -371,7 +371,6 @@ def test_a_forked_child_that_logs_first_has_the_inherited_run(run_dir: Path) -> 
     assert len({row.get("config_hash") for row in records if row["record"] == "start"}) == 1
 
 
-<<<<<<< HEAD
 def test_a_closed_run_holds_no_file_and_no_memory(tmp_path: Path) -> None:
     def held() -> tuple[int, int]:
         files = sum(1 for _ in Path("/proc/self/fd").iterdir())
@@ -386,7 +385,8 @@ def test_a_closed_run_holds_no_file_and_no_memory(tmp_path: Path) -> None:
     assert held() == before
     runs[0].log({"loss": 0.5})
     assert runs[0].stats()["rows_dropped_closed"] == 1
-=======
+
+
 def test_at_the_end_of_the_process_only_the_thread_that_ends_it_logs_warnings(run_dir: Path) -> None:
     """A daemon thread that waits for a handler while the interpreter is taken down would abort the process."""
     program = """
@@ -413,4 +413,3 @@ def test_at_the_end_of_the_process_only_the_thread_that_ends_it_logs_warnings(ru
     said = run_program(program, run_dir)
     assert "late" not in said
     assert said == "MainThread from the main thread\n"
->>>>>>> durability
