@@ -1,6 +1,7 @@
 """Options of pytest for the whole repository."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if only is not None:
         return None if collection_path.is_relative_to(only) or collection_path in only.parents else True
     return True if any(collection_path.is_relative_to(apart) for apart in (BENCHES, DURABILITY)) else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
+) -> bool:
+    """Say where a baseline of another machine is compared with, and compare."""
+    here, there = _facts(machine_info), _facts(compared_benchmark["machine_info"])
+    if here != there and (reporter := config.pluginmanager.get_plugin("terminalreporter")) is not None:
+        reporter.write_line(f"the baseline is of another machine: {there}, and this is {here}")
+    return True
+
+
+def _facts(machine_info: dict[str, Any]) -> tuple[object, ...]:
+    cpu = machine_info["cpu"]
+    return cpu.get("brand_raw"), cpu.get("count"), machine_info["python_version"]
 
 
 def _only(config: pytest.Config) -> Path | None:

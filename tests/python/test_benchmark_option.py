@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,17 @@ def test_benchmarks_and_faults_do_not_run_by_themselves() -> None:
 def test_the_option_runs_every_benchmark_and_nothing_else() -> None:
     benches = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "benches").rglob("bench_*.py")}
     assert collected("--benchmark") == benches
+
+
+def test_a_baseline_tells_of_its_machine_and_of_nobody() -> None:
+    baselines = list((REPOSITORY / "benches" / "baseline").rglob("*.json"))
+    assert baselines
+    for path in baselines:
+        facts = json.loads(path.read_text())
+        assert facts["machine_info"]["cpu"]["count"] >= 1
+        assert "node" not in facts["machine_info"]
+        assert set(facts["commit_info"]) == {"id"}
+        assert any(figure["name"] == "log, 8 floats: codex_obs" for figure in facts["benchmarks"])
 
 
 def test_the_option_runs_every_fault_and_nothing_else() -> None:
