@@ -44,7 +44,9 @@ impl Dictionary {
         };
         let keys: Vec<u32> = column.iter().map(number).collect();
         let mut are_texts = NullBufferBuilder::new(column.len());
-        column.iter().for_each(|&name| are_texts.append(name != Name::NONE));
+        for &name in column {
+            are_texts.append(name != Name::NONE);
+        }
         UInt32Array::new(keys.into(), are_texts.finish())
     }
 
