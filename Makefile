@@ -3,6 +3,9 @@
 PYTHON ?= python3
 # BIG=1 also runs what takes minutes or gigabytes.
 BIG ?=
+# How much of the fault matrix to run; KEEP=1 keeps its table in the documentation.
+SCALE ?= 1
+KEEP ?=
 PYTEST_ARGS ?=
 
 VENV := $(CURDIR)/.venv
@@ -21,10 +24,10 @@ export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test lint bench docs clean
+.PHONY: help build demo test durability lint bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: $(STAMPS)/demo ## build the extension in release mode and install the package, editable, into .venv
 
@@ -34,6 +37,9 @@ demo: $(STAMPS)/demo ## train a small classifier on handwritten digits into runs
 test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests (BIG=1: the long ones too)
 	cargo test --locked --workspace
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS)
+
+durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: the part of CI, minutes; 1: hours)
+	$(BIN)/python -m pytest --durability $(SCALE) $(if $(KEEP),--durability-page docs/pages/durability.md) $(PYTEST_ARGS)
 
 lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers, documentation
 	cargo fmt --all --check

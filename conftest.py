@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 BENCHES = Path(__file__).parent / "benches"
+BASELINE = BENCHES / "baseline"
+# What pytest-benchmark calls its own folder for results.
+_ELSEWHERE = "file://./.benchmarks"
 DURABILITY = Path(__file__).parent / "tests" / "durability"
 
 
@@ -12,7 +15,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--benchmark`` and ``--durability``."""
     parser.addoption("--benchmark", action="store_true", help="run the benchmarks, and nothing else")
     parser.addoption(
-        "--durability", type=float, metavar="SCALE", help="run the fault matrix so many times as large, and nothing else"
+        "--durability",
+        type=float,
+        metavar="SCALE",
+        help="run the fault matrix so many times as large, and nothing else",
     )
     parser.addoption("--durability-page", metavar="PATH", help="keep the table of the fault matrix in this page")
 
@@ -20,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Look for benchmarks or faults instead of tests where that is asked for."""
     only = _only(config)
+    if only == BENCHES and config.option.benchmark_storage == _ELSEWHERE:
+        config.option.benchmark_storage = BASELINE.as_uri()
     if only is not None and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(only)]
 

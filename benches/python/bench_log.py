@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 import floor
-from loggers import FILE_WRITERS, SHARE_OF_CALLS, is_installed, metrics_of, open_file_writer, open_ours
+from loggers import CALLS_A_ROUND, FILE_WRITERS, is_installed, metrics_of, open_file_writer, open_ours
 from race import race, replayed, report, timed
 from trackers import TRACKERS, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -68,8 +67,8 @@ def loop(log: Callable[..., object], metrics: object, calls: int = CALLS) -> Cal
     return work
 
 
-def calls_of(logger: Logger, subject: str, metrics: object) -> Round:
-    calls = int(CALLS * SHARE_OF_CALLS[subject])
+def calls_of(logger: Logger, subject: str, metrics: dict[str, float]) -> Round:
+    calls = CALLS_A_ROUND[subject] * 8 // max(len(metrics), 8)
     return timed(calls, loop(logger.log, metrics, calls), logger.settle)
 
 
@@ -85,7 +84,8 @@ def tight(ours: Ours, peers: dict[str, Logger], compiled: ModuleType | None) -> 
             before = compiled.written()
             compiled.log(metrics, step=0)
             assert compiled.written() - before >= sum(len(name) + 10 for name in metrics)
-            rounds["floor"] = timed(CALLS, loop(compiled.log, metrics), lambda: None)
+            calls = CALLS_A_ROUND["floor"] * 8 // max(width, 8)
+            rounds["floor"] = timed(calls, loop(compiled.log, metrics, calls), lambda: None)
         found[width] = race(rounds)
     return found
 
@@ -207,11 +207,15 @@ def test_other_calls(benchmark: BenchmarkFixture, figures: Figures, kinds: Times
         figures.allow(comparison, "log", allowed)
 
 
+CALLS_OF_THREADS = 12_000
+
+
 def threads_calling(log: Callable[..., None], number: int) -> Callable[[], None]:
+    """Make the same number of calls together, whatever the number of threads: starting them costs little beside."""
     metrics = metrics_of(8)
 
     def calls() -> None:
-        for step in range(CALLS // number):
+        for step in range(CALLS_OF_THREADS // number):
             log(metrics, step=step)
 
     def work() -> None:
@@ -226,7 +230,9 @@ def threads_calling(log: Callable[..., None], number: int) -> Callable[[], None]
 
 @pytest.fixture(scope="module")
 def threaded(ours: Ours) -> Times:
-    return race({str(number): timed(CALLS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)})
+    return race(
+        {str(number): timed(CALLS_OF_THREADS, threads_calling(ours.log, number), ours.settle) for number in (1, 4)}
+    )
 
 
 def test_four_threads(benchmark: BenchmarkFixture, figures: Figures, threaded: Times) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -63,6 +65,21 @@ _FIGURES = pytest.StashKey[Figures]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = Figures()
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:  # noqa: ARG001 - a hook
+    """Keep what times depend on, and not whose machine it is."""
+    machine_info.pop("node", None)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    machine_info["memory_gib"] = round(memory / (1 << 30), 1)
+    machine_info["load_average"] = [round(load, 1) for load in os.getloadavg()]
+
+
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, object]:  # noqa: ARG001 - a hook
+    """Leave out branch and folder names."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return {"id": done.stdout.strip() or "unknown"}
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The only importer of the extension. Turns its errors into the public ones."""
 
+from _thread import get_ident
+
 from codex_obs import _core  # noqa: TID251 - this is the module that may
 from codex_obs.errors import (
     CodexObsError,
@@ -22,6 +24,7 @@ __all__ = [
     "Recorder",
     "Report",
     "__version__",
+    "begin_end",
     "canonical_json",
     "config_hash",
     "emit_warnings",
@@ -100,10 +103,25 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
         raise public_error(error) from None
 
 
+class _End:
+    """The thread that ends this process, once it does."""
+
+    thread: int | None = None
+
+
+def begin_end() -> None:
+    """Let this thread alone log what the engine has to say from now on.
+
+    A daemon thread that waits for anything, such as a write to standard error, while the interpreter is taken down is
+    ended by it there and then (up to Python 3.13). With the engine below it on the stack the process would abort.
+    """
+    _End.thread = get_ident()
+
+
 def emit_warnings(texts: "Iterable[str]") -> None:
     """Log what the engine has to say, on the logger of the package."""
     texts = list(texts)
-    if not texts:
+    if not texts or _End.thread not in (None, get_ident()):
         return
     import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
 

@@ -126,6 +126,11 @@ def run_dir_from_environment() -> str | None:
     return os.environ.get(RUN_DIR_VARIABLE) or None
 
 
+def terminal_can_erase() -> bool:
+    """Return whether a terminal, if there is one, can erase a line again."""
+    return os.environ.get("TERM") != "dumb"
+
+
 def run_name_from_environment() -> tuple[str, str] | None:
     """Return the run name that a launcher gives, after the variable it stands in."""
     for variable in RUN_NAME_VARIABLES:

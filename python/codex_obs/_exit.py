@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from codex_obs import _open_runs
+from codex_obs import _backend, _open_runs
 
 if TYPE_CHECKING:
     from codex_obs.types import Status
@@ -64,6 +64,7 @@ arrange = _exit.arrange
 
 def close_open_runs() -> None:
     """Close every open run within one deadline. An exception that ends the program makes them failed or killed."""
+    _backend.begin_end()
     status = status_of(_ending_error())
     deadline = time.monotonic() + DEADLINE_S
     for run in _open_runs.all_open():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Self, TextIO
+
+from codex_obs import _config
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,7 +31,7 @@ class Progress:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.is_shown = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.is_shown = stream.isatty() and _config.terminal_can_erase()
         self._next_s = time.monotonic() + _FIRST_AFTER_S
         self._is_written = False
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults.ledger import Entry, Ledger, facts, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from _pytest.terminal import TerminalReporter
 
@@ -55,7 +56,12 @@ class Programs:
         self.started: list[subprocess.Popen[str]] = []
 
     def start(
-        self, name: str, *arguments: object, before: tuple[str, ...] = (), options: tuple[str, ...] = (), **variables: str
+        self,
+        name: str,
+        *arguments: object,
+        before: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
+        **variables: str,
     ) -> subprocess.Popen[str]:
         """Start a program of the folder `programs`, behind a command such as strace."""
         command = [*before, sys.executable, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
@@ -82,9 +88,8 @@ def programs() -> Iterator[Programs]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    assert isinstance(report, pytest.TestReport)
     # A test that came to an end has entered its own line.
     fault = item.name.removeprefix("test_").replace("_", " ")
     if report.skipped:

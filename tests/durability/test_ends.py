@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.tally import ACCEPTED, Tally
@@ -54,7 +55,7 @@ def test_ends(manner: str, tmp_path: Path, programs: Programs, scale: Scale, led
                 process.send_signal(signal.SIGABRT)
                 raise
             assert process.returncode == MANNERS[manner], errors
-            # A word on standard error is allowed only where the program itself raises, is interrupted or logs to the last.
+            # A word on standard error is allowed only where the program raises, is interrupted or logs to the last.
             assert not errors or manner in ("exception", "SIGINT") or "was closed" in errors, errors
             check(tmp_path / f"run-{number}", tmp_path, number, entry)
     entry.note = f"{hangs} hangs"

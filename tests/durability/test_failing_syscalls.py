@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from faults import strace
 from faults.judge import judge, losses_on_record, rows_of
 from faults.ledger import Entry
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 METRICS = ("a", "b", "c")
 CALLS = 120
-OPTIONS: dict[str, object] = {"start": 0, "calls": CALLS, "max_block_s": 0.2, "max_shard_bytes": 20_000, "backup_count": "all"}
+OPTIONS: dict[str, object] = {
+    "start": 0,
+    "calls": CALLS,
+    "max_block_s": 0.2,
+    "max_shard_bytes": 20_000,
+    "backup_count": "all",
+}
 # Steps between which files may not grow: writes are partial, then fail, and what was written is cut off again.
 LIMITED = [41, 81]
 SYSTEM_CALLS = {
@@ -66,7 +73,9 @@ def test_failing_syscalls(call: str, tmp_path: Path, programs: Programs, scale: 
     ledger.enter(entry)
 
 
-def torment(directory: Path, programs: Programs, calls: str, what: str, options: dict[str, object], entry: Entry) -> None:
+def torment(
+    directory: Path, programs: Programs, calls: str, what: str, options: dict[str, object], entry: Entry
+) -> None:
     """Run the workload with one failing call."""
     log = directory.with_suffix(".strace")
     tally = Tally(directory.with_suffix(".tally"))
@@ -93,6 +102,10 @@ def torment(directory: Path, programs: Programs, calls: str, what: str, options:
     entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
     assert tally[ACCEPTED] == CALLS, told
     assert (lost, judgement.doubled, judgement.torn, judgement.unasked) == (0, 0, 0, 0), told
-    assert stats["rows_logged"] == CALLS * len(METRICS) == stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"], told
+    assert (
+        stats["rows_logged"]
+        == CALLS * len(METRICS)
+        == stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"]
+    ), told
     assert losses_on_record(directory) == stats["rows_dropped"], told
     assert stats["rows_waiting"] == 0 or not result["closed"], told

@@ -1,4 +1,4 @@
-"""SIGKILL before every system call on a run's files: while rows are written, shards rotate, and dead writers are recovered."""
+"""SIGKILL before every system call on a run's files, while it logs, rotates and recovers."""
 
 from __future__ import annotations
 

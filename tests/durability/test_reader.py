@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
+import codex_obs
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.tally import ACCEPTED, FLUSHED, STATE, Tally, wait_until
-
-import codex_obs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +44,9 @@ def test_reader_while_the_writer_rotates(tmp_path: Path, programs: Programs, sca
         entry.attempts += 1
         entry.doubled += int(rows.is_duplicated().sum())
         for metric in METRICS:
-            steps = rows.filter(pl.col("metric") == metric)["step"]
-            missing = max(flushed, (steps.max() or 0) + 1 if steps.len() else 0) - steps.n_unique()
+            steps: list[int] = rows.filter(pl.col("metric") == metric)["step"].to_list()
             # The snapshot may end within a call, so that the last step is there for some metrics only.
-            entry.lost += max(missing, 0)
+            entry.lost += max(flushed, max(steps, default=-1) + 1) - len(set(steps))
         assert (entry.doubled, entry.lost) == (0, 0), f"{flushed}: {rows.tail(5)}"
     finish(program, tally, directory, entry)
     assert stats_of(program)["rotations"] > 0
@@ -81,7 +80,12 @@ def rotate_while_logging(
     directory: Path, scratch: Path, programs: Programs, scale: Scale, rotate: Callable[[], None], entry: Entry
 ) -> None:
     tally = Tally(scratch / "tally")
-    options = {"calls_per_s": FASTER_CALLS_PER_S, "max_shard_bytes": None, "max_shard_age_s": None, "backup_count": "all"}
+    options = {
+        "calls_per_s": FASTER_CALLS_PER_S,
+        "max_shard_bytes": None,
+        "max_shard_age_s": None,
+        "backup_count": "all",
+    }
     program = programs.start("paced", directory, tally.path, json.dumps(options))
     for _ in range(scale.times(ROTATIONS)):
         flushed = tally[FLUSHED]
@@ -119,7 +123,11 @@ def stats_of(program: subprocess.Popen[str]) -> dict[str, int]:
 
 def renamer(directory: Path) -> Callable[[], None]:
     done = iter(range(10_000, 0, -1))
-    return lambda: (directory / "metrics.ndjson").rename(directory / f"metrics.ndjson.{next(done)}") and None
+
+    def rotate() -> None:
+        (directory / "metrics.ndjson").rename(directory / f"metrics.ndjson.{next(done)}")
+
+    return rotate
 
 
 def copier(directory: Path) -> Callable[[], None]:
@@ -141,4 +149,8 @@ def logrotate(directory: Path, scratch: Path, manner: str) -> Callable[[], None]
     config, state = scratch / "logrotate.conf", scratch / "logrotate.state"
     config.write_text(f"{directory}/metrics.ndjson {{\n  rotate 100000\n  {manner}\n  missingok\n  nocompress\n}}\n")
     config.chmod(0o600)
-    return lambda: subprocess.run([tool, "-f", "-s", state, config], check=True) and None
+
+    def rotate() -> None:
+        subprocess.run([tool, "-f", "-s", state, config], check=True)
+
+    return rotate

@@ -1,4 +1,4 @@
-"""Which files pytest looks at: benchmarks only when asked for, and then nothing else."""
+"""Which files pytest looks at: benchmarks and faults only when asked for, and then nothing else."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ def collected(*arguments: str) -> set[str]:
     return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
 
 
-def test_benchmarks_do_not_run_by_themselves() -> None:
+def test_benchmarks_and_faults_do_not_run_by_themselves() -> None:
     files = collected(".")
     assert "tests/python/test_benchmark_option.py" in files
-    assert {file for file in files if not file.startswith("tests/")} == set()
+    assert {file for file in files if not file.startswith("tests/") or file.startswith("tests/durability/")} == set()
 
 
 def test_the_option_runs_every_benchmark_and_nothing_else() -> None:
     benches = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "benches").rglob("bench_*.py")}
     assert collected("--benchmark") == benches
+
+
+def test_the_option_runs_every_fault_and_nothing_else() -> None:
+    faults = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests" / "durability").glob("test_*.py")}
+    assert collected("--durability", "1") == faults

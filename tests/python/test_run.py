@@ -385,3 +385,31 @@ def test_a_closed_run_holds_no_file_and_no_memory(tmp_path: Path) -> None:
     assert held() == before
     runs[0].log({"loss": 0.5})
     assert runs[0].stats()["rows_dropped_closed"] == 1
+
+
+def test_at_the_end_of_the_process_only_the_thread_that_ends_it_logs_warnings(run_dir: Path) -> None:
+    """A daemon thread that waits for a handler while the interpreter is taken down would abort the process."""
+    program = """
+        import atexit, logging, sys, threading
+        import codex_obs
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                print(threading.current_thread().name, record.getMessage(), file=sys.stderr)
+
+        def log_after_the_end():
+            threads = [threading.Thread(target=run.log, args=({"loss": 0.5},), name="late") for _ in range(3)]
+            for thread in threads:
+                thread.start()
+                thread.join()
+            assert run.stats()["rows_dropped_closed"] == 3
+            run.log({"loss": 0.5})
+            codex_obs._backend.emit_warnings(["from the main thread"])
+
+        logging.getLogger("codex_obs").addHandler(Handler())
+        atexit.register(log_after_the_end)
+        run = codex_obs.init(sys.argv[1])
+    """
+    said = run_program(program, run_dir)
+    assert "late" not in said
+    assert said == "MainThread from the main thread\n"

@@ -40,7 +40,7 @@ impl FileId {
 /// Creates `path` and its parents with mode 0700 where they are missing.
 pub fn create_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => Error::not_ours(path, "it is a file, not a folder"),
+        io::ErrorKind::AlreadyExists => Error::io("make a folder of the file", path, source),
         _ => Error::io("create the folder", path, source),
     })
 }

@@ -1,5 +1,7 @@
 //! `Run.bind`: a call of `log` whose names, split, dataset and tags were read before.
 
+use std::borrow::Cow;
+
 use codex_obs_core::journal::frame::{Call, Template};
 use codex_obs_core::record::{Damage, Tags};
 use codex_obs_core::session::Step;
@@ -78,7 +80,7 @@ impl BoundLog {
         let given = names;
         let names = given
             .iter()
-            .map(|name| convert::name(&name, &mut damage).map(|name| name.into_owned()))
+            .map(|name| convert::name(&name, &mut damage).map(Cow::into_owned))
             .collect::<PyResult<Vec<_>>>()?;
         let seen = PyDict::new(run.py());
         for name in given {

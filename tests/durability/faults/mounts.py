@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+
+_SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN
+_WITHOUT_FLUSHING_THE_LOG = 2
 
 
 def run(*command: object) -> str:
@@ -66,6 +72,12 @@ def loop(place: Path, kind: str, size_mib: int, *options: str) -> Iterator[Path]
         image.unlink()
 
 
+def mount_again(place: Path) -> None:
+    """Take a file system that was shut down away and bring it back, as a machine does after a power cut."""
+    run("umount", place)
+    run("mount", "-o", "loop", place.with_suffix(".image"), place)
+
+
 def fill(folder: Path) -> Path:
     """Take every byte that is free, to the last page."""
     filler = folder / "filler"
@@ -77,3 +89,12 @@ def fill(folder: Path) -> Path:
             except OSError:
                 continue
     return filler
+
+
+def shut_down(folder: Path) -> None:
+    """Stop a file system as an I/O error or a power cut does: what is not on the disk now never gets there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_FLUSHING_THE_LOG))
+    finally:
+        os.close(descriptor)

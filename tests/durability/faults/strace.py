@@ -31,7 +31,10 @@ def names_in(directory: Path, shards: int = 12) -> list[str]:
     files = [f"{file}.ndjson" for file in _FILES]
     rotated = [f"{file}.ndjson.{number}" for file in _FILES[:2] for number in range(1, shards)]
     internals = [f".codex_obs/{name}" for name in _INTERNALS]
-    return [str(directory), *(str(directory / name) for name in ["run.json", ".codex_obs", *files, *rotated, *internals])]
+    return [
+        str(directory),
+        *(str(directory / name) for name in ["run.json", ".codex_obs", *files, *rotated, *internals]),
+    ]
 
 
 def tracing(directory: Path, log: Path, calls: str, *more: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import codex_obs
 
 WORDS = 16
-ACCEPTED, LONGEST_NS, EXCEPTIONS, STATE, FLUSHED = range(5)
+ACCEPTED, LONGEST_NS, STATE, FLUSHED = range(4)
 _never = threading.Event()
 
 
@@ -46,8 +46,7 @@ class Tally:
         run.log(metrics, step=step)
         took = time.perf_counter_ns() - begun
         words[ACCEPTED] = step + 1
-        if took > words[LONGEST_NS]:
-            words[LONGEST_NS] = took
+        words[LONGEST_NS] = max(words[LONGEST_NS], took)
 
     def longest_log_s(self) -> float:
         """Return the longest time that a call of `log` took."""

@@ -8,11 +8,10 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
-
-from faults.tally import ACCEPTED, LONGEST_NS, Tally
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import codex_obs
+from faults.tally import ACCEPTED, LONGEST_NS, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +56,7 @@ def log_in_worker(directory: str, tally_path: str, number: int) -> None:
 
 
 def workers(method: str, run: codex_obs.Run, tally_path: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     if method == "fork":
         codex_obs.__dict__["run_of_worker"] = run
     processes = [context.Process(target=log_in_worker, args=(str(run.path), tally_path, number)) for number in range(2)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 
-from faults.tally import Tally
-
 import codex_obs
+from faults.tally import Tally
 
 
 def main() -> None:

@@ -6,9 +6,8 @@ import json
 import sys
 import threading
 
-from faults.tally import FLUSHED, STATE, Tally
-
 import codex_obs
+from faults.tally import FLUSHED, STATE, Tally
 
 FLUSH_EVERY = 50
 

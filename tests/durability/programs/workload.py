@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
-
-from faults.tally import Tally
+from pathlib import Path
 
 import codex_obs
 from codex_obs.run import Run
+from faults.tally import Tally
 
 FLUSH_EVERY = 40
 
@@ -41,7 +40,7 @@ def limit_files(path: str | None) -> None:
     """Let no file grow much beyond the length of `path`, or as far as it likes."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     # In the middle of a line: the last write that fits is a partial one.
-    length = hard if path is None else os.stat(path).st_size + 3333
+    length = hard if path is None else Path(path).stat().st_size + 3333
     resource.setrlimit(resource.RLIMIT_FSIZE, (length, hard))
 
 

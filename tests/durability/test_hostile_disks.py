@@ -1,0 +1,104 @@
+"""What may happen to a run directory under a program: it never dies of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from faults.ledger import Entry
+from faults.mounts import fill, loop, require, run, shut_down
+from faults.tally import ACCEPTED, STATE, Tally, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Programs, Scale
+    from faults.ledger import Ledger
+
+FAULTHANDLER = ("none", "before", "after")
+# More than fit into the ring.
+CALLS_AFTERWARDS = 6000
+DEADLINE_S = 60.0
+
+
+def truncate_journal(directory: Path) -> None:
+    os.truncate(directory / ".codex_obs" / "journal-main", 0)
+
+
+def delete_everything(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def replace_shard(directory: Path) -> None:
+    (directory / "foreign").write_text("someone else's\n")
+    (directory / "foreign").rename(directory / "metrics.ndjson")
+
+
+def make_immutable(directory: Path) -> None:
+    """From now on no name in the folder may change: renames are refused."""
+    run("chattr", "+i", directory)
+
+
+def delete_journal(directory: Path) -> None:
+    shutil.rmtree(directory / ".codex_obs")
+
+
+ACTIONS = (truncate_journal, delete_journal, delete_everything, replace_shard, make_immutable)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_directory_disturbed(
+    action: Callable[[Path], None], tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger
+) -> None:
+    if action is make_immutable:
+        require("chattr")
+    entry = Entry(f"under a program: {action.__name__.replace('_', ' ')}")
+    for round_ in range(scale.times(5)):
+        for faults in FAULTHANDLER:
+            directory = tmp_path / f"run-{round_}-{faults}"
+            try:
+                survive(directory, tmp_path, programs, faults, lambda: action(directory), entry)  # noqa: B023 - used at once
+            finally:
+                if action is make_immutable:
+                    run("chattr", "-i", directory)
+    ledger.enter(entry)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_file_system_shut_down(kind: str, tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """An I/O error shuts a file system down. (btrfs cannot be shut down this way; it is filled up.)"""
+    full = kind == "btrfs"
+    entry = Entry(f"{kind} {'full' if full else 'shut down by an I/O error'}")
+    for round_ in range(scale.times(5)):
+        for faults in FAULTHANDLER:
+            with loop(tmp_path / f"disk-{round_}-{faults}", kind, 400) as disk:
+                strike = fill if full else shut_down
+                survive(disk / "run", tmp_path, programs, faults, lambda: strike(disk), entry)  # noqa: B023 - used at once
+    ledger.enter(entry)
+
+
+def survive(
+    directory: Path, scratch: Path, programs: Programs, faults: str, strike: Callable[[], object], entry: Entry
+) -> None:
+    tally = Tally(scratch / f"tally-{entry.attempts}-{faults}")
+    program = programs.start("survivor", directory, tally.path, faults)
+    wait_until(lambda: tally[ACCEPTED] > 500, DEADLINE_S, "it logs")
+    strike()
+    struck = tally[ACCEPTED]
+    wait_until(
+        lambda: tally[ACCEPTED] > struck + CALLS_AFTERWARDS or program.poll() is not None, DEADLINE_S, "logging goes on"
+    )
+    tally[STATE] = 1
+    output, errors = program.communicate(timeout=DEADLINE_S)
+    assert program.returncode == 0, f"it died, faulthandler {faults}: {program.returncode} {errors}"
+    stats = json.loads(output)["stats"]
+    accounted = stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"]
+    assert accounted == stats["rows_logged"] == 2 * tally[ACCEPTED]
+    entry.attempts += 1
+    entry.accepted += stats["rows_logged"]
+    entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
