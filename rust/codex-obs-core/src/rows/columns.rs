@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{Float64Builder, StringViewBuilder};
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow_array::builder::{
+    ArrayBuilder as _, Float64Builder, Int64Builder, StringViewBuilder, TimestampMicrosecondBuilder,
+};
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::dictionary::{Dictionary, column};
@@ -35,8 +37,8 @@ struct Part {
     number: usize,
     stream: Arc<str>,
     names: [Vec<Name>; NAME_COLUMNS],
-    timestamp: Vec<Option<i64>>,
-    step: Vec<Option<i64>>,
+    timestamp: TimestampMicrosecondBuilder,
+    step: Int64Builder,
     value: Float64Builder,
     manifest_id: StringViewBuilder,
     tags: StringViewBuilder,
@@ -68,8 +70,8 @@ impl Sink for Columns {
             number,
             stream: Arc::clone(stream),
             names: Default::default(),
-            timestamp: Vec::new(),
-            step: Vec::new(),
+            timestamp: TimestampMicrosecondBuilder::new(),
+            step: Int64Builder::new(),
             value: Float64Builder::new(),
             manifest_id: StringViewBuilder::new(),
             tags: StringViewBuilder::new(),
@@ -89,8 +91,8 @@ impl Sink for Columns {
         part.names[DATASET].push(row.dataset);
         part.names[NONFINITE].push(tag(nonfinite));
         part.names[PHASE].push(tag(row.tags.phase));
-        part.timestamp.push(row.timestamp);
-        part.step.push(row.step);
+        part.timestamp.append_option(row.timestamp);
+        part.step.append_option(row.step);
         part.value.append_option(match row.value {
             Value::Finite(value) => Some(value),
             Value::NonFinite(_) | Value::None => None,
@@ -158,8 +160,8 @@ fn batch(
         vec![
             Arc::clone(&stream),
             name(RUN_ID),
-            Arc::new(TimestampMicrosecondArray::from(part.timestamp).with_timezone(UTC)),
-            Arc::new(Int64Array::from(part.step)),
+            Arc::new(part.timestamp.finish().with_timezone(UTC)),
+            Arc::new(part.step.finish()),
             name(SPLIT),
             name(METRIC),
             Arc::new(part.value.finish()),

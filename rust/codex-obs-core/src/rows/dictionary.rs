@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_array::builder::NullBufferBuilder;
 use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, DictionaryArray, StringViewArray, UInt32Array};
 use arrow_schema::{ArrowError, DataType};
@@ -37,10 +38,16 @@ impl Dictionary {
     /// Replaces a thread's numbers by this dictionary's. `known` remembers which stand for which; it is the thread's own.
     pub fn translate(&mut self, column: &[Name], names: &Names, known: &mut Vec<Option<u32>>) -> UInt32Array {
         known.resize(names.texts().len(), None);
-        let translated = column.iter().map(|&name| {
-            (name != Name::NONE).then(|| *known[name.0 as usize].get_or_insert_with(|| self.number(names.text(name))))
-        });
-        translated.collect()
+        let number = |&name: &Name| match name {
+            Name::NONE => 0,
+            name => *known[name.0 as usize].get_or_insert_with(|| self.number(names.text(name))),
+        };
+        let keys: Vec<u32> = column.iter().map(number).collect();
+        let mut are_texts = NullBufferBuilder::new(column.len());
+        for &name in column {
+            are_texts.append(name != Name::NONE);
+        }
+        UInt32Array::new(keys.into(), are_texts.finish())
     }
 
     /// The texts as an array.
