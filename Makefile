@@ -38,7 +38,7 @@ test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests 
 	cargo test --locked --workspace
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS)
 
-durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: the part of CI, minutes; 1: hours)
+durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: minutes; 1: hours)
 	$(BIN)/python -m pytest --durability $(SCALE) $(if $(KEEP),--durability-page docs/pages/durability.md) $(PYTEST_ARGS)
 
 lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers, documentation
