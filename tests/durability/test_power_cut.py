@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 METRICS = ("a", "b")
 CUTS = 20
-# With the default policy rows are safe after the interval of one second and the sync itself: half a second, or three
+# With the default policy rows are safe after the interval of one second and the sync itself: half a second, or six
 # times the longest sync that is seen meanwhile on the disk below, which others use too.
 INTERVAL_S = 1.0
 SYNC_S = 0.5
@@ -81,7 +81,7 @@ def until_something_is_durable(tally: Tally, policy: str, start: int, rng: rando
     safe = tally[ACCEPTED]
     begun = time.monotonic()
     slowest_s = 0.0
-    while time.monotonic() < begun + INTERVAL_S + max(SYNC_S, 3 * slowest_s):
+    while time.monotonic() < begun + INTERVAL_S + max(SYNC_S, 6 * slowest_s):
         slowest_s = max(slowest_s, sync(tally.path.with_name("probe")))
         threading.Event().wait(0.02)
     return safe

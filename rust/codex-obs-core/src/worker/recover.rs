@@ -164,6 +164,7 @@ pub fn recover(
         sync(drain.files())?;
     } else {
         replay::replay(directory, stream, &ring, &identity, &mut files, &stats)?;
+        mend_rest(directory, stream, &mut files, &stats)?;
         sync(&mut files)?;
     }
     crate::fs::sync_folder(directory)?;
@@ -178,6 +179,19 @@ pub fn recover(
         remove(&path)?;
     }
     Ok(recovered)
+}
+
+/// Sets the torn tails of the files aside to which nothing was appended: a power cut spares none of them.
+fn mend_rest(directory: &Path, stream: &Stream, files: &mut Files, stats: &Stats) -> Result<()> {
+    for kind in FileKind::ALL {
+        let writer = files.get(kind);
+        if writer.file().is_none() && FileId::at(&kind.path(directory, stream))?.is_some() {
+            let torn = writer.torn_tails();
+            writer.open()?;
+            stats.torn_tails.add(writer.torn_tails() - torn);
+        }
+    }
+    Ok(())
 }
 
 /// Writers for the files of `stream` by the rules that its journal names.

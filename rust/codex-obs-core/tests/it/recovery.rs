@@ -161,6 +161,18 @@ fn after_a_reboot_a_line_in_one_file_says_nothing_of_another_file() {
 }
 
 #[test]
+fn after_a_reboot_no_file_ends_in_a_torn_line_or_in_nul_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 2));
+    std::fs::write(folder.path().join("tracking_summary.ndjson"), [b"{}\n".as_slice(), &[0; 190]].concat()).unwrap();
+    std::fs::write(folder.path().join("run.ndjson"), b"{\"record\":\"sta").unwrap();
+    assert_eq!(recover_directory(folder.path(), false).unwrap().torn_tails, 2);
+    assert_eq!(text(folder.path(), "tracking_summary.ndjson"), "{}\n");
+    assert_eq!(text(folder.path(), "run.ndjson"), "");
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..2, 2));
+}
+
+#[test]
 fn a_journal_of_another_machine_waits_until_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let elsewhere = Process { machine_id: "another".into(), boot_id: "another".into(), ..gone() };
