@@ -122,7 +122,7 @@ impl Stats {
         let causes = counters.iter().filter(|counter| counter.0.starts_with("rows_dropped_"));
         let dropped = causes.map(|counter| counter.1).sum();
         let written = value(&counters, "rows_written");
-        // Rows are counted as logged before they can be written or dropped, and `rows_logged` is read last here.
+        // A row may be in a file before the call that published it has counted it as logged.
         let logged = self.rows_logged.get().max(written + dropped);
         if let Some(counter) = counters.iter_mut().find(|counter| counter.0 == "rows_logged") {
             counter.1 = logged;
