@@ -105,3 +105,31 @@ def test_a_program_may_close_every_descriptor(tmp_path: Path, tmp_path_factory: 
     steps = sorted(codex_obs.read(directory)["step"].to_list())
     assert steps == [*range(20_000), 100_000]
     assert {path.read_text() for path in other.iterdir()} == {"mine"}
+
+
+# A rotation that fails, and nothing that Python could import to tell of it.
+WITHOUT_DESCRIPTORS = """
+import resource, sys
+import codex_obs
+
+run = codex_obs.init(sys.argv[1], max_shard_bytes=50_000)
+run.log({"loss": 0.5}, step=0)
+assert run.flush(30)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+for step in range(1, 2_000):
+    run.log({"loss": step * 0.5}, step=step)
+assert run.flush(30)
+run.log({"loss": 0.5}, step=2_000)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+assert run.close(30)
+"""
+
+
+def test_a_process_out_of_descriptors_logs_on_and_says_so(run_dir: Path) -> None:
+    program = [sys.executable, "-c", WITHOUT_DESCRIPTORS, str(run_dir)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert codex_obs.read(run_dir)["step"].to_list() == list(range(2_001))
+    assert "the shard grows until that works again" in ended.stderr
+    assert "Traceback" not in ended.stderr
