@@ -26,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ledger] = Ledger()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A fault that is named among other tests has no size: it is not run by chance."""
+    if item.config.getoption("--durability") is None:
+        pytest.skip("part of the fault matrix: run it with --durability SCALE")
+
+
 @pytest.fixture
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     """Give the table, to which every test adds its line."""
@@ -103,9 +109,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     ledger = config.stash[_ledger]
-    if not ledger.entries:
+    scale = config.getoption("--durability")
+    if scale is None or not ledger.entries:
         return
-    text = f"{facts(config.getoption('--durability'), Path.cwd())}\n\n{ledger.table()}"
+    text = f"{facts(scale, Path.cwd())}\n\n{ledger.table()}"
     terminalreporter.section("fault matrix")
     terminalreporter.write_line(text)
     page = config.getoption("--durability-page")
