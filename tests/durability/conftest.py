@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from faults import interpreters
 from faults.ledger import Entry, Ledger, facts, keep
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from _pytest.terminal import TerminalReporter
+
+    from faults.interpreters import Interpreter
 
 HERE = Path(__file__).parent
 _ledger = pytest.StashKey[Ledger]()
@@ -55,6 +58,11 @@ def scale(request: pytest.FixtureRequest) -> Scale:
     return Scale(request.config.getoption("--durability"))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "interpreter" in metafunc.fixturenames:
+        metafunc.parametrize("interpreter", interpreters.present(), ids=lambda interpreter: f"3.{interpreter.minor}")
+
+
 class Programs:
     """Starts the programs that are tormented."""
 
@@ -67,11 +75,15 @@ class Programs:
         *arguments: object,
         before: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
+        interpreter: Interpreter | None = None,
         **variables: str,
     ) -> subprocess.Popen[str]:
         """Start a program of the folder `programs`, behind a command such as strace."""
-        command = [*before, sys.executable, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        interpreter = interpreter or interpreters.present()[0]
+        command = [*before, interpreter.path, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
+        paths = [HERE] if interpreter.own_packages else [HERE, interpreters.package_root()]
+        found = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **found, **variables}
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
