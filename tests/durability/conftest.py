@@ -27,6 +27,8 @@ _ledger = pytest.StashKey[Ledger]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ledger] = Ledger()
+    # Where Debian keeps mkfs and logrotate, which not everyone has on the PATH.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
