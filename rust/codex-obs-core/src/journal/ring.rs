@@ -112,7 +112,9 @@ impl Ring {
         // SAFETY: the identity is written once, before the version.
         let identity = Identity::from_bytes(unsafe { memory.bytes(OFFSET_IDENTITY, MAX_IDENTITY_BYTES) })
             .ok_or_else(|| Error::corrupt(path, "its identity cannot be read"))?;
-        let start = cursor::current(&memory);
+        // Without a cursor nothing is within reach, but all can still be surveyed.
+        let sound = cursor::is_sound(&memory);
+        let start = if sound { cursor::current(&memory) } else { Cursor::default() };
         let ring = Self::over(memory, size, start, start);
         let end = ring.find_end(start);
         Ok(Some((Self::over(ring.memory, size, start, end), identity)))
