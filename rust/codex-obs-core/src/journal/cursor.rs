@@ -139,7 +139,7 @@ fn read_slot(memory: &Memory, number: u64) -> Intent {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::super::layout::HEADER_BYTES;
     use super::super::memory::{Backing, while_unwritable};
