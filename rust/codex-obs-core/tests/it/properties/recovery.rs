@@ -118,7 +118,8 @@ impl<'a> Scene<'a> {
         match input.byte() % 8 {
             0..=2 => self.log(1 + u32::from(input.byte() % 6)),
             3 => {
-                let line = serde_json::json!([self.accepted.len(), input.text(40)]).to_string() + "\n";
+                let line =
+                    serde_json::json!({ "number": self.accepted.len(), "text": input.text(40) }).to_string() + "\n";
                 self.append(&mut line_frame(LineFile::Summary, line.as_bytes()), FileKind::Summary, vec![line]);
             }
             4 | 5 => self.write(input),
