@@ -127,7 +127,8 @@ impl Errands for Reporter {
                 self.losses.note(cause, loss, |_| {});
             }
         }
-        let unreported = self.losses.lock().values().map(|loss| loss.rows).sum();
-        drain.keep_unreported(unreported);
+        // Under the lock, or what is noted meanwhile would be forgotten again.
+        let by_cause = self.losses.lock();
+        drain.keep_unreported(by_cause.values().map(|loss| loss.rows).sum());
     }
 }
