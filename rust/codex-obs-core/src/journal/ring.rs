@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::cursor::{self, Cursor};
 use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, first_length, lengths, pad_header, seal};
@@ -14,6 +14,7 @@ use super::layout::{
 };
 use super::memory::{Backing, Memory};
 use crate::error::{Error, Result};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 
 /// A value on a cache line of its own, so that producers and consumer do not slow each other down.
 #[derive(Debug, Default)]
@@ -112,7 +113,9 @@ impl Ring {
         // SAFETY: the identity is written once, before the version.
         let identity = Identity::from_bytes(unsafe { memory.bytes(OFFSET_IDENTITY, MAX_IDENTITY_BYTES) })
             .ok_or_else(|| Error::corrupt(path, "its identity cannot be read"))?;
-        let start = cursor::current(&memory);
+        // Without a cursor nothing is within reach, but all can still be surveyed.
+        let sound = cursor::is_sound(&memory);
+        let start = if sound { cursor::current(&memory) } else { Cursor::default() };
         let ring = Self::over(memory, size, start, start);
         let end = ring.find_end(start);
         Ok(Some((Self::over(ring.memory, size, start, end), identity)))
@@ -395,6 +398,10 @@ impl Ring {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "ring_tests.rs"]
 mod tests;
+
+#[cfg(all(test, loom))]
+#[path = "ring_model.rs"]
+mod model;

@@ -4,9 +4,9 @@
 
 mod canonical;
 mod json;
-mod lines;
+pub mod lines;
 pub mod names;
-mod parser;
+pub mod parser;
 pub mod pass;
 pub mod report;
 pub mod row;

@@ -5,6 +5,8 @@ mod close;
 mod fork;
 pub mod home;
 mod log;
+#[cfg(all(test, loom))]
+mod model;
 pub mod pending;
 pub mod settings;
 pub mod steps;
@@ -12,9 +14,8 @@ mod threads;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use log::Step;
 pub use pending::{Pending, recover_for_reading};
@@ -31,6 +32,7 @@ use crate::journal::ring::Ring;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
+use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex};
 use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};

@@ -424,6 +424,6 @@ impl Drain {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "drain_tests.rs"]
 mod tests;
