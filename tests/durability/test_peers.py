@@ -1,4 +1,4 @@
-"""The same crashes, ends, forks and full disks for other trackers: how many accepted rows their own readers give back."""
+"""The same crashes, ends, forks and full disks for other trackers: how many accepted rows they give back."""
 
 from __future__ import annotations
 
@@ -193,9 +193,18 @@ def start(
 ) -> subprocess.Popen[str]:
     here = interpreters.present()[0]
     interpreter = here if python == sys.executable else interpreters.Interpreter(here.minor, here.version, python)
-    # What a tracker says, and a notebook's settings, are nobody's business here.
-    quiet = {"WANDB_SILENT": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "WANDB_DIR": str(folder)}
-    return programs.start("peer", tracker, manner, folder, marks, interpreter=interpreter, silent=silent, **quiet)
+    return programs.start(
+        "peer",
+        tracker,
+        manner,
+        folder,
+        marks,
+        interpreter=interpreter,
+        silent=silent,
+        WANDB_SILENT="true",
+        MLFLOW_LOGGING_LEVEL="ERROR",
+        MLFLOW_TRACKING_URI="",
+    )
 
 
 def await_calls(process: subprocess.Popen[str], marks: Marks, calls: int, patience_s: float) -> bool:

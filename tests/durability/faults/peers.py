@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import os
 import struct
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     # Logs a number; ends.
     Tracker = tuple[Callable[[int], object], Callable[[], object]]
