@@ -24,7 +24,7 @@ export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test durability lint bench docs clean
+.PHONY: help build demo test peers durability lint bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,16 @@ demo: $(STAMPS)/demo ## train a small classifier on handwritten digits into runs
 test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests (BIG=1: the long ones too)
 	cargo test --locked --workspace
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS)
+
+peers: $(CURDIR)/.venv-peers/.installed ## install other trackers into .venv-peers, for the fault matrix to compare with
+
+# They pin much: they have an environment of their own.
+$(CURDIR)/.venv-peers/.installed: $(STAMPS)/venv pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")' \
+		> $(STAMPS)/peers.txt
+	$(PYTHON) -m venv $(@D) 2> /dev/null || $(PYTHON) -m venv --clear --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install -r $(STAMPS)/peers.txt
+	@touch $@
 
 durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: minutes; 1: hours)
 	$(BIN)/python -m pytest --durability $(SCALE) $(if $(KEEP),--durability-page docs/pages/durability.md) $(PYTEST_ARGS)
@@ -59,8 +69,8 @@ bench: $(STAMPS)/dev ## run the benchmarks; figures are ratios to a peer in the 
 docs: $(STAMPS)/docs ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean: ## remove what was built: .venv, target, site, caches (never runs/)
-	rm -rf .venv target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+clean: ## remove what was built: .venv, .venv-peers, target, site, caches (never runs/)
+	rm -rf .venv .venv-peers target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f python/codex_obs/_core*.so
 
 # A Python without ensurepip (Debian's without python3-venv) installs pip into the new environment from outside.
