@@ -1,5 +1,7 @@
 //! Every default and cap of the engine, once, with the reason for its number.
 
+use std::time::Duration;
+
 /// Longest metric name, split, dataset or tag text kept, in bytes of UTF-8. Longer text is cut at a character and counted.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
@@ -66,3 +68,11 @@ pub const MAX_SHAPE_BYTES: usize = 4096;
 
 /// Most members of such a line. It has a few more than the fields of a row.
 pub const MAX_SHAPE_MEMBERS: usize = 64;
+
+/// An attempt to save the journal that failed within this time is repeated at the next call: it costs less than what it may
+/// save.
+pub const JOURNAL_RETRY_FREE: Duration = Duration::from_micros(100);
+
+/// One that took longer is repeated after so many times as long, so that a disk which says slowly that it is full takes a
+/// twentieth of a training loop's time and not all of it.
+pub const JOURNAL_RETRY_SHARE: u32 = 20;
