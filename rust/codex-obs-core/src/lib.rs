@@ -11,6 +11,7 @@ pub mod fs;
 pub mod generation;
 pub mod journal;
 pub mod limits;
+mod prefetch;
 pub mod reading;
 pub mod record;
 pub mod rows;
