@@ -36,6 +36,7 @@ use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
 use crate::worker::loss::{Losses, Reporter};
+use crate::worker::notes::Notes;
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::thread::Station;
@@ -124,7 +125,9 @@ impl Session {
         ring.lock().largest_step_known = is_new;
 
         let losses = Arc::new(Losses::default());
-        let reporter = Reporter { losses: Arc::clone(&losses), clock: settings.clock.clone() };
+        let notes = Arc::new(Notes::default());
+        let reporter =
+            Reporter { losses: Arc::clone(&losses), notes: Arc::clone(&notes), clock: settings.clock.clone() };
         let session = Arc::new(Self {
             directory: directory.to_owned(),
             home,
