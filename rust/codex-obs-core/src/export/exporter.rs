@@ -112,10 +112,15 @@ impl Exporter {
         }
     }
 
-    /// Sends the thread home for a fork, waiting until `deadline` at most: a request that is under way goes on.
-    pub fn pause(&self, deadline: Instant) {
+    /// Sends the thread home for a fork.
+    pub fn halt(&self) {
         self.shared.wait.halt();
         self.shared.ring();
+    }
+
+    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, until `deadline` at most: a request that is under way
+    /// goes on.
+    pub fn wait_home(&self, deadline: Instant) {
         let home = self.wait_until(deadline, |station| !station.is_out);
         if home && let Some(handle) = lock(&self.thread).take() {
             while !handle.is_finished() && Instant::now() < deadline {

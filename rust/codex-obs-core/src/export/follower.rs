@@ -165,6 +165,11 @@ impl Follower {
                 self.losses.refused += 1;
                 Ok(false)
             }
+            // The program closed a descriptor that was not its own.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
+                self.locate()?;
+                Ok(true)
+            }
             Err(error) => Err(error),
         }
     }
