@@ -15,7 +15,7 @@ use super::wait::Wait;
 /// Longest time between two looks at the files, in case a wake-up was missed.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause after a bug of ours or of the destination's, which then begins anew.
-const AFTER_PANIC: Duration = Duration::from_secs(5);
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// Time for the thread to come back behind a deadline that it keeps itself.
 const GRACE: Duration = Duration::from_millis(50);
 /// Whoever closes looks this often whether a fork has stopped the thread meanwhile.
