@@ -30,8 +30,8 @@ fn expected(steps: impl IntoIterator<Item = i64>, metrics: u32) -> Vec<(String, 
     steps.into_iter().flat_map(one).collect()
 }
 
-fn soon() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(60))
+fn soon() -> Instant {
+    Instant::now() + Duration::from_mins(1)
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn everything_arrives_once_and_in_order_and_then_the_status() {
     }
     remote.wait_for(|store| store.points.len() == 4000);
     log(&session, 500, 8);
-    assert!(session.close_with(RunStatus::Failed, soon()));
+    assert!(session.close_with(RunStatus::Failed, Some(soon())));
     assert_eq!(session.export_left(), None);
     assert_eq!(remote.keys(), expected(0..501, 8));
     remote.store(|store| {
@@ -70,7 +70,7 @@ fn a_run_that_goes_on_sends_only_what_is_new() {
         let params = format!("{{\"config\":{{\"lr\":{round},\"same\":1}}}}\n");
         assert!(session.write_line(LineFile::Params, params.as_bytes()));
         log(&session, round, 2);
-        assert!(session.close(soon()));
+        assert!(session.close(Some(soon())));
         assert_eq!(session.export_left(), None);
         assert_eq!(count(&session, "params_changed"), u64::from(round > 0));
     }
@@ -91,7 +91,7 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     for step in 0..1000 {
         log(&session, step, 8);
     }
-    assert!(session.flush(soon(), false));
+    assert!(session.flush(Some(soon()), false));
     assert!(count(&session, "rotations") > 10);
     assert_eq!(count(&session, "rows_retired"), 0, "retention waits");
     remote.wait_for(|store| store.calls > 3);
@@ -100,7 +100,7 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     for step in 1000..1200 {
         log(&session, step, 8);
     }
-    assert!(session.close(soon()));
+    assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(0..1200, 8));
     assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
     assert!(count(&session, "export_retries") > 0);
@@ -129,7 +129,7 @@ fn a_close_ends_a_back_off_and_says_what_is_left() {
     remote.act(Act::Accept);
     let session = open(folder.path(), &remote);
     log(&session, 2, 3);
-    assert!(session.close(soon()));
+    assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(1..3, 3));
 }
 
@@ -141,7 +141,7 @@ fn an_answer_that_was_lost_and_a_bug_lose_nothing() {
     });
     let session = open(folder.path(), &remote);
     log(&session, 1, 3);
-    assert!(session.close(soon()));
+    assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), [expected([1], 3), expected([1], 3), expected([1], 3)].concat());
 }
 
@@ -154,7 +154,7 @@ fn a_bug_of_a_destination_ends_in_a_new_beginning() {
     remote.store(|store| store.script = [Act::Panic, Act::Accept].into());
     log(&session, 2, 3);
     remote.wait_for(|store| store.points.len() == 6);
-    assert!(session.close(soon()));
+    assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(1..3, 3));
     assert_eq!(count(&session, "export_errors"), 1);
 }
@@ -167,7 +167,7 @@ fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
     log(&session, 1, 3);
     remote.wait_for(|store| store.calls == 1);
     log(&session, 2, 3);
-    assert!(session.close(soon()));
+    assert!(session.close(Some(soon())));
     assert_eq!(remote.store(|store| (store.calls, store.points.len())), (1, 0));
     assert_eq!(session.export_left().unwrap().rows, Some(6));
     let summary = text(folder.path(), "tracking_summary.ndjson");
@@ -182,7 +182,7 @@ fn what_is_refused_for_good_is_counted_and_not_sent_again() {
     for step in 0..100 {
         log(&session, step, 3);
     }
-    assert!(session.close(soon()));
+    assert!(session.close(Some(soon())));
     assert_eq!((count(&session, "metrics_exported"), count(&session, "metrics_rejected")), (200, 100));
     let arrived = expected(0..100, 3).into_iter().filter(|(name, ..)| name != "train/m1").collect::<Vec<_>>();
     assert_eq!(remote.keys(), arrived);
@@ -201,7 +201,7 @@ fn other_streams_are_exported_only_if_asked_for_and_under_their_names() {
         log(&other, 1, 1);
         let main = Session::open(folder.path(), Some("r1"), None, settings(0)).unwrap();
         log(&main, 1, 1);
-        assert!(main.close(soon()) && other.close_with(RunStatus::Killed, soon()));
+        assert!(main.close(Some(soon())) && other.close_with(RunStatus::Killed, Some(soon())));
         let mut keys = remote.keys();
         keys.sort();
         let mut arrived =

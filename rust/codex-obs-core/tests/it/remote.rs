@@ -63,7 +63,7 @@ impl Remote {
     /// Waits until `condition` holds.
     pub fn wait_for(&self, condition: impl Fn(&Store) -> bool) {
         let store = self.0.0.lock().unwrap();
-        let waited = self.0.1.wait_timeout_while(store, Duration::from_secs(60), |store| !condition(store)).unwrap();
+        let waited = self.0.1.wait_timeout_while(store, Duration::from_mins(1), |store| !condition(store)).unwrap();
         assert!(!waited.1.timed_out(), "it never came to this; {} points", waited.0.points.len());
     }
 
@@ -100,17 +100,15 @@ impl Scripted {
         if matches!(act, Some(Act::Panic)) {
             panic!("a bug of the destination's");
         }
-        self.remote.store(|store| {
-            match act.unwrap_or(Act::Accept) {
-                Act::Accept => Delivery::Done { rejected: take(store) },
-                Act::AcceptUnheard => {
-                    take(store);
-                    Delivery::Later { pause: Duration::from_millis(1), why: "the answer was lost".into() }
-                }
-                Act::Later(pause) => Delivery::Later { pause, why: "it is down".into() },
-                Act::Stop => Delivery::Stopped { why: "the run was deleted; choose another".into() },
-                Act::Panic => unreachable!("handled above"),
+        self.remote.store(|store| match act.unwrap_or(Act::Accept) {
+            Act::Accept => Delivery::Done { rejected: take(store) },
+            Act::AcceptUnheard => {
+                take(store);
+                Delivery::Later { pause: Duration::from_millis(1), why: "the answer was lost".into() }
             }
+            Act::Later(pause) => Delivery::Later { pause, why: "it is down".into() },
+            Act::Stop => Delivery::Stopped { why: "the run was deleted; choose another".into() },
+            Act::Panic => unreachable!("handled above"),
         })
     }
 }
