@@ -7,8 +7,10 @@
 pub mod clock;
 pub mod encode;
 pub mod error;
+pub mod export;
 pub mod fs;
 pub mod generation;
+pub mod home;
 pub mod journal;
 pub mod limits;
 pub mod reading;
