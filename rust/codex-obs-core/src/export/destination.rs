@@ -53,12 +53,12 @@ pub struct RunFacts {
     pub name: String,
     /// When the run directory was created, in microseconds since the epoch.
     pub start_micros: i64,
-    /// The user's tags for the run.
-    pub tags: Vec<(String, String)>,
     /// The remote run that `run.json` names for this destination.
     pub remote_run: Option<String>,
     /// Whether a missing remote run may be created: only by the main stream.
     pub may_create: bool,
+    /// Whether a process writes the main stream right now, so that a remote run that had ended goes on.
+    pub is_live: bool,
 }
 
 /// A remote store of metrics. Its methods are called by one thread, never two at once, and may take as long as
@@ -70,12 +70,15 @@ pub trait Destination: Send + Debug {
     /// Identifier of the remote run once [`prepare`](Self::prepare) has found or created it.
     fn remote_run(&self) -> Option<&str>;
 
-    /// Finds or creates the remote run and sends its tags. Idempotent; called once before anything else, and again after
-    /// [`Delivery::Later`].
+    /// Finds or creates the remote run. Idempotent; called before anything else, and again after [`Delivery::Later`], then
+    /// with what `run.json` says by that time.
     fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery;
 
-    /// Sends parameters, as many as there are, as the last call of a session's start or with new ones. Idempotent.
+    /// Sends parameters, as many as there are: those that were not sent before. Idempotent.
     fn params(&mut self, params: &[(String, String)], wait: &Wait) -> Delivery;
+
+    /// Sends the user's tags for the run. Idempotent.
+    fn tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery;
 
     /// Sends one batch of at most [`most_points`](Self::most_points).
     fn deliver(&mut self, points: &[Point], wait: &Wait) -> Delivery;
@@ -86,5 +89,12 @@ pub trait Destination: Send + Debug {
     /// Most points that one batch may have.
     fn most_points(&self) -> usize {
         1000
+    }
+
+    /// The arguments with which `codex-ndjson sync` delivers to the same place, without secrets.
+    fn sync_arguments(&self) -> String {
+        let address = self.address();
+        let (kind, base) = address.split_once(' ').unwrap_or((&address, ""));
+        format!("--to {kind} --uri {base}")
     }
 }

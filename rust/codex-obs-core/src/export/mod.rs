@@ -6,8 +6,10 @@
 
 pub mod destination;
 pub mod point;
+pub mod settings;
 pub mod wait;
 
 pub use destination::{Delivery, Destination, RunFacts, RunStatus};
 pub use point::Point;
+pub use settings::{Connector, ExportSettings, Place, Ranks};
 pub use wait::Wait;
