@@ -97,4 +97,9 @@ pub trait Destination: Send + Debug {
         let (kind, base) = address.split_once(' ').unwrap_or((&address, ""));
         format!("--to {kind} --uri {base}")
     }
+
+    /// What the user should hear once: a name that had to be changed, a parameter that may not change. Taken after each call.
+    fn notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }

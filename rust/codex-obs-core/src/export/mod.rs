@@ -5,6 +5,7 @@
 //! nothing that retention keeps.
 
 pub mod destination;
+pub mod mlflow;
 pub mod point;
 pub mod settings;
 pub mod wait;
