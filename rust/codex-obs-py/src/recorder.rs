@@ -11,7 +11,7 @@ use codex_obs_core::record::Damage;
 use codex_obs_core::session::{Session, Settings, Step};
 use codex_obs_core::stats::Stats;
 use pyo3::Borrowed;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -487,7 +487,10 @@ fn emit(py: Python<'_>, texts: Vec<String>) {
     let emitted = py
         .import(intern!(py, "codex_obs._backend"))
         .and_then(|module| module.call_method1(PyString::intern(py, "emit_warnings"), (texts,)));
-    if let Err(error) = emitted {
+    if let Err(error) = emitted
+        // Nothing can be imported once the interpreter is being taken down, and nobody is left to be told.
+        && !error.is_instance_of::<PyImportError>(py)
+    {
         error.write_unraisable(py, None);
     }
 }
