@@ -113,3 +113,6 @@ pub const EXPORT_WORDS: usize = 500;
 
 /// Most names whose change is reported; what comes after is changed all the same.
 pub const EXPORT_REPORTED_NAMES: usize = 1000;
+
+/// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
+pub const FEED_BATCHES: usize = 16;
