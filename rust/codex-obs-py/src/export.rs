@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use codex_obs_core::export::mlflow::{MlflowSettings, RequestLimits};
 use codex_obs_core::export::{ExportSettings, Ranks, RunStatus};
-use codex_obs_core::{Error, Result, limits};
+use codex_obs_core::{Result, limits};
 use pyo3::prelude::*;
 
 use crate::error::to_python;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::sync::{self, SyncOptions};
+use codex_obs_core::sync::{self as engine, SyncOptions};
 use pyo3::prelude::*;
 
 use crate::error::to_python;
@@ -20,15 +20,15 @@ pub struct SyncProgress {
     waiting: Option<String>,
 }
 
-impl From<&sync::SyncProgress<'_>> for SyncProgress {
-    fn from(progress: &sync::SyncProgress<'_>) -> Self {
+impl From<&engine::SyncProgress> for SyncProgress {
+    fn from(progress: &engine::SyncProgress) -> Self {
         Self {
-            stream: progress.stream.to_owned(),
+            stream: progress.stream.clone(),
             delivered: progress.delivered,
             rejected: progress.rejected,
             bytes_left: progress.bytes_left,
             bytes_total: progress.bytes_total,
-            waiting: progress.waiting.map(str::to_owned),
+            waiting: progress.waiting.clone(),
         }
     }
 }
@@ -49,8 +49,8 @@ pub struct StreamOutcome {
     notices: Vec<String>,
 }
 
-impl From<sync::StreamOutcome> for StreamOutcome {
-    fn from(outcome: sync::StreamOutcome) -> Self {
+impl From<engine::StreamOutcome> for StreamOutcome {
+    fn from(outcome: engine::StreamOutcome) -> Self {
         Self {
             stream: outcome.stream,
             delivered: outcome.delivered,
@@ -82,7 +82,7 @@ pub fn sync(
     let options = SyncOptions { follow, dry_run };
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
-        let outcome = sync::sync(&directory, &export.settings, &options, &Clock::System, &mut |state| {
+        let outcome = engine::sync(&directory, &export.settings, &options, &Clock::System, &mut |state| {
             let goes_on = Python::attach(|py| {
                 py.check_signals()?;
                 let Some(progress) = &progress else { return Ok(true) };
