@@ -74,7 +74,7 @@ def sync(
         str | None,
         typer.Option(metavar="ID", help="Experiment of a new MLflow run. Default: MLFLOW_EXPERIMENT_ID or 0."),
     ] = None,
-    ranks: Annotated[
+    export_ranks: Annotated[
         Streams | None, typer.Option(help="Whose metrics: the main stream's, or those of all streams.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
@@ -94,7 +94,7 @@ def sync(
     Nothing is delivered twice, and the same command goes on where it was interrupted.
     """
     try:
-        settings = _settings(uri, run_id, experiment_id, ranks)
+        settings = _settings(uri, run_id, experiment_id, export_ranks)
         paths = _resolve(directories or [])
     except SettingError as error:
         fail(_as_options(str(error)), EXIT_USAGE)

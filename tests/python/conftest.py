@@ -53,7 +53,8 @@ class Tracking(ThreadingHTTPServer):
             run["info"] |= {key: body[key] for key in ("status", "end_time") if key in body}
         elif method == "runs/log-batch":
             for kind in ("metrics", "params", "tags"):
-                run["data"][kind] += body.get(kind, [])
+                # What is equal is one, as in MLflow's own store.
+                run["data"][kind] += [item for item in body.get(kind, []) if item not in run["data"][kind]]
         return {"run": run} if method == "runs/get" else {}
 
     def _tag(self, run: dict[str, Any]) -> str:
@@ -63,6 +64,9 @@ class Tracking(ThreadingHTTPServer):
         """Give name, value and step of every metric, in the order in which they came."""
         metrics = [metric for run in self.runs.values() for metric in run["data"]["metrics"]]
         return [(metric["key"], metric["value"], metric["step"]) for metric in metrics]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing where a client goes away."""
 
     def wait(self, condition: Any) -> None:
         """Wait until something is true after a request."""
@@ -75,6 +79,9 @@ class _Answer(BaseHTTPRequestHandler):
     server: Tracking
 
     def do_GET(self) -> None:
+        if self.path == "/health":
+            self._send(200, b"OK")
+            return
         path, _, query = self.path.partition("?")
         self._reply(path, dict(pair.split("=") for pair in query.split("&")))
 
@@ -93,7 +100,9 @@ class _Answer(BaseHTTPRequestHandler):
                 status, words = self.server.refusal
                 answer = {"error_code": "REFUSED", "message": words}
             self.server.changed.notify_all()
-        content = json.dumps(answer).encode()
+        self._send(status, json.dumps(answer).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
