@@ -192,10 +192,10 @@ impl Batch {
             Outcome::Accepted(_) => self.is_vouched = true,
             Outcome::Refused { part: Some(part), complaint } if self.member(part, entries.len()).is_some() => {
                 let named = entries.remove(self.member(part, entries.len()).unwrap_or_default());
+                self.parts.push(Part::Unknown(entries));
                 self.reject(named, &complaint, courier).inspect_err(|_| {
                     self.parts.push(Part::Bad { entries: vec![named], complaint, is_deduced: true });
                 })?;
-                self.parts.push(Part::Unknown(entries));
             }
             Outcome::Refused { complaint, .. } => {
                 self.vouch(&complaint, courier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;

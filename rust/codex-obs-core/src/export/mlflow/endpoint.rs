@@ -48,10 +48,12 @@ impl Endpoint {
             .parse()
             .map_err(|_| Error::setting(SETTING, "is not a valid address, which looks like https://host:5000/path"))?;
         let host = parsed.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
-        if host.is_empty() || address.ends_with(':') && parsed.port().is_none() || parsed.port_u16() == Some(0) {
+        let behind_host = address.rsplit_once(']').map_or(address, |(_, behind)| behind);
+        let port = parsed.port_u16();
+        if host.is_empty() || port == Some(0) || port.is_none() && behind_host.contains(':') {
             return Err(Error::setting(SETTING, "has no host, or a port that is none"));
         }
-        let port = parsed.port_u16().unwrap_or(default_port);
+        let port = port.unwrap_or(default_port);
         let shown_host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let shown_port = if port == default_port { String::new() } else { format!(":{port}") };
         let base = format!("{scheme}://{shown_host}{shown_port}{path}");
