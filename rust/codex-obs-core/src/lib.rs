@@ -5,10 +5,13 @@
 //! uses [`shard::name`]. [`error`], [`limits`], [`clock`] and [`fs`] are imported by everyone and import nothing of ours.
 
 pub mod clock;
+pub mod delivery;
 pub mod encode;
 pub mod error;
+pub mod export;
 pub mod fs;
 pub mod generation;
+pub mod home;
 pub mod journal;
 pub mod limits;
 mod prefetch;
