@@ -8,6 +8,7 @@ use super::classify;
 use super::link::{Complaint, Halt, Outcome};
 use super::names::Names;
 use super::payload::LogBatch;
+use super::reach::Reach;
 use super::rejected::Refused;
 use crate::error::Result;
 use crate::export::Point;
@@ -36,15 +37,6 @@ pub trait Courier {
 
     /// Keeps what was refused where it can be found again.
     fn keep(&mut self, refused: Refused<'_>, key: &str, complaint: &Complaint) -> Result<()>;
-}
-
-/// How far one request goes; it shrinks where a server is slow or takes less.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    /// Most members.
-    pub members: usize,
-    /// Most bytes.
-    pub bytes: usize,
 }
 
 /// What a batch was made from. Given the same again, the batch goes on where it stopped.
@@ -189,7 +181,10 @@ impl Batch {
             self.parts.push(Part::Unknown(rest));
         }
         match courier.send(&body, EXPORT_QUICK_ATTEMPTS) {
-            Outcome::Accepted(_) => self.is_vouched = true,
+            Outcome::Accepted(_) => {
+                self.is_vouched = true;
+                reach.answered(entries.len());
+            }
             Outcome::Refused { part: Some(part), complaint } if self.member(part, entries.len()).is_some() => {
                 let named = entries.remove(self.member(part, entries.len()).unwrap_or_default());
                 self.parts.push(Part::Unknown(entries));
@@ -202,7 +197,7 @@ impl Batch {
                 self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
             }
             Outcome::TooLarge(complaint) => {
-                reach.bytes = (body.len() / 2).max(1);
+                reach.too_large(body.len());
                 if entries.len() > 1 {
                     let right = entries.split_off(entries.len() / 2);
                     self.parts.extend([Part::Unknown(right), Part::Unknown(entries)]);
@@ -235,7 +230,7 @@ impl Batch {
     ) -> std::result::Result<(), Halt> {
         let (left, right) = entries.split_at(entries.len() / 2);
         let (left, right) = (left.to_vec(), right.to_vec());
-        let (body, taken) = self.body(&left, Reach { members: usize::MAX, bytes: usize::MAX });
+        let (body, taken) = self.body(&left, Reach::UNLIMITED);
         debug_assert_eq!(taken, left.len());
         match courier.send(&body, 1) {
             Outcome::Accepted(_) => {
@@ -271,7 +266,7 @@ impl Batch {
     ) -> std::result::Result<(), Halt> {
         let mut complaint = complaint;
         if is_deduced || complaint.status >= 500 {
-            let (body, _) = self.body(&[entry], Reach { members: 1, bytes: usize::MAX });
+            let (body, _) = self.body(&[entry], Reach::UNLIMITED);
             let again = |complaint: Complaint| Part::Bad { entries: vec![entry], complaint, is_deduced };
             match courier.send(&body, CONVICTING_ATTEMPTS) {
                 Outcome::Accepted(_) => {
@@ -375,9 +370,9 @@ impl Batch {
             Source::Params(_) => "params",
             Source::Tags(_) => "tags",
         };
-        let mut batch = LogBatch::new(&self.run_id, kind, reach.bytes);
+        let mut batch = LogBatch::new(&self.run_id, kind, reach.bytes());
         let mut taken = 0;
-        for entry in entries.iter().take(reach.members.max(1)) {
+        for entry in entries.iter().take(reach.members().max(1)) {
             let Entry { key, index, .. } = &self.entries[*entry];
             let has_room = match &self.source {
                 Source::Metrics(points) => {
