@@ -103,7 +103,7 @@ pub const EXPORT_SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 pub const EXPORT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Longest pause that a server's `Retry-After` is granted: a wrong clock must not switch the export off.
-pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// Most bytes kept of a reply. MLflow answers a batch with `{}` and an error with a sentence that may repeat a parameter.
 pub const EXPORT_REPLY_BYTES: usize = 64 << 10;

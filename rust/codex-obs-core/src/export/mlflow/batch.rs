@@ -24,6 +24,10 @@ const SUSPICIOUS_ROUNDS: u32 = 2;
 /// The same while no metric was ever stored that could be sent again for comparison.
 const UNWITNESSED_ROUNDS: u32 = 4;
 
+const METRICS: &str = "metrics";
+const PARAMS: &str = "params";
+const TAGS: &str = "tags";
+
 /// What carries requests for a batch.
 pub trait Courier {
     /// Sends a `log-batch` request, at most `attempts` times.
@@ -93,12 +97,11 @@ impl Batch {
             let key = names.metric(point);
             // What MLflow stores as one row is sent once: older servers answer a repeated NaN within one request with 500.
             let identity = (key, point.timestamp_micros.div_euclid(1000), point.step, stored_bits(point.value));
-            match seen.get(&identity) {
-                Some(&first) => entries[first].copies += 1,
-                None => {
-                    entries.push(Entry { key: identity.0.clone(), index, copies: 1 });
-                    seen.insert(identity, entries.len() - 1);
-                }
+            if let Some(&first) = seen.get(&identity) {
+                entries[first].copies += 1;
+            } else {
+                entries.push(Entry { key: identity.0.clone(), index, copies: 1 });
+                seen.insert(identity, entries.len() - 1);
             }
         }
         Self::new(Source::Metrics(points.to_vec()), entries, run_id)
@@ -354,23 +357,17 @@ impl Batch {
 
     /// The member that the server names, if there is one.
     fn member(&self, part: classify::Part, count: usize) -> Option<usize> {
-        let index = match (&self.source, part) {
-            (Source::Metrics(_), classify::Part::Metric(index))
-            | (Source::Params(_), classify::Part::Param(index))
-            | (Source::Tags(_), classify::Part::Tag(index)) => index,
-            _ => return None,
+        let (kind, index) = match part {
+            classify::Part::Metric(index) => (METRICS, index),
+            classify::Part::Param(index) => (PARAMS, index),
+            classify::Part::Tag(index) => (TAGS, index),
         };
-        (index < count).then_some(index)
+        (kind == self.source.kind() && index < count).then_some(index)
     }
 
     /// The request with as many of the entries as it reaches, and how many those are.
     fn body(&self, entries: &[usize], reach: Reach) -> (Vec<u8>, usize) {
-        let kind = match &self.source {
-            Source::Metrics(_) => "metrics",
-            Source::Params(_) => "params",
-            Source::Tags(_) => "tags",
-        };
-        let mut batch = LogBatch::new(&self.run_id, kind, reach.bytes());
+        let mut batch = LogBatch::new(&self.run_id, self.source.kind(), reach.bytes());
         let mut taken = 0;
         for entry in entries.iter().take(reach.members().max(1)) {
             let Entry { key, index, .. } = &self.entries[*entry];
@@ -391,6 +388,15 @@ impl Batch {
 }
 
 impl Source {
+    /// The name of the list in a request.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Metrics(_) => METRICS,
+            Self::Params(_) => PARAMS,
+            Self::Tags(_) => TAGS,
+        }
+    }
+
     fn pairs(&self) -> &[(String, String)] {
         match self {
             Self::Metrics(_) => &[],

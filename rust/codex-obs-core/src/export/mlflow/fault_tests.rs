@@ -8,7 +8,7 @@ use super::*;
 use crate::export::destination::Delivery;
 use crate::shard::name::Stream;
 
-pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_mins(1);
 
 /// A destination for `uri` whose run is known, and the folder that it writes to.
 pub(super) fn destination(uri: &str, variables: &[(&str, &str)], timeout: Duration) -> (Mlflow, tempfile::TempDir) {

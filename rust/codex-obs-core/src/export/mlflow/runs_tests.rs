@@ -223,10 +223,9 @@ fn parameters_that_are_there_are_not_sent_and_changed_ones_are_reported() {
         {"key": "same", "value": "1"}, {"key": "changed", "value": "1"}, {"key": "empty"}, {"key": "cut", "value": old},
     ]});
     let body = json!({"run": {"info": {"run_id": "0123"}, "data": data}}).to_string();
-    let server = Server::start(move |_, request| match request.path().contains("runs/get") {
-        true => reply("200 OK", "", &body),
-        false => fine(),
-    });
+    let server = Server::start(
+        move |_, request| if request.path().contains("runs/get") { reply("200 OK", "", &body) } else { fine() },
+    );
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     let own = pairs(&[
         ("same", "1"),
@@ -287,8 +286,11 @@ fn tags_are_sent_as_often_as_they_are_given() {
     assert_eq!(server.requests().len(), 2, "nothing is not sent");
 }
 
-/// A server that refuses `train/m7` in its own manner.
-fn poisoned(manner: fn(usize) -> Action) -> Server {
+/// How a server refuses the metric at an index.
+type Manner = fn(usize) -> Action;
+
+/// A server that refuses `train/m7`.
+fn poisoned(manner: Manner) -> Server {
     Server::start(move |_, request| {
         let Value::Array(metrics) = request.json()["metrics"].take() else { return fine() };
         match metrics.iter().position(|metric| metric["key"] == "train/m7") {
@@ -300,7 +302,7 @@ fn poisoned(manner: fn(usize) -> Action) -> Server {
 
 #[test]
 fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
-    let manners: [(fn(usize) -> Action, usize, &str); 4] = [
+    let manners: [(Manner, usize, &str); 4] = [
         (
             |i| complaint(400, "INVALID_PARAMETER_VALUE", &format!("Invalid value for parameter 'metrics[{i}].name'")),
             2,

@@ -159,8 +159,18 @@ fn files_that_hold_no_certificate_are_errors_at_once() {
 
 #[test]
 fn a_server_that_speaks_no_tls_is_told_apart() {
-    let server = Server::start(|_, _| fine());
-    untrusted(&deliver(&server, &[("MLFLOW_TRACKING_INSECURE_TLS", "1")]));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\nInvalid HTTP request received.").unwrap();
+        // Until the other end is closed, or what was written would be lost with a reset.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let (mut mlflow, _folder) = destination(&uri, &[("MLFLOW_TRACKING_INSECURE_TLS", "1")], LONG);
+    untrusted(&mlflow.deliver(&points(3), &wait()));
+    answering.join().unwrap();
 }
 
 /// A proxy that takes one CONNECT, answers with `status`, and carries bytes to `target` if that is 200.
