@@ -87,6 +87,9 @@ pub const EXPORT_REQUEST_BYTES: usize = 1_000_000;
 /// Longest time of one request from the name look-up to the last byte of the reply.
 pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Longest time of a request that cannot be made smaller, such as the search for a run among a million.
+pub const EXPORT_LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Attempts for one batch before it waits for a back-off.
 pub const EXPORT_QUICK_ATTEMPTS: u32 = 3;
 
@@ -100,7 +103,7 @@ pub const EXPORT_SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 pub const EXPORT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Longest pause that a server's `Retry-After` is granted: a wrong clock must not switch the export off.
-pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// Most bytes kept of a reply. MLflow answers a batch with `{}` and an error with a sentence that may repeat a parameter.
 pub const EXPORT_REPLY_BYTES: usize = 64 << 10;
