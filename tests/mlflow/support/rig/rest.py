@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ RUN_TAG = "codex_obs.run_id"
 # The server's own limit.
 MAX_METRICS = 1000
 _PAGE = 5000
+# What MLflow takes for numbers that JSON does not have.
+_FORMS: dict[str, object] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 class RefusedError(Exception):
@@ -27,15 +30,9 @@ class RefusedError(Exception):
         self.body = body
 
 
-@dataclass(frozen=True, order=True)
-class Point:
-    """A value as the server stores it."""
-
-    key: str
-    timestamp_ms: int
-    step: int
-    # The text of the number: NaN equals itself then, and -0.0 is not 0.0.
-    value: str
+# Key, time in milliseconds, step and value.
+Point = tuple[str, int, int, float]
+SCHEMA = {"key": pl.String, "timestamp_ms": pl.Int64, "step": pl.Int64, "value": pl.Float64}
 
 
 class Client:
@@ -97,8 +94,8 @@ class Client:
     def log_batch(self, run_id: str, points: Sequence[Point]) -> None:
         """Send metrics, at most as many as the server takes at once."""
         metrics = [
-            {"key": point.key, "value": _sent(point.value), "timestamp": point.timestamp_ms, "step": point.step}
-            for point in points
+            {"key": key, "value": _FORMS.get(repr(value), value), "timestamp": timestamp_ms, "step": step}
+            for key, timestamp_ms, step, value in points
         ]
         self.post("runs/log-batch", {"run_id": run_id, "metrics": metrics})
 
@@ -112,16 +109,14 @@ class Client:
         while True:
             answer = self.get("metrics/get-history", **arguments)
             for metric in answer.get("metrics", []):
+                # Protocol buffers leave out a step of 0.
                 step = int(metric.get("step", 0))
-                yield Point(metric["key"], int(metric["timestamp"]), step, repr(float(metric["value"])))
+                yield metric["key"], int(metric["timestamp"]), step, float(metric["value"])
             if not answer.get("next_page_token"):
                 return
             arguments["page_token"] = answer["next_page_token"]
 
-    def points(self, run_id: str) -> list[Point]:
+    def points(self, run_id: str) -> pl.DataFrame:
         """Read every value of a run."""
-        return [point for key in self.keys(run_id) for point in self.history(run_id, key)]
-
-
-def _sent(value: str) -> float | str:
-    return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(value) or float(value)
+        points = [point for key in self.keys(run_id) for point in self.history(run_id, key)]
+        return pl.DataFrame(points, schema=SCHEMA, orient="row")

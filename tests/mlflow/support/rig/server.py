@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 ROOT = Path(__file__).parents[4]
-# Where `make mlflow` installs the server: its pins stay out of the environment of development.
+# Where `make mlflow-server` installs the server: its pins stay out of the environment of development.
 PYTHON = "CODEX_OBS_TEST_MLFLOW_PYTHON"
 _DEFAULT = ROOT / ".venv-mlflow" / "bin" / "python"
 # Importing MLflow alone takes ten seconds of one core, and the machine may be busy.
@@ -41,6 +41,7 @@ class Server:
         self.folder = folder
         self.database = database or f"sqlite:///{folder / 'mlflow.db'}"
         self.port = free_port()
+        self._python = python_of_the_server()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,11 +51,10 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it says that it is well."""
-        python = python_of_the_server()
-        assert python is not None, "there is no MLflow server to start"
+        assert self._python is not None, "there is no MLflow server to start"
         options = {"--backend-store-uri": self.database, "--host": "127.0.0.1", "--port": self.port, "--workers": 1}
         arguments = [str(word) for option in options.items() for word in option]
-        command = [str(python), "-m", "mlflow", "server", "--no-serve-artifacts", *arguments]
+        command = [str(self._python), "-m", "mlflow", "server", "--no-serve-artifacts", *arguments]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=self._environment(), stdout=log, stderr=log, start_new_session=True

@@ -1,0 +1,51 @@
+"""What the tests against a real MLflow server share: the server itself, and the table of what came of each fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rig.rest import Client
+from rig.server import Server
+from rig.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _pytest.terminal import TerminalReporter
+
+_table = pytest.StashKey[Table]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_table] = Table()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server on SQLite that runs as long as the tests do. Who stops it starts it again."""
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """Give a bare client of the server."""
+    client = Client(server.port)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def table(request: pytest.FixtureRequest) -> Table:
+    """Give the table, to which every fault adds its line."""
+    return request.config.stash[_table]
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    for section, text in config.stash[_table].sections():
+        terminalreporter.section(section)
+        terminalreporter.write_line(text)
