@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod encode;
 pub mod error;
+pub mod export;
 pub mod fs;
 pub mod generation;
 pub mod journal;

@@ -66,3 +66,9 @@ pub const MAX_SHAPE_BYTES: usize = 4096;
 
 /// Most members of such a line. It has a few more than the fields of a row.
 pub const MAX_SHAPE_MEMBERS: usize = 64;
+
+/// Longest time that a metric waits for others before it is sent to a destination, in seconds.
+pub const DEFAULT_EXPORT_INTERVAL_S: f64 = 1.0;
+
+/// So many metrics are sent to a destination at once, without waiting for more.
+pub const DEFAULT_EXPORT_POINTS: usize = 50;
