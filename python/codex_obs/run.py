@@ -30,8 +30,8 @@ _EVERY_SHARD = 2**63 - 1
 class Run(_backend.Recorder):
     """One open session of a run, made by `codex_obs.init`.
 
-    `log`, `bind`, `flush`, `stats`, `run_id`, `name` and `stream` are the extension's own: a call of `log` has no
-    Python frame.
+    `log`, `bind`, `event`, `flush`, `stats`, `run_id`, `name` and `stream` are the extension's own: a call of `log` has
+    no Python frame.
 
     As a context manager a run closes itself: with status ``failed`` after an exception, ``killed`` after
     KeyboardInterrupt or a non-zero SystemExit, else ``finished``. It never swallows an exception. A run that is still

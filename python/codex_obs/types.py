@@ -105,6 +105,9 @@ class RunLike(SupportsLog, Protocol):
     def bind(self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None) -> BoundLog:
         """Prepare calls with the same names, as `Run.bind` does."""
 
+    def event(self, category: object, message: object = None, **fields: object) -> None:
+        """Log an event of a trainer, as `Run.event` does."""
+
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters, as `Run.log_params` does."""
 

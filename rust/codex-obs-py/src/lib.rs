@@ -7,7 +7,9 @@ mod bound_log;
 mod canonical;
 mod clock;
 mod convert;
+mod deadline;
 mod error;
+mod event;
 mod interpreter;
 mod reading;
 mod recorder;
@@ -15,6 +17,7 @@ mod recovery;
 mod session_cell;
 mod settings;
 mod spare;
+mod words;
 
 use pyo3::prelude::*;
 
