@@ -10,6 +10,7 @@ pub mod error;
 pub mod export;
 pub mod fs;
 pub mod generation;
+pub mod home;
 pub mod journal;
 pub mod limits;
 pub mod reading;

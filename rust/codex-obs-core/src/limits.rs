@@ -72,3 +72,6 @@ pub const DEFAULT_EXPORT_INTERVAL_S: f64 = 1.0;
 
 /// So many metrics are sent to a destination at once, without waiting for more.
 pub const DEFAULT_EXPORT_POINTS: usize = 50;
+
+/// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
+pub const FEED_BATCHES: usize = 16;

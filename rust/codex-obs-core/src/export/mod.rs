@@ -6,6 +6,7 @@
 
 pub mod destination;
 pub mod point;
+pub mod rows;
 pub mod settings;
 pub mod wait;
 

@@ -4,6 +4,7 @@
 
 mod canonical;
 mod json;
+pub mod line;
 mod lines;
 pub mod names;
 mod parser;
@@ -15,6 +16,7 @@ pub mod snapshot;
 mod source;
 mod tags;
 
+pub use line::{Line, LineParser};
 pub use names::{Name, Names};
 pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
 pub use report::Report;

@@ -3,7 +3,7 @@
 pub mod claim;
 mod close;
 mod fork;
-pub mod home;
+
 mod log;
 pub mod pending;
 pub mod settings;
@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::generation;
+use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::Owner;
@@ -41,7 +42,6 @@ use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use claim::Claim;
 use close::Closing;
-use home::Home;
 use threads::Threads;
 
 /// A look at whether the writer thread still runs while waiting for it.
@@ -106,8 +106,12 @@ impl Session {
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
-        let reporting =
-            Reporting { stats: Arc::clone(&stats), warnings: Arc::clone(&warnings), syncer: Some(Arc::clone(&syncer)) };
+        let reporting = Reporting {
+            stats: Arc::clone(&stats),
+            warnings: Arc::clone(&warnings),
+            syncer: Some(Arc::clone(&syncer)),
+            feed: None,
+        };
         let encoder = RowEncoder::new(&home.run_id, settings.legacy);
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
         // A step may be left out without looking at the files only where there are none.

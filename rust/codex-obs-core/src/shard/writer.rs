@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::kept::Kept;
 use super::policy::Policy;
 use super::rotate::{retire, shift};
 use super::tail;
@@ -23,6 +24,7 @@ pub struct ShardWriter {
     open: Option<Open>,
     /// Lengths of partial lines that were set aside when the file was opened.
     torn_tails: u64,
+    needed: Option<Arc<Kept>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,12 @@ impl ShardWriter {
     /// A writer for the file at `path`, which is not touched before it is needed.
     #[must_use]
     pub fn new(path: PathBuf, policy: Policy, mode: u32, clock: Clock) -> Self {
-        Self { path, policy, mode, clock, open: None, torn_tails: 0 }
+        Self { path, policy, mode, clock, open: None, torn_tails: 0, needed: None }
+    }
+
+    /// Keeps what a destination needs longer than the policy says.
+    pub fn keep_for(&mut self, needed: Arc<Kept>) {
+        self.needed = Some(needed);
     }
 
     /// The current file's path.
@@ -151,7 +158,7 @@ impl ShardWriter {
         shift(&self.path)?;
         self.open = None;
         self.open()?;
-        self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep))
+        self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep, self.needed.as_deref()))
     }
 
     /// Appends `lines` in one piece. On an error the file has its old length again if that is possible; else

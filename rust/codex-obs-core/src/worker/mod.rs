@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod drain;
+pub mod feed;
 pub mod files;
 pub mod loss;
 pub mod recover;
