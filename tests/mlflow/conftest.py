@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rig import postgres
 from rig.rest import Client
 from rig.server import Server
 from rig.table import Table
@@ -29,6 +30,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def either_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give the server on SQLite, and then one on PostgreSQL where it is installed."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("server")
+        return
+    if postgres.programs() is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    database = postgres.Postgres()
+    try:
+        database.start()
+        server = Server(tmp_path_factory.mktemp("mlflow-postgres"), database.uri)
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        database.stop()
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rig import table as tables
 from rig.case import CALLS, IMPATIENT_S, METRICS, Outcome, run_case
+from rig.catalogue import FAULTS
 from rig.comparison import NONE
-from rig.status_faults import STATUS_FAULTS
-from rig.table import FAULTS
-from rig.transport_faults import TRANSPORT_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +43,7 @@ def outcomes(
         executor.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("fault", TRANSPORT_FAULTS + STATUS_FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_right_verdict(fault: Fault, outcomes: dict[str, Future[Outcome]], table: Table) -> None:
     outcome = outcomes[fault.name].result()
     enter(table, fault, outcome)
@@ -54,7 +53,7 @@ def test_the_right_verdict(fault: Fault, outcomes: dict[str, Future[Outcome]], t
 def enter(table: Table, fault: Fault, outcome: Outcome) -> None:
     report = outcome.report
     table.enter(
-        FAULTS,
+        tables.FAULTS,
         fault.name,
         outcome.requests,
         f"{report['longest_log_s'] * 1e3:.2f} ms",

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rig.catalogue import FAULTS
 from rig.observer import observe
 from rig.proxy import LOG_BATCH, Proxy
-from rig.status_faults import STATUS_FAULTS
 from rig.stub import Stub
-from rig.transport_faults import TRANSPORT_FAULTS
 
 if TYPE_CHECKING:
     from rig.fault import Fault
 
-FAULTS = TRANSPORT_FAULTS + STATUS_FAULTS
 PATH = "/api/2.0/mlflow/"
 
 

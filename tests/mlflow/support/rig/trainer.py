@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
+# What the programs share with the fault matrix.
+SHARED = PROGRAMS.parents[1] / "durability"
 # Variables that would change what an exporter does.
 _FOREIGN = ("MLFLOW_", "CODEX_", "HTTP_", "HTTPS_", "http_", "https_", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
 WATCHDOG_S = 300.0
@@ -18,7 +20,7 @@ WATCHDOG_S = 300.0
 def environment(**variables: str) -> dict[str, str]:
     """Give this process's environment without what concerns MLflow, and these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    return kept | {"PYTHONDONTWRITEBYTECODE": "1"} | variables
+    return kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(SHARED)} | variables
 
 
 def start(program: str, told: dict[str, Any], **variables: str) -> subprocess.Popen[str]:
