@@ -33,6 +33,9 @@ Overflow: TypeAlias = Literal["block", "drop"]
 Fsync: TypeAlias = Literal["interval", "never", "always"]
 """When what is written is also forced to the disk."""
 
+ExportRanks: TypeAlias = Literal["main", "all"]
+"""Whose metrics are exported."""
+
 BackupCount: TypeAlias = int | Literal["all"] | None
 """How many rotated shards are kept: a number, every one, or (None) nothing is ever rotated."""
 
@@ -54,6 +57,15 @@ class SettingsFields(TypedDict, total=False):
     file_mode: int
     legacy: bool
     flatten: bool
+    mlflow_tracking_uri: str | None
+    mlflow_run_id: str | None
+    mlflow_experiment_id: str
+    export_ranks: ExportRanks
+    export_interval_s: float
+    export_flush_metrics: int
+    export_request_metrics: int
+    export_request_bytes: int
+    export_timeout_s: float
 
 
 class BoundLog(Protocol):

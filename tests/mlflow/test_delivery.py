@@ -15,12 +15,12 @@ from rig.case import remote_runs, stored_points
 from rig.catalogue import fault_named
 from rig.comparison import NONE, differences, expected_points
 from rig.proxy import Proxy
-from rig.rest import Client
 from rig.trainer import report_of, start, sync, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rig.rest import Client
     from rig.server import Server
 
 pytestmark = pytest.mark.mlflow
