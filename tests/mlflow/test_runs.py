@@ -94,8 +94,8 @@ def test_name_tags_and_parameters_arrive(server: Server, client: Client, run_dir
         "long": "x" * 7000,
         **{f"p{n}": n for n in range(250)},
     }
-    options = {"mlflow_tracking_uri": server.uri}
-    with codex_obs.init(run_dir, name="a name", config=config, tags={"team": "vision"}, **options) as run:
+    settings = codex_obs.Settings(mlflow_tracking_uri=server.uri)
+    with codex_obs.init(run_dir, name="a name", config=config, tags={"team": "vision"}, settings=settings) as run:
         run.log({"loss": 1.0})
         run.log_params({"later": 1})
         assert run.close(60.0)

@@ -1,7 +1,7 @@
 //! The file system, used with suspicion: a name in a run directory is opened only if it leads to a file of ours.
 
 use std::fs::{DirBuilder, File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -127,6 +127,18 @@ fn require_ours(path: &Path, metadata: &Metadata) -> Result<()> {
         return Err(Error::not_ours(path, "it belongs to another user"));
     }
     Ok(())
+}
+
+/// Gives the file at `path` new content, so that a death at any moment leaves the old or the new. Who calls this must be alone
+/// in doing so.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = Path::new(&draft);
+    let mut file = open_owned(draft, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, mode)?;
+    file.write_all(content).map_err(|source| Error::io("write", draft, source))?;
+    drop(file);
+    std::fs::rename(draft, path).map_err(|source| Error::io("rename", draft, source))
 }
 
 /// Makes the names in `folder` durable. File systems that cannot sync a folder are taken at their word.

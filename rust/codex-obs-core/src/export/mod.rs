@@ -4,10 +4,14 @@
 //! and a [`Destination`], which sends it. A slow, broken or absent destination costs the training loop nothing and loses
 //! nothing that retention keeps.
 
+pub mod cursor;
 pub mod destination;
+pub mod follower;
+pub mod params;
 pub mod point;
 pub mod rows;
 pub mod settings;
+pub mod shard;
 pub mod wait;
 
 pub use destination::{Delivery, Destination, RunFacts, RunStatus};

@@ -46,16 +46,17 @@ class Postgres:
         place = programs()
         assert place is not None, "there is no PostgreSQL to start"
         data = self._folder / "data"
-        make = [place / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        make: list[str | Path] = [place / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run(make, cwd=self._folder, capture_output=True, text=True, check=False, **self._who)
         assert done.returncode == 0, done.stderr
-        command = [place / "postgres", "-D", data, "-k", self._folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        command: list[str | Path] = [place / "postgres", "-D", data, "-k", self._folder, "-c", "listen_addresses=", "-c", "fsync=off"]
         with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **self._who)
+            process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **self._who)
+        self._process = process
         deadline = monotonic() + _START_S
-        ready = [place / "pg_isready", "-q", "-h", self._folder]
+        ready: list[str | Path] = [place / "pg_isready", "-q", "-h", self._folder]
         while subprocess.run(ready, cwd=self._folder, check=False).returncode != 0:
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert process.poll() is None, (self._folder / "log").read_text()
             assert monotonic() < deadline, f"PostgreSQL did not start within {_START_S:g} s"
             _never.wait(0.05)
 
