@@ -46,10 +46,32 @@ class Postgres:
         place = programs()
         assert place is not None, "there is no PostgreSQL to start"
         data = self._folder / "data"
-        make: list[str | Path] = [place / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        make: list[str | Path] = [
+            place / "initdb",
+            "-D",
+            data,
+            "-U",
+            "tests",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         done = subprocess.run(make, cwd=self._folder, capture_output=True, text=True, check=False, **self._who)
         assert done.returncode == 0, done.stderr
-        command: list[str | Path] = [place / "postgres", "-D", data, "-k", self._folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        command: list[str | Path] = [
+            place / "postgres",
+            "-D",
+            data,
+            "-k",
+            self._folder,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+        ]
         with (self._folder / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **self._who)
         self._process = process

@@ -145,7 +145,9 @@ class Misbehaviour:
     times: int | None = None
     # The end of the path; any if empty.
     endpoint: str = LOG_BATCH
+    # How it identifies itself, and how it does once it behaves.
     tls: ssl.SSLContext | None = None
+    healed_tls: ssl.SSLContext | None = None
     # At first nobody listens, or nobody accepts and the queue is full.
     start: Literal["listening", "refusing", "deaf"] = "listening"
 
@@ -214,7 +216,10 @@ class Proxy:
 
     def heal(self) -> None:
         """Behave from now on."""
-        told, self.misbehaviour = self.misbehaviour, Misbehaviour(tls=self.misbehaviour.tls)
+        told, self.misbehaviour = (
+            self.misbehaviour,
+            Misbehaviour(tls=self.misbehaviour.healed_tls or self.misbehaviour.tls),
+        )
         if told.start != "listening":
             self.refuse()
             self.listen()

@@ -14,7 +14,7 @@ PROGRAMS = Path(__file__).parents[2] / "programs"
 SHARED = PROGRAMS.parents[1] / "durability"
 # Variables that would change what an exporter does.
 _FOREIGN = ("MLFLOW_", "CODEX_", "HTTP_", "HTTPS_", "http_", "https_", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
-WATCHDOG_S = 300.0
+WATCHDOG_S = 1800.0
 
 
 def environment(**variables: str) -> dict[str, str]:
