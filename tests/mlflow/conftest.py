@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from codex_obs import _open_runs
 from rig import postgres
 from rig.rest import Client
 from rig.server import Server
 from rig.table import Table
+from rig.trainer import is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +24,15 @@ _table = pytest.StashKey[Table]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_table] = Table()
+
+
+@pytest.fixture(autouse=True)
+def _clean_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if is_foreign(name)]:
+        monkeypatch.delenv(name)
+    yield
+    for run in _open_runs.all_open():
+        run.close(1.0)
 
 
 @pytest.fixture(scope="session")

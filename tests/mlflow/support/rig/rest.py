@@ -82,9 +82,12 @@ class Client:
 
     def runs_of(self, run_id: str, experiment: str = "0") -> list[dict[str, Any]]:
         """Find the runs of the server that say they are this one of ours."""
-        body = {"experiment_ids": [experiment], "filter": f"tags.`{RUN_TAG}` = '{run_id}'"}
+        body: dict[str, object] = {"experiment_ids": [experiment], "max_results": 10_000}
+        # The server's filters have no way to write some identifiers.
+        if run_id.replace("-", "").isalnum():
+            body["filter"] = f"tags.`{RUN_TAG}` = '{run_id}'"
         found: list[dict[str, Any]] = self.post("runs/search", body).get("runs", [])
-        return found
+        return [run for run in found if {"key": RUN_TAG, "value": run_id} in run["data"].get("tags", [])]
 
     def the_run_of(self, run_id: str, experiment: str = "0") -> dict[str, Any]:
         """Give the only run of the server that says it is this one of ours."""

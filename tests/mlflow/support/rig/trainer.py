@@ -12,14 +12,19 @@ from typing import Any
 PROGRAMS = Path(__file__).parents[2] / "programs"
 # What the programs share with the fault matrix.
 SHARED = PROGRAMS.parents[1] / "durability"
-# Variables that would change what an exporter does.
-_FOREIGN = ("MLFLOW_", "CODEX_", "HTTP_", "HTTPS_", "http_", "https_", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
 WATCHDOG_S = 1800.0
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_FOREIGN = ("MLFLOW_", "CODEX_", *_BUNDLES)
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a variable of this machine would change what an exporter does."""
+    return name.startswith(_FOREIGN) or name.lower().endswith("_proxy")
 
 
 def environment(**variables: str) -> dict[str, str]:
     """Give this process's environment without what concerns MLflow, and these variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    kept = {name: value for name, value in os.environ.items() if not is_foreign(name)}
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(SHARED)} | variables
 
 
