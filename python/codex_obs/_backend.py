@@ -1,5 +1,6 @@
 """The only importer of the extension. Turns its errors into the public ones."""
 
+import sys
 from _thread import get_ident
 
 from codex_obs import _core  # noqa: TID251 - this is the module that may
@@ -123,8 +124,13 @@ def emit_warnings(texts: "Iterable[str]") -> None:
     texts = list(texts)
     if not texts or _End.thread not in (None, get_ident()):
         return
-    import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
-
+    try:
+        import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
+    except (ImportError, OSError):
+        # The interpreter is being taken down, or no file can be opened: as logging does without a handler.
+        if sys.stderr is not None:
+            sys.stderr.writelines(f"{text}\n" for text in texts)
+        return
     logger = logging.getLogger("codex_obs")
     for text in texts:
         logger.warning("%s", text)

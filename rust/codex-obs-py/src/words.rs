@@ -1,6 +1,7 @@
 //! Words of the engine for the user, on the logger of the package.
 
 use codex_obs_core::session::Session;
+use pyo3::exceptions::PyImportError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -18,7 +19,10 @@ pub fn emit(py: Python<'_>, texts: Vec<String>) {
     let emitted = py
         .import(intern!(py, "codex_obs._backend"))
         .and_then(|module| module.call_method1(PyString::intern(py, "emit_warnings"), (texts,)));
-    if let Err(error) = emitted {
+    if let Err(error) = emitted
+        // Nothing can be imported once the interpreter is being taken down, and nobody is left to be told.
+        && !error.is_instance_of::<PyImportError>(py)
+    {
         error.write_unraisable(py, None);
     }
 }

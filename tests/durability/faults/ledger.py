@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from faults import interpreters
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 HEADINGS = ("fault", "attempts", "rows accepted", "lost", "doubled", "torn lines", "longest `log`", "verdict")
@@ -68,9 +69,10 @@ def facts(scale: float, folder: Path) -> str:
         _, place, name, *_ = line.split()
         if folder.is_relative_to(place):
             kind = name
+    versions = ", ".join(interpreter.version for interpreter in interpreters.present())
     return (
         f"SCALE={scale:g}; {os.cpu_count()} cores, {memory_gib:.0f} GiB, {system.sysname} {system.release} "
-        f"{system.machine}, {kind}, CPython {platform.python_version()}."
+        f"{system.machine}, {kind}, CPython {versions}."
     )
 
 

@@ -91,6 +91,11 @@ pub trait Destination: Send + Debug {
         1000
     }
 
+    /// What the user should hear once: a name that had to be changed, a parameter that may not change. Taken after each call.
+    fn notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The arguments with which `codex-ndjson sync` delivers to the same place, without secrets.
     fn sync_arguments(&self) -> String {
         let address = self.address();

@@ -54,6 +54,8 @@ pub struct Follower {
     /// The shards behind it.
     queue: VecDeque<Source>,
     cursor: Cursor,
+    /// Lines read.
+    passed: u64,
     losses: Losses,
 }
 
@@ -76,6 +78,7 @@ impl Follower {
             entered: false,
             queue: VecDeque::new(),
             cursor: cursor.unwrap_or_default(),
+            passed: 0,
             losses: Losses::default(),
         };
         if follower.has_begun() {
@@ -88,6 +91,12 @@ impl Follower {
     #[must_use]
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
+    }
+
+    /// How many lines were read.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// What was met that does not go on.
@@ -122,6 +131,7 @@ impl Follower {
                 pass(&mut self.cursor, &mut self.entered, id, end, line);
                 take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
                 shard.advance(length);
+                self.passed += 1;
                 stretch += length as u64;
                 if stretch >= STRETCH_BYTES && points.len() < most {
                     return Ok(Stopped::Stretch);
@@ -154,6 +164,11 @@ impl Follower {
             Err(error) if error.io_kind().is_none() => {
                 self.losses.refused += 1;
                 Ok(false)
+            }
+            // The program closed a descriptor that was not its own.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
+                self.locate()?;
+                Ok(true)
             }
             Err(error) => Err(error),
         }
@@ -193,6 +208,7 @@ impl Follower {
             pass(&mut self.cursor, &mut self.entered, id, end, line);
             take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
             shard.advance(length);
+            self.passed += 1;
         }
         self.open_next()
     }
@@ -281,16 +297,6 @@ impl Follower {
         self.entered = true;
         self.enqueue(sources, index + 1);
         Ok(())
-    }
-
-    /// Bytes behind the cursor, as they are stored, for people to see.
-    pub fn bytes_behind(&self) -> Result<u64> {
-        let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
-        let here = sources.iter().position(|source| source.file_id() == Some(self.cursor.file));
-        let first = if self.has_begun() { here } else { None };
-        let total: u64 = sources.iter().skip(first.unwrap_or(0)).map(Source::stored_length).sum();
-        let done = first.map_or(0, |index| self.cursor.offset.min(sources[index].stored_length()));
-        Ok(total - done)
     }
 }
 

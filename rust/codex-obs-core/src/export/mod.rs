@@ -4,9 +4,12 @@
 //! and a [`Destination`], which sends it. A slow, broken or absent destination costs the training loop nothing and loses
 //! nothing that retention keeps.
 
+pub mod courier;
 pub mod cursor;
 pub mod destination;
+pub mod exporter;
 pub mod follower;
+pub mod left;
 pub mod params;
 pub mod point;
 pub mod rows;
@@ -15,6 +18,8 @@ pub mod shard;
 pub mod wait;
 
 pub use destination::{Delivery, Destination, RunFacts, RunStatus};
+pub use exporter::Exporter;
+pub use left::Left;
 pub use point::Point;
 pub use settings::{Connector, ExportSettings, Place, Ranks};
 pub use wait::Wait;

@@ -1,6 +1,5 @@
 //! One shard of a log, read line by line while it grows, is renamed or deleted.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 
 use super::cursor;
 use crate::error::{Error, Result};
-use crate::fs::FileId;
+use crate::fs::{FileId, Held};
 use crate::limits::{MAX_LINE_BYTES, SCAN_BLOCK_BYTES};
 use crate::scan::Source;
 use crate::shard::name::Coding;
@@ -20,7 +19,7 @@ pub struct Shard {
     /// Which file it is.
     pub id: FileId,
     coding: Coding,
-    file: Arc<File>,
+    file: Arc<Held>,
     decoder: Option<Box<dyn Read + Send>>,
     /// The bytes between the place and the end of what was read, behind bytes that were passed.
     buffer: Vec<u8>,
@@ -48,7 +47,9 @@ impl Shard {
     /// Opens a source at its start. `None` if its file is gone.
     pub fn open(source: &Source) -> Result<Option<Self>> {
         let Some(file) = source.file()? else { return Ok(None) };
-        let id = FileId::of(&file, &source.path)?;
+        let file = file.try_clone().map_err(|error| Error::io("open", &source.path, error))?;
+        let file = Arc::new(Held::over(file, &source.path)?);
+        let id = file.id();
         let place = Place { file: Arc::clone(&file), offset: 0 };
         let decoder: Option<Box<dyn Read + Send>> = match source.coding {
             Coding::Plain => None,
@@ -87,7 +88,7 @@ impl Shard {
 
     /// Length of the file as it is now.
     pub fn length(&self) -> Result<u64> {
-        Ok(self.file.metadata().map_err(|source| Error::io("examine", &self.path, source))?.len())
+        self.file.length().ok_or_else(|| Error::io("read", &self.path, rustix::io::Errno::BADF.into()))
     }
 
     fn read_end(&self) -> u64 {
@@ -152,7 +153,7 @@ impl Shard {
             let target = &mut self.buffer[old..];
             let read = match &mut self.decoder {
                 Some(decoder) => decoder.read(target),
-                None => self.file.read_at(target, end),
+                None => self.file.get().and_then(|file| file.read_at(target, end)),
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -289,13 +290,13 @@ impl std::fmt::Debug for Shard {
 
 /// A file read from a place on, wherever others stand in it.
 struct Place {
-    file: Arc<File>,
+    file: Arc<Held>,
     offset: u64,
 }
 
 impl Read for Place {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
+        let count = self.file.get()?.read_at(buffer, self.offset)?;
         self.offset += count as u64;
         Ok(count)
     }

@@ -15,8 +15,8 @@ struct State {
     closing: bool,
     /// Nothing is tried after this; `None` is for ever.
     deadline: Option<Instant>,
-    /// There is something to do.
-    woken: bool,
+    /// The thread has to go home for a moment.
+    halted: bool,
 }
 
 impl Wait {
@@ -36,10 +36,21 @@ impl Wait {
         self.changed.notify_all();
     }
 
-    /// Ends a [`rest`](Self::rest).
-    pub fn wake(&self) {
-        self.lock().woken = true;
+    /// Ends the pause of the moment and those to come: the process forks.
+    pub fn halt(&self) {
+        self.lock().halted = true;
         self.changed.notify_all();
+    }
+
+    /// Takes [`halt`](Self::halt) back.
+    pub fn resume(&self) {
+        self.lock().halted = false;
+    }
+
+    /// Whether [`halt`](Self::halt) was called.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.lock().halted
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -77,20 +88,12 @@ impl Wait {
             if state.deadline.is_some_and(|deadline| now >= deadline) {
                 return false;
             }
-            if now >= until || state.closing != began_closing {
+            if now >= until || state.halted || state.closing != began_closing {
                 return true;
             }
             let end = state.deadline.map_or(until, |deadline| deadline.min(until));
             state = self.changed.wait_timeout(state, end - now).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-
-    /// Waits for something to do, at most for `longest`; ended by [`wake`](Self::wake) and by a close.
-    pub fn rest(&self, longest: Duration) {
-        let state = self.lock();
-        let idle = |state: &mut State| !state.woken && !state.closing;
-        let waited = self.changed.wait_timeout_while(state, longest, idle);
-        waited.unwrap_or_else(PoisonError::into_inner).0.woken = false;
     }
 }
 
@@ -121,12 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_ends_when_there_is_something_to_do() {
+    fn a_halt_ends_pauses_until_it_is_taken_back() {
         let wait = Wait::default();
-        wait.wake();
-        wait.rest(LONG);
+        wait.halt();
+        assert!(wait.pause(LONG) && wait.is_halted());
+        wait.resume();
         wait.close(None);
-        wait.rest(LONG);
+        assert!(!wait.is_halted());
         assert_eq!((wait.remaining(), wait.at_most(LONG)), (None, LONG));
     }
 }

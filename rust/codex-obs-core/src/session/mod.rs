@@ -2,6 +2,7 @@
 
 pub mod claim;
 mod close;
+mod export;
 mod fork;
 
 mod log;
@@ -23,6 +24,7 @@ pub use settings::{Overflow, Settings};
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
+use crate::export::Exporter;
 use crate::generation;
 use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
@@ -36,12 +38,14 @@ use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
 use crate::worker::loss::{Losses, Reporter};
+use crate::worker::notes::Notes;
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use claim::Claim;
 use close::Closing;
+use export::Exporting;
 use threads::Threads;
 
 /// A look at whether the writer thread still runs while waiting for it.
@@ -65,6 +69,8 @@ pub struct Session {
     stats: Arc<Stats>,
     warnings: Arc<Warnings>,
     losses: Arc<Losses>,
+    /// Where metrics go beside the files.
+    exporter: Option<Exporter>,
     threads: Mutex<Threads>,
     /// Whether the writer thread was started and not stopped since.
     running: AtomicBool,
@@ -103,14 +109,18 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let warnings = Arc::new(Warnings::default());
         note_recovered(&recovered, &stats, &warnings);
+        let exporting = Exporting::prepare(directory, &stream, &settings)?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
-        let files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
+        let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
+        if let Some(exporting) = &exporting {
+            files.get(FileKind::Metrics).keep_for(Arc::clone(&exporting.kept));
+        }
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
         let reporting = Reporting {
             stats: Arc::clone(&stats),
             warnings: Arc::clone(&warnings),
             syncer: Some(Arc::clone(&syncer)),
-            feed: None,
+            feed: exporting.as_ref().map(|exporting| Arc::clone(&exporting.feed)),
         };
         let encoder = RowEncoder::new(&home.run_id, settings.legacy);
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
@@ -124,7 +134,11 @@ impl Session {
         ring.lock().largest_step_known = is_new;
 
         let losses = Arc::new(Losses::default());
-        let reporter = Reporter { losses: Arc::clone(&losses), clock: settings.clock.clone() };
+        let notes = Arc::new(Notes::default());
+        let reporter =
+            Reporter { losses: Arc::clone(&losses), notes: Arc::clone(&notes), clock: settings.clock.clone() };
+        let exporter =
+            exporting.and_then(|exporting| exporting.begin(directory, &stream, &settings, &stats, &warnings, &notes));
         let session = Arc::new(Self {
             directory: directory.to_owned(),
             home,
@@ -137,6 +151,7 @@ impl Session {
             stats,
             warnings,
             losses,
+            exporter,
             threads: Mutex::default(),
             running: AtomicBool::new(false),
             stalled_at: AtomicU64::new(u64::MAX),

@@ -376,6 +376,9 @@ impl Drain {
                 Found::Replaced => {
                     format!("{path} was moved or deleted by another program; writing goes on in a new file")
                 }
+                Found::Closed => {
+                    format!("this process closed the descriptor of {path}, which is not its own; it was opened again")
+                }
                 _ => format!("{path} was shortened or extended by another program; writing goes on at its end"),
             });
         }
