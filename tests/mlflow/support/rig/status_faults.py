@@ -127,7 +127,7 @@ STATUS_FAULTS = (
     lasting("401, for ever", saying(401, b"who are you?", www_authenticate="Basic"), "401", most_requests=4),
     lasting("403, for ever", saying(403, error("PERMISSION_DENIED", "no")), "403", most_requests=4),
     lasting("404: the run is unknown", saying(404, _unknown), "404", "stopped", most_requests=3),
-    lasting("404 of another program", saying(404, _LOGIN, content_type="text/html"), "404", "stopped"),
+    lasting("404 of another program", saying(404, _LOGIN, content_type="text/html"), "404"),
     lasting("405, for ever", saying(405, b"method not allowed"), "405"),
     once("408, then right again", saying(408), "408", times=2),
     once("409, then right again", saying(409, error("RESOURCE_CONFLICT", "at once")), "409", times=2),
