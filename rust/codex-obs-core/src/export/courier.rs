@@ -9,7 +9,6 @@ use crossbeam_channel::Receiver;
 use super::cursor::{Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
 use super::follower::{Follower, Losses, Stopped};
-use super::left::{Left, left};
 use super::params::Params;
 use super::point::Point;
 use super::rows::Rows;
@@ -175,16 +174,6 @@ impl Courier {
         if let Some((_, live)) = &self.context.live {
             live.try_iter().for_each(drop);
         }
-    }
-
-    /// What is still to be delivered; `None` if nothing is.
-    pub fn left(&self) -> Result<Option<Left>> {
-        let progress = match &self.route {
-            Some(route) => route.progress.clone(),
-            None => known_progress(&self.context, &self.address, self.destination.remote_run())?,
-        };
-        let command = sync_command(&self.context, &*self.destination);
-        left(&self.context.directory, &self.context.stream, progress.cursor.as_ref(), command)
     }
 
     /// Does the next thing. With `flush` nothing waits for more to go with it.

@@ -1,6 +1,8 @@
 //! Tests of the engine from outside, as one binary.
 
+mod exporting;
 mod golden;
 mod recovery;
+mod remote;
 mod sessions;
 mod support;
