@@ -43,7 +43,6 @@ def test_close_returns_though_the_server_is_dead(dead: Proxy, run_dir: Path) -> 
     assert report["closed"]
     assert report["stats"]["rows_written"] == 10
     assert report["close_s"] < WATCHDOG_S
-    assert report["init_s"] < WATCHDOG_S
     assert "codex-ndjson sync" in report["errors"]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rig.proxy import Misbehaviour, Proxy
 from rig.stub import Stub
-from rig.trainer import environment, report_of, start, sync
+from rig.trainer import COMMAND, environment, report_of, start, sync
 from rig.transport_faults import no_http
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ BROKEN = [
 def test_an_address_that_cannot_be_used_is_not_repeated(uri: str, run_dir: Path) -> None:
     words = run_canary(run_dir, CODEX_OBS_MLFLOW_TRACKING_URI=uri)
     assert CANARY not in words or "@" not in uri
-    command = [sys.executable, "-m", "codex_obs.cli", "sync", str(run_dir), "--to", "mlflow"]
+    command = [*COMMAND, "sync", str(run_dir), "--to", "mlflow"]
     done = subprocess.run(
         command, env=environment(MLFLOW_TRACKING_URI=uri), capture_output=True, text=True, check=False, timeout=60
     )

@@ -6,7 +6,6 @@ import gzip
 import json
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ from faults.tally import ACCEPTED, Tally, wait_until
 from rig.case import remote_runs, stored_points
 from rig.comparison import NONE, differences, expected_points
 from rig.proxy import Proxy
-from rig.trainer import environment, start, sync, train
+from rig.trainer import COMMAND, environment, start, sync, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +88,7 @@ def test_rotated_and_packed_shards_are_delivered(server: Server, run_dir: Path) 
 def test_what_was_sent_in_part_goes_on_where_it_stopped(server: Server, run_dir: Path) -> None:
     offline(run_dir, 5000)
     with Proxy(server.port) as proxy:
-        command = [sys.executable, "-m", "codex_obs.cli", "sync", str(run_dir), "--to", "mlflow", "--uri", proxy.uri]
+        command = [*COMMAND, "sync", str(run_dir), "--to", "mlflow", "--uri", proxy.uri]
         first = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: len(proxy.calls()) >= 5, DEADLINE_S, "five batches")
         first.send_signal(signal.SIGKILL)
@@ -106,7 +105,7 @@ def test_a_run_being_written_can_be_followed(server: Server, run_dir: Path, tmp_
     told = {"directory": str(run_dir), "metrics": METRICS, "calls": 600, "calls_per_s": 100, "tally": str(tally.path)}
     trainer = start("trainer", told)
     wait_until(lambda: tally[ACCEPTED] > 0, DEADLINE_S, "the first call")
-    command = [sys.executable, "-m", "codex_obs.cli", "sync", str(run_dir), "--to", "mlflow", "--uri", server.uri]
+    command = [*COMMAND, "sync", str(run_dir), "--to", "mlflow", "--uri", server.uri]
     follower = subprocess.Popen(
         [*command, "--follow"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -135,7 +134,7 @@ def test_a_run_of_somebody_else_s_files_is_delivered_too(server: Server, run_dir
 
 
 def test_a_directory_without_a_run_is_an_error_in_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "codex_obs.cli", "sync", str(tmp_path / "none"), "--to", "mlflow"]
+    command = [*COMMAND, "sync", str(tmp_path / "none"), "--to", "mlflow"]
     done = subprocess.run(
         [*command, "--uri", "http://127.0.0.1:9"], env=environment(), capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+COMMAND = (sys.executable, "-c", "from codex_obs.cli import main; main()")
 PROGRAMS = Path(__file__).parents[2] / "programs"
 # What the programs share with the fault matrix.
 SHARED = PROGRAMS.parents[1] / "durability"
@@ -58,7 +59,7 @@ def train(told: dict[str, Any], **variables: str) -> dict[str, Any]:
 
 def sync(*arguments: object, **variables: str) -> str:
     """Deliver what a run directory holds by the command; give all that it printed."""
-    command = [sys.executable, "-m", "codex_obs.cli", "sync", *map(str, arguments)]
+    command = [*COMMAND, "sync", *map(str, arguments)]
     done = subprocess.run(
         command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=WATCHDOG_S
     )
