@@ -7,7 +7,7 @@ argument, environment, default.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from codex_obs._setting_kinds import Integer, Rejected, trimmed
@@ -16,6 +16,7 @@ from codex_obs._uri import hidden_user_info, without_user_info
 from codex_obs._variables import (
     EXPORT,
     GENERAL,
+    MLFLOW_URI_VARIABLE,
     RUN_DIR_VARIABLE,
     RUN_NAME_VARIABLES,
     WORLD_SIZE_VARIABLE,
@@ -133,6 +134,17 @@ def env_vars() -> list[EnvVar]:
 def run_dir_from_environment() -> str | None:
     """Return the run directory that the environment names, if it names one."""
     return os.environ.get(RUN_DIR_VARIABLE) or None
+
+
+def mlflow_uri_from_environment() -> str | None:
+    """Return the address of the MLflow server that the environment names, for whoever asks for a delivery.
+
+    Raises:
+        SettingError: If it cannot be used; the text names the variable.
+    """
+    entry = TABLE[_URI_SETTING]
+    uri = _from_environment(replace(entry, variables=(*entry.variables, MLFLOW_URI_VARIABLE)), os.environ)
+    return uri if isinstance(uri, str) else None
 
 
 def export_environment() -> dict[str, str]:

@@ -75,9 +75,6 @@ pub const DEFAULT_EXPORT_INTERVAL_S: f64 = 1.0;
 /// So many metrics are sent to a destination at once, without waiting for more.
 pub const DEFAULT_EXPORT_POINTS: usize = 50;
 
-/// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
-pub const FEED_BATCHES: usize = 16;
-
 /// Most metrics of one request: MLflow refuses more.
 pub const EXPORT_REQUEST_METRICS: usize = 1000;
 
@@ -116,3 +113,6 @@ pub const EXPORT_WORDS: usize = 500;
 
 /// Most names whose change is reported; what comes after is changed all the same.
 pub const EXPORT_REPORTED_NAMES: usize = 1000;
+
+/// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
+pub const FEED_BATCHES: usize = 16;

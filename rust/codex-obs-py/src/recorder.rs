@@ -20,6 +20,7 @@ use crate::convert::{self, Options, Split};
 use crate::deadline::deadline;
 use crate::error::to_python;
 use crate::event;
+use crate::export::{self, MlflowExport};
 use crate::session_cell::SessionCell;
 use crate::settings::Raw;
 use crate::spare::{Buffers, Spare};
@@ -59,7 +60,7 @@ impl Recorder {
         fsync = "interval",
         fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
         file_mode = limits::DEFAULT_FILE_MODE,
-        legacy = false, flatten = false, clock = None, backing = "auto",
+        legacy = false, flatten = false, clock = None, backing = "auto", export = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
     fn new(
@@ -82,6 +83,7 @@ impl Recorder {
         flatten: bool,
         clock: Option<&ManualClock>,
         backing: &str,
+        export: Option<&MlflowExport>,
     ) -> PyResult<Self> {
         let raw = Raw {
             rank,
@@ -98,6 +100,7 @@ impl Recorder {
             legacy,
             clock: clock.map(ManualClock::clock).unwrap_or_default(),
             backing,
+            export: export.map(|export| export.settings.clone()),
         };
         let settings = raw.parse().map_err(|error| to_python(py, &error))?;
         // A fork must not find the path relative to another folder than this one.
@@ -274,16 +277,17 @@ impl Recorder {
         Ok(counts)
     }
 
-    #[pyo3(signature = (timeout))]
-    fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
+    #[pyo3(signature = (timeout, status = "finished"))]
+    fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>, status: &str) -> PyResult<bool> {
         let deadline = deadline(timeout)?;
+        let status = export::status(status).map_err(|error| to_python(slf.py(), &error))?;
         let this = slf.get();
         this.closed.store(true, Ordering::Relaxed);
         let session = this.cell.get();
         if session.is_inherited() {
             return Ok(true);
         }
-        let drained = slf.py().detach(|| session.close(deadline));
+        let drained = slf.py().detach(|| session.close_with(status, deadline));
         emit_warnings(slf.py(), session);
         Ok(drained)
     }

@@ -9,7 +9,7 @@ use codex_obs_core::journal::frame::LineFile;
 use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::policy::Policy;
 
-use crate::remote::{Act, Remote};
+use crate::remote::{Act, Remote, expected};
 use crate::support::{count, log, text};
 
 const LONG: Duration = Duration::from_hours(1);
@@ -21,13 +21,6 @@ fn open(directory: &Path, remote: &Remote) -> Arc<Session> {
 fn open_with(directory: &Path, remote: &Remote, settings: Settings) -> Arc<Session> {
     let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..settings };
     Session::open(directory, Some("r1"), Some("name"), settings).unwrap()
-}
-
-/// What the calls `steps` with `metrics` numbers each are at the destination.
-fn expected(steps: impl IntoIterator<Item = i64>, metrics: u32) -> Vec<(String, i64, u64)> {
-    let one =
-        |step| (0..metrics).map(move |metric| (format!("train/m{metric}"), step, (f64::from(metric) + 0.5).to_bits()));
-    steps.into_iter().flat_map(one).collect()
 }
 
 fn soon() -> Instant {

@@ -6,3 +6,4 @@ mod recovery;
 mod remote;
 mod sessions;
 mod support;
+mod syncing;

@@ -80,6 +80,7 @@ impl Remote {
     }
 }
 
+/// As [`Remote::keys`].
 pub fn key(point: &Point) -> (String, i64, u64) {
     let name = format!("{}{}/{}", point.stream_prefix, point.split, point.metric);
     (name, point.step, point.value.to_bits())
@@ -179,4 +180,11 @@ impl Destination for Scripted {
             0
         })
     }
+}
+
+/// What the calls `steps` with `metrics` numbers each are at the destination.
+pub fn expected(steps: impl IntoIterator<Item = i64>, metrics: u32) -> Vec<(String, i64, u64)> {
+    let one =
+        |step| (0..metrics).map(move |metric| (format!("train/m{metric}"), step, (f64::from(metric) + 0.5).to_bits()));
+    steps.into_iter().flat_map(one).collect()
 }

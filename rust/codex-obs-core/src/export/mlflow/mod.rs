@@ -247,3 +247,8 @@ impl Courier for Route<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod scripted;
