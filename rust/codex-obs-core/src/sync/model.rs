@@ -3,6 +3,7 @@
 //! Time stands still but for waits that time out. A wait with a timeout of at most [`POLL`] is a look now and then: it ends
 //! at once, after the others had their turn. A longer one never times out, so that a wake-up that is missed is found.
 
+use std::cell::Cell;
 use std::ops::{Add, Deref, DerefMut};
 use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
@@ -12,8 +13,10 @@ pub use loom::thread::{Builder, JoinHandle, yield_now};
 
 const POLL: Duration = Duration::from_secs(1);
 
-/// The time of the model in microseconds. No part of the model itself, hence a plain atomic.
-static NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+thread_local! {
+    /// The time of the model, all threads of which run on one real one.
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 /// Tries every interleaving of `run` with at most `preemptions` moments at which a thread has to stop for another one.
 pub fn explore(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
@@ -21,7 +24,7 @@ pub fn explore(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
     builder.check(move || {
-        NOW.store(0, std::sync::atomic::Ordering::Relaxed);
+        NOW.set(Duration::ZERO);
         run();
     });
 }
@@ -34,7 +37,7 @@ impl Instant {
     /// What time it is.
     #[must_use]
     pub fn now() -> Self {
-        Self(Duration::from_micros(NOW.load(std::sync::atomic::Ordering::Relaxed)))
+        Self(NOW.get())
     }
 
     /// The time from `earlier` to this, unless that is later.
@@ -143,7 +146,7 @@ impl Condvar {
             return Ok((self.wait(guard).unwrap_or_else(PoisonError::into_inner), false));
         }
         drop(guard.held.take());
-        NOW.fetch_add(timeout.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
+        NOW.set(NOW.get() + timeout);
         yield_now();
         guard.held = Some(guard.of.0.lock().unwrap_or_else(PoisonError::into_inner));
         Ok((guard, true))
