@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 METRICS = ("a", "b")
 CUTS = 20
 # With the default policy rows are safe after the interval of one second and the sync itself: half a second, or, where
-# others use the cores and the disk below too, six times the longest that a small sync beside it takes to return meanwhile.
+# others use the cores and the disk below too, six times the longest that a small sync beside it takes meanwhile.
 INTERVAL_S = 1.0
 SYNC_S = 0.5
 LOOK_S = 0.02

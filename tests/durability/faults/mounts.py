@@ -81,7 +81,7 @@ def image_of(place: Path) -> Path:
 
 
 def make_read_only(place: Path) -> None:
-    """Report an error to an ext4 that answers with `errors=remount-ro`: the only way while files are open for writing."""
+    """Report an error to an ext4 with `errors=remount-ro`: the only way while files are open for writing."""
     device = run("findmnt", "-n", "-o", "SOURCE", place).strip().rpartition("/")[2]
     trigger = Path("/sys/fs/ext4", device, "trigger_fs_error")
     if not trigger.exists():
