@@ -1,10 +1,10 @@
 """Draw what a row costs to log and to summarise as the log grows: more rows, more names, more shards.
 
-    python benches/growth.py docs/assets/growth.svg [--megarows 50] [--folder DIR] [--only "names read"]
+    python benches/growth.py docs/assets/growth.svg [--megarows 50] [--logs DIR] [--only "names read"]
 
 What is drawn is the processor time of all threads for a row, medians of rounds in which the logs of a panel take turns.
-The logs of a panel are written before the first is timed, and deleted before the next panel. 50 million rows need 13 GB
-of disk and as much memory for the file cache, or the disk is timed.
+The logs of a panel are written before the first is timed, and deleted before the next panel, unless `--logs` keeps them
+for another time. 50 million rows need 13 GB of disk and as much memory for the file cache, or the disk is timed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import codex_obs
 import floor
 from chart import Series, draw
 from codex_obs.reading import summarize_files
-from logs import own, write_log
+from logs import METRICS, RUNS, own, write_log
 from summaries import shards
 
 if TYPE_CHECKING:
@@ -51,15 +51,29 @@ def names(count: int) -> list[str]:
     return [f"layer_{index:05}" for index in range(count)]
 
 
+def written(
+    path: Path,
+    *,
+    megabytes: int = FIXED_ROWS // 1_000_000 * BYTES_A_ROW,
+    pieces: int = 16,
+    metrics: list[str] = METRICS,
+    width: int = len(METRICS),
+    runs: int = RUNS,
+) -> list[Path]:
+    """Give the shards of a log, which is written if it is not there yet."""
+    if not path.exists():
+        write_log(path, own, size_bytes=megabytes * 1_000_000, shards=pieces, metrics=metrics, width=width, runs=runs)
+    return shards(path)
+
+
 def summary_of(files: list[Path]) -> int:
     frame, _ = summarize_files(files)
     return int(frame["count"].sum())
 
 
 def rows_read(folder: Path, megarows: int) -> dict[int, Work]:
-    size = megarows * 1_000_000 * BYTES_A_ROW
-    write_log(folder / "log", own, size_bytes=size, shards=max(1, size // SHARD_BYTES))
-    files = shards(folder / "log")
+    megabytes = megarows * BYTES_A_ROW
+    files = written(folder / f"{megarows}", megabytes=megabytes, pieces=max(1, megabytes * 1_000_000 // SHARD_BYTES))
     steps = [millions for millions in MEGAROWS if millions <= megarows]
     return {
         millions * 1_000_000: partial(summary_of, files[: max(1, len(files) * millions // megarows)])
@@ -68,21 +82,14 @@ def rows_read(folder: Path, megarows: int) -> dict[int, Work]:
 
 
 def names_read(folder: Path, _: int) -> dict[int, Work]:
-    works: dict[int, Work] = {}
-    for count in NAMES:
-        path = folder / str(count)
-        write_log(path, own, size_bytes=FIXED_ROWS * BYTES_A_ROW, metrics=names(count), width=WIDTH, runs=1)
-        works[count] = partial(summary_of, shards(path))
-    return works
+    return {
+        count: partial(summary_of, written(folder / f"{count}", metrics=names(count), width=WIDTH, runs=1))
+        for count in NAMES
+    }
 
 
 def shards_read(folder: Path, _: int) -> dict[int, Work]:
-    works: dict[int, Work] = {}
-    for count in SHARDS:
-        path = folder / str(count)
-        write_log(path, own, size_bytes=FIXED_ROWS * BYTES_A_ROW, shards=count)
-        works[count] = partial(summary_of, shards(path))
-    return works
+    return {count: partial(summary_of, written(folder / f"{count}", pieces=count)) for count in SHARDS}
 
 
 def calls(count: int) -> list[dict[str, float]]:
@@ -159,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--megarows", type=int, default=MEGAROWS[-1])
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--logs", type=Path)
     parser.add_argument("--only", choices=PANELS, action="append")
     arguments = parser.parse_args()
     # That old rows go is meant so.
@@ -167,8 +174,10 @@ def main() -> None:
     series: dict[str, Series] = {}
     for panel in arguments.only or PANELS:
         prepare, rounds = PANELS[panel]
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            points = nanoseconds_a_row(prepare(Path(folder), arguments.megarows), rounds)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = (arguments.logs or Path(temporary)) / panel.replace(" ", "-")
+            folder.mkdir(parents=True, exist_ok=True)
+            points = nanoseconds_a_row(prepare(folder, arguments.megarows), rounds)
         if not points:
             continue
         series[panel] = points

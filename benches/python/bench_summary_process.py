@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,8 +32,8 @@ COMMANDS = {
     "import typer": "import typer",
     "nothing": "pass",
 }
-# Links to the shards of a gigabyte make ten.
-LINKS = {"1 GB": 1, "10 GB": 10}
+# How often the shards of a gigabyte are copied; the reader knows links to the same file.
+COPIES = {"1 GB": 1, "10 GB": 10}
 MOST_MIB = 100
 MEMORY_ROUNDS = 3
 MEMORY = """
@@ -78,18 +79,21 @@ def test_a_small_summary(
         figures.notes.append(f"{COMPARISON}: {statistics.median(taken[subject]):.2f} s of {BUDGET_S} s allowed")
 
 
-@pytest.mark.parametrize("size", LINKS)
+@pytest.mark.parametrize("size", COPIES)
 def test_memory(figures: Figures, gigabyte: tuple[Path, int], tmp_path: Path, size: str) -> None:
     path, rows = gigabyte
-    for number, shard in enumerate(shards(path) * LINKS[size]):
-        os.link(shard, tmp_path / f"metrics.ndjson{f'.{number}' if number else ''}")
+    if shutil.disk_usage(tmp_path).free < 2 * COPIES[size] << 30:
+        pytest.skip("no room for the copies")
+    for number, shard in enumerate(shards(path) * COPIES[size]):
+        shutil.copyfile(shard, tmp_path / f"metrics.ndjson{f'.{number}' if number else ''}")
     command = [sys.executable, "-c", MEMORY, str(tmp_path)]
     peaks = []
     for _ in range(MEMORY_ROUNDS):
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         found, over = map(int, done.stdout.split())
-        assert found == rows * LINKS[size]
+        assert found == rows * COPIES[size]
         peaks.append(over / (1 << 20))
+    shutil.rmtree(tmp_path)
     over = figures.measures[f"peak memory above the imports, MiB: {size}"] = statistics.median(peaks)
     figures.notes.append(f"peak memory of a summary of {size}: {over:.1f} MiB above the imports, of {MOST_MIB} allowed")

@@ -70,7 +70,6 @@ def number(value: float | None) -> str:
         return ""
     if value >= 10:
         return f"{value:,.0f}"
-    digits = 0
-    while value * 10**digits < 10 and digits < 6:
-        digits += 1
-    return f"{value:.{digits}f}"
+    # As many digits behind the point as leave two that count, after rounding.
+    exponent = int(f"{value:.1e}".partition("e")[2])
+    return f"{value:.{max(0, 1 - exponent)}f}"
