@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faults import interpreters
+from faults.crew import crew
 from faults.ledger import Entry
 from faults.marks import END, Marks
 from faults.mounts import fill, tmpfs
@@ -103,7 +103,7 @@ def test_other_trackers(tracker: str, tmp_path: Path, programs: Programs, scale:
     _, errors = prepare.communicate(timeout=STARTED_S)
     assert prepare.returncode == 0, errors
     entry = Entry(f"the faults of other trackers: {tracker}")
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with crew(TOGETHER) as pool:
         for fault, (manner, times) in FAULTS.items():
             attempts = scale.times(times)
             places = [tmp_path / f"{manner}-{len(fault)}-{number}" for number in range(attempts)]
