@@ -105,7 +105,7 @@ fn model_a_fork_that_waits_no_longer_for_the_writer_costs_no_row() {
 
 #[test]
 fn model_a_flush_means_what_it_says_also_beside_a_close() {
-    explore_in_a_folder(2, |folder| {
+    explore_in_a_folder(1, |folder| {
         let session = open(folder);
         let flusher = {
             let session = Arc::clone(&session);
