@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rig.server import python_of_the_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Variables of launchers and of ours that would change what `init` does.
-_PREFIXES = ("CODEX_", "LOGGING_NDJSON_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
-_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MLFLOW_TRACKING_URI")
+_PREFIXES = ("CODEX_", "LOGGING_NDJSON_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_", "MLFLOW_")
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     unmet = {
         "root": None if os.geteuid() == 0 else "needs to be root",
         "debian": None if shutil.which("jq") else "needs jq: apt-get install jq",
+        "mlflow": None if python_of_the_server() else "needs an MLflow server: make mlflow-server",
         "gpu": None if shutil.which("nvidia-smi") else "needs an NVIDIA GPU",
     }
     for item in items:

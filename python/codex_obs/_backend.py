@@ -1,5 +1,6 @@
 """The only importer of the extension. Turns its errors into the public ones."""
 
+import sys
 from _thread import get_ident
 
 from codex_obs import _core  # noqa: TID251 - this is the module that may
@@ -21,8 +22,11 @@ __all__ = [
     "ArrowStream",
     "CoreError",
     "ManualClock",
+    "MlflowExport",
     "Recorder",
     "Report",
+    "StreamOutcome",
+    "SyncProgress",
     "__version__",
     "begin_end",
     "canonical_json",
@@ -32,13 +36,17 @@ __all__ = [
     "read_rows",
     "recover",
     "summarize",
+    "sync",
 ]
 
 ArrowStream = _core.ArrowStream
 CoreError = _core.CoreError
 ManualClock = _core.ManualClock
+MlflowExport = _core.MlflowExport
 Recorder = _core.Run
 Report = _core.Report
+StreamOutcome = _core.StreamOutcome
+SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
 config_hash = _core.config_hash
@@ -103,6 +111,33 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
         raise public_error(error) from None
 
 
+def sync(
+    directory: str,
+    export: MlflowExport,
+    *,
+    follow: bool = False,
+    dry_run: bool = False,
+    progress: "Callable[[SyncProgress], bool] | None" = None,
+) -> list[StreamOutcome]:
+    """Deliver what a run has logged and a destination does not have yet, stream by stream.
+
+    Args:
+        directory: The run directory.
+        export: Where it goes.
+        follow: Whether to go on until the run has ended.
+        dry_run: Whether to count only, without a word to the server.
+        progress: Called several times a second. False, or what it raises, ends the work; what was delivered by then
+            stays delivered.
+
+    Raises:
+        CodexObsError: If there is no run, or the set-up cannot work.
+    """
+    try:
+        return _core.sync(directory, export, follow=follow, dry_run=dry_run, progress=progress)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
 class _End:
     """The thread that ends this process, once it does."""
 
@@ -123,8 +158,13 @@ def emit_warnings(texts: "Iterable[str]") -> None:
     texts = list(texts)
     if not texts or _End.thread not in (None, get_ident()):
         return
-    import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
-
+    try:
+        import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
+    except (ImportError, OSError):
+        # The interpreter is being taken down, or no file can be opened: as logging does without a handler.
+        if sys.stderr is not None:
+            sys.stderr.writelines(f"{text}\n" for text in texts)
+        return
     logger = logging.getLogger("codex_obs")
     for text in texts:
         logger.warning("%s", text)

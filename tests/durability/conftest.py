@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from faults import interpreters
 from faults.ledger import Entry, Ledger, facts, keep
 
 if TYPE_CHECKING:
@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
+    from faults.interpreters import Interpreter
+
 HERE = Path(__file__).parent
 _ledger = pytest.StashKey[Ledger]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ledger] = Ledger()
+    # Where Debian keeps mkfs and logrotate, which not everyone has on the PATH.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A fault that is named among other tests has no size: it is not run by chance."""
+    if item.config.getoption("--durability") is None:
+        pytest.skip("part of the fault matrix: run it with --durability SCALE")
 
 
 @pytest.fixture
@@ -49,6 +59,11 @@ def scale(request: pytest.FixtureRequest) -> Scale:
     return Scale(request.config.getoption("--durability"))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "interpreter" in metafunc.fixturenames:
+        metafunc.parametrize("interpreter", interpreters.present(), ids=lambda interpreter: f"3.{interpreter.minor}")
+
+
 class Programs:
     """Starts the programs that are tormented."""
 
@@ -61,13 +76,22 @@ class Programs:
         *arguments: object,
         before: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
+        interpreter: Interpreter | None = None,
+        silent: bool = False,
         **variables: str,
     ) -> subprocess.Popen[str]:
-        """Start a program of the folder `programs`, behind a command such as strace."""
-        command = [*before, sys.executable, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        """Start a program of the folder `programs`, behind a command such as strace.
+
+        Nobody hears a silent one, which never waits for anyone to listen, and it leads the processes that it starts.
+        """
+        interpreter = interpreter or interpreters.present()[0]
+        command = [*before, interpreter.path, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
+        paths = [HERE] if interpreter.own_packages else [HERE, interpreters.package_root()]
+        found = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **found, **variables}
+        pipe = subprocess.DEVNULL if silent else subprocess.PIPE
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=silent
         )
         self.started.append(process)
         return process
@@ -103,9 +127,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     ledger = config.stash[_ledger]
-    if not ledger.entries:
+    scale = config.getoption("--durability")
+    if scale is None or not ledger.entries:
         return
-    text = f"{facts(config.getoption('--durability'), Path.cwd())}\n\n{ledger.table()}"
+    text = "\n\n".join(filter(None, [facts(scale, Path.cwd()), ledger.table(), ledger.comparison()]))
     terminalreporter.section("fault matrix")
     terminalreporter.write_line(text)
     page = config.getoption("--durability-page")

@@ -42,3 +42,12 @@ def test_a_baseline_tells_of_its_machine_and_of_nobody() -> None:
 def test_the_option_runs_every_fault_and_nothing_else() -> None:
     faults = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests" / "durability").glob("test_*.py")}
     assert collected("--durability", "1") == faults
+
+
+def test_a_fault_named_among_tests_is_skipped_and_says_how_to_run_it() -> None:
+    names = ["tests/durability/test_planted_names.py", "tests/durability/test_overflow.py"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *names]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" not in done.stdout
+    assert "part of the fault matrix: run it with --durability SCALE" in done.stdout

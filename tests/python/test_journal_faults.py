@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import codex_obs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -66,3 +68,68 @@ def test_the_process_goes_on_and_counts(run_dir: Path, harm: str, order: str) ->
         summary = [json.loads(line) for line in (run_dir / "tracking_summary.ndjson").read_text().splitlines()]
         losses = [line["extra"] for line in summary if line["status"] == "degraded"]
         assert sum(loss["count"] for loss in losses if loss["cause"] == "journal") == dropped_by_journal
+
+
+# Closes every descriptor, as programs do that become daemons, and opens others in their place.
+CLOSER = """
+import json, os, subprocess, sys
+import codex_obs
+
+directory, other, program = sys.argv[1:]
+run = codex_obs.init(directory)
+run.log({"loss": 0.5}, step=0)
+assert run.flush(30)
+os.closerange(3, 256)
+mine = [open(f"{other}/{number}", "w+") for number in range(64)]
+run.log({"loss": 0.5}, step=1)
+subprocess.run([sys.executable, "-c", program, directory], check=True)
+for step in range(2, 20_000):
+    run.log({"loss": step * 0.5}, step=step)
+assert run.close(30)
+for file in mine:
+    file.write("mine")
+    file.close()
+"""
+OTHER = """
+import sys, codex_obs
+with codex_obs.init(sys.argv[1]) as run:
+    run.log({"loss": 1.5}, step=100_000)
+"""
+
+
+def test_a_program_may_close_every_descriptor(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory, other = tmp_path / "run", tmp_path_factory.mktemp("other")
+    command = [sys.executable, "-W", "error", "-c", CLOSER, str(directory), str(other), OTHER]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    steps = sorted(codex_obs.read(directory)["step"].to_list())
+    assert steps == [*range(20_000), 100_000]
+    assert {path.read_text() for path in other.iterdir()} == {"mine"}
+
+
+# A rotation that fails, and nothing that Python could import to tell of it.
+WITHOUT_DESCRIPTORS = """
+import resource, sys
+import codex_obs
+
+run = codex_obs.init(sys.argv[1], max_shard_bytes=50_000)
+run.log({"loss": 0.5}, step=0)
+assert run.flush(30)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+for step in range(1, 2_000):
+    run.log({"loss": step * 0.5}, step=step)
+assert run.flush(30)
+run.log({"loss": 0.5}, step=2_000)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+assert run.close(30)
+"""
+
+
+def test_a_process_out_of_descriptors_logs_on_and_says_so(run_dir: Path) -> None:
+    program = [sys.executable, "-c", WITHOUT_DESCRIPTORS, str(run_dir)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert codex_obs.read(run_dir)["step"].to_list() == list(range(2_001))
+    assert "the shard grows until that works again" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,7 +1,9 @@
 //! The file system, used with suspicion: a name in a run directory is opened only if it leads to a file of ours.
 
 use std::fs::{DirBuilder, File, Metadata};
-use std::io;
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -20,19 +22,75 @@ pub struct FileId {
     pub inode: u64,
 }
 
+impl From<&Metadata> for FileId {
+    fn from(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
 impl FileId {
     /// The identity of an open file.
     pub fn of(file: &File, path: &Path) -> Result<Self> {
         let metadata = file.metadata().map_err(|source| Error::io("examine", path, source))?;
-        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self::from(&metadata))
     }
 
     /// The identity of what `path` leads to, not following a symlink, or `None` if there is nothing.
     pub fn at(path: &Path) -> Result<Option<Self>> {
         match path.symlink_metadata() {
-            Ok(metadata) => Ok(Some(Self { device: metadata.dev(), inode: metadata.ino() })),
+            Ok(metadata) => Ok(Some(Self::from(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::io("examine", path, source)),
+        }
+    }
+}
+
+/// An open file whose descriptor may be closed by others: some programs close every descriptor that they did not open
+/// themselves, and the number then stands for a file of theirs.
+#[derive(Debug)]
+pub struct Held {
+    file: ManuallyDrop<File>,
+    id: FileId,
+}
+
+impl Held {
+    /// Holds `file`, which is named `path`.
+    pub fn over(file: File, path: &Path) -> Result<Self> {
+        let id = FileId::of(&file, path)?;
+        Ok(Self { file: ManuallyDrop::new(file), id })
+    }
+
+    /// Which file it is.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// The length of the file, or `None` if the descriptor is no longer its own.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.file.metadata().ok().filter(|found| FileId::from(found) == self.id).map(|found| found.len())
+    }
+
+    /// The file, unless the descriptor is no longer its own.
+    pub fn get(&self) -> io::Result<&File> {
+        self.length().map(|_| &*self.file).ok_or_else(|| rustix::io::Errno::BADF.into())
+    }
+}
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.length().is_some() {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
         }
     }
 }
@@ -127,6 +185,18 @@ fn require_ours(path: &Path, metadata: &Metadata) -> Result<()> {
         return Err(Error::not_ours(path, "it belongs to another user"));
     }
     Ok(())
+}
+
+/// Gives the file at `path` new content, so that a death at any moment leaves the old or the new. Who calls this must be alone
+/// in doing so.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = Path::new(&draft);
+    let mut file = open_owned(draft, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, mode)?;
+    file.write_all(content).map_err(|source| Error::io("write", draft, source))?;
+    drop(file);
+    std::fs::rename(draft, path).map_err(|source| Error::io("rename", draft, source))
 }
 
 /// Makes the names in `folder` durable. File systems that cannot sync a folder are taken at their word.

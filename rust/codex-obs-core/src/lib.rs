@@ -6,12 +6,16 @@
 //! nothing of ours.
 
 pub mod clock;
+pub mod delivery;
 pub mod encode;
 pub mod error;
+pub mod export;
 pub mod fs;
 pub mod generation;
+pub mod home;
 pub mod journal;
 pub mod limits;
+mod prefetch;
 pub mod reading;
 pub mod record;
 pub mod rows;

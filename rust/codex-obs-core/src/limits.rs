@@ -1,5 +1,7 @@
 //! Every default and cap of the engine, once, with the reason for its number.
 
+use std::time::Duration;
+
 /// Longest metric name, split, dataset or tag text kept, in bytes of UTF-8. Longer text is cut at a character and counted.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
@@ -66,3 +68,62 @@ pub const MAX_SHAPE_BYTES: usize = 4096;
 
 /// Most members of such a line. It has a few more than the fields of a row.
 pub const MAX_SHAPE_MEMBERS: usize = 64;
+
+/// An attempt to save the journal that failed within this time is repeated at the next call: it costs less than what it may
+/// save.
+pub const JOURNAL_RETRY_FREE: Duration = Duration::from_micros(100);
+
+/// One that took longer is repeated after so many times as long, so that a disk which says slowly that it is full takes a
+/// twentieth of a training loop's time and not all of it.
+pub const JOURNAL_RETRY_SHARE: u32 = 20;
+
+/// Longest time that a metric waits for others before it is sent to a destination, in seconds.
+pub const DEFAULT_EXPORT_INTERVAL_S: f64 = 1.0;
+
+/// So many metrics are sent to a destination at once, without waiting for more.
+pub const DEFAULT_EXPORT_POINTS: usize = 50;
+
+/// Most metrics of one request: MLflow refuses more.
+pub const EXPORT_REQUEST_METRICS: usize = 1000;
+
+/// Most parameters, or tags, of one request: MLflow refuses more.
+pub const EXPORT_REQUEST_PARAMS: usize = 100;
+
+/// Most bytes of one request: MLflow's limit, and below nginx' default.
+pub const EXPORT_REQUEST_BYTES: usize = 1_000_000;
+
+/// Longest time of one request from the name look-up to the last byte of the reply.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest time of a request that cannot be made smaller, such as the search for a run among a million.
+pub const EXPORT_LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Attempts for one batch before it waits for a back-off.
+pub const EXPORT_QUICK_ATTEMPTS: u32 = 3;
+
+/// First pause between two of them, jittered; long enough for a connection to be closed and opened again.
+pub const EXPORT_QUICK_PAUSE: Duration = Duration::from_millis(200);
+
+/// First pause of the back-off.
+pub const EXPORT_SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Longest pause of the back-off, so that a server that is back is noticed within half a minute.
+pub const EXPORT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Longest pause that a server's `Retry-After` is granted: a wrong clock must not switch the export off.
+pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
+
+/// Most bytes kept of a reply. MLflow answers a batch with `{}` and an error with a sentence that may repeat a parameter.
+pub const EXPORT_REPLY_BYTES: usize = 64 << 10;
+
+/// Most bytes taken of a reply that describes a run: 100,000 of its metrics and parameters.
+pub const EXPORT_RUN_REPLY_BYTES: usize = 16 << 20;
+
+/// Most characters kept of a server's words.
+pub const EXPORT_WORDS: usize = 500;
+
+/// Most names whose change is reported; what comes after is changed all the same.
+pub const EXPORT_REPORTED_NAMES: usize = 1000;
+
+/// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
+pub const FEED_BATCHES: usize = 16;

@@ -79,6 +79,22 @@ stats! {
     calls_blocked,
     /// Nanoseconds that those calls waited.
     blocked_ns,
+    /// Metrics that a destination accepted.
+    metrics_exported,
+    /// Metrics that a destination refused for good; they are in `export_rejected.ndjson`.
+    metrics_rejected,
+    /// Parameters that a destination accepted.
+    params_exported,
+    /// Parameters that got another value when the run went on: destinations keep the first.
+    params_changed,
+    /// Deliveries that a destination did not take yet, each after several attempts.
+    export_retries,
+    /// Errors of the exporter's own: its cursor could not be written, or it met a bug.
+    export_errors,
+    /// Lines of the log that were no rows and not exported.
+    export_lines_skipped,
+    /// Times that rows were gone before they were delivered.
+    export_gaps,
     /// Lone surrogates that became U+FFFD.
     surrogates_replaced,
     /// Texts cut at 4 KiB.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -56,6 +55,8 @@ def log_in_worker(directory: str, tally_path: str, number: int) -> None:
 
 
 def workers(method: str, run: codex_obs.Run, tally_path: str) -> None:
+    import multiprocessing  # noqa: PLC0415 - costs more than all else that the other manners do
+
     context: Any = multiprocessing.get_context(method)
     if method == "fork":
         codex_obs.__dict__["run_of_worker"] = run

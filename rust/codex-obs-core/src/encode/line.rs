@@ -1,5 +1,6 @@
 //! Whole lines of the files beside the metrics. What callers passed arrives as canonical JSON text.
 
+use super::number::push_f64;
 use super::string::push_json_string;
 use crate::record::timestamp;
 
@@ -27,6 +28,38 @@ pub struct Tracking<'a> {
     pub reason: Option<&'a str>,
     /// A JSON object.
     pub extra: &'a [u8],
+}
+
+/// What every line of `export_rejected.ndjson` says.
+#[derive(Clone, Copy, Debug)]
+pub struct Rejected<'a> {
+    /// Kind and address of the destination.
+    pub destination: &'a str,
+    /// Its run.
+    pub remote_run: &'a str,
+    /// The name under which it was sent.
+    pub name: &'a str,
+    /// The status of the answer.
+    pub status: u16,
+    /// The server's words.
+    pub reason: &'a str,
+}
+
+/// A metric that was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct RejectedMetric<'a> {
+    /// What stands before the split for streams of other ranks.
+    pub stream_prefix: &'a str,
+    /// Part of the data.
+    pub split: &'a str,
+    /// Name of the metric.
+    pub metric: &'a str,
+    /// The value, perhaps not finite.
+    pub value: f64,
+    /// Time of its row, in microseconds since the epoch.
+    pub logged_micros: i64,
+    /// Training step.
+    pub step: i64,
 }
 
 /// The line of `params.ndjson`.
@@ -67,6 +100,34 @@ pub fn session(micros: i64, run_id: &str, record: &str, fields: &[u8]) -> Vec<u8
     line.finish()
 }
 
+/// A line of `export_rejected.ndjson` for a metric.
+#[must_use]
+pub fn rejected_metric(micros: i64, run_id: &str, pieces: &Rejected<'_>, metric: &RejectedMetric<'_>) -> Vec<u8> {
+    let mut line = Line::rejected(micros, run_id, "metric", pieces);
+    line.text("stream_prefix", metric.stream_prefix);
+    line.text("split", metric.split);
+    line.text("metric", metric.metric);
+    let value = metric.value;
+    let mut json = Vec::new();
+    match value {
+        value if value.is_finite() => push_f64(&mut json, value),
+        value if value.is_nan() => push_json_string(&mut json, "NaN"),
+        value => push_json_string(&mut json, if value > 0.0 { "Infinity" } else { "-Infinity" }),
+    }
+    line.json("value", &json);
+    line.timestamp("logged", metric.logged_micros);
+    line.json("step", metric.step.to_string().as_bytes());
+    line.finish()
+}
+
+/// A line of `export_rejected.ndjson` for a parameter or tag.
+#[must_use]
+pub fn rejected_text(micros: i64, run_id: &str, kind: &str, pieces: &Rejected<'_>, value: &str) -> Vec<u8> {
+    let mut line = Line::rejected(micros, run_id, kind, pieces);
+    line.text("value", value);
+    line.finish()
+}
+
 /// The document `run.json`; `destinations` is a JSON object from destination to remote run.
 #[must_use]
 pub fn identity(run_id: &str, name: &str, created_micros: i64, destinations: &[u8]) -> Vec<u8> {
@@ -87,6 +148,19 @@ impl Line {
         line.0.extend_from_slice(br#"{"$schema":"https://codexml.ai/schemas/"#);
         line.0.extend_from_slice(schema.as_bytes());
         line.0.extend_from_slice(br#".schema.json","schema_version":"v1""#);
+        line
+    }
+
+    fn rejected(micros: i64, run_id: &str, kind: &str, pieces: &Rejected<'_>) -> Self {
+        let mut line = Self::new("export_rejected");
+        line.timestamp("timestamp", micros);
+        line.text("run_id", run_id);
+        line.text("destination", pieces.destination);
+        line.text("remote_run", pieces.remote_run);
+        line.text("kind", kind);
+        line.text("name", pieces.name);
+        line.json("status", pieces.status.to_string().as_bytes());
+        line.text("reason", pieces.reason);
         line
     }
 
@@ -168,6 +242,35 @@ mod tests {
         assert_eq!(
             text(session(0, "r", "start", br#"{"host":"h","pid":1}"#)),
             format!("{start},\"host\":\"h\",\"pid\":1}}\n")
+        );
+    }
+
+    #[test]
+    fn what_was_refused_to_the_byte() {
+        let pieces = Rejected {
+            destination: "mlflow http://h",
+            remote_run: "r2",
+            name: "train/a",
+            status: 400,
+            reason: "no \"a\"",
+        };
+        let start = r#"{"$schema":"https://codexml.ai/schemas/export_rejected.schema.json","schema_version":"v1","timestamp":"1970-01-01T00:00:00.000000Z","run_id":"r","destination":"mlflow http://h","remote_run":"r2","kind":"#;
+        let middle = r#","name":"train/a","status":400,"reason":"no \"a\"""#;
+        let mut metric =
+            RejectedMetric { stream_prefix: "", split: "train", metric: "a", value: 0.5, logged_micros: 1, step: -3 };
+        let with = |value: &str| {
+            format!(
+                "{start}\"metric\"{middle},\"stream_prefix\":\"\",\"split\":\"train\",\"metric\":\"a\",\"value\":{value},\
+                 \"logged\":\"1970-01-01T00:00:00.000001Z\",\"step\":-3}}\n"
+            )
+        };
+        for (value, json) in [(0.5, "0.5"), (f64::NAN, "\"NaN\""), (f64::NEG_INFINITY, "\"-Infinity\"")] {
+            metric.value = value;
+            assert_eq!(text(rejected_metric(0, "r", &pieces, &metric)), with(json));
+        }
+        assert_eq!(
+            text(rejected_text(0, "r", "param", &pieces, "v")),
+            format!("{start}\"param\"{middle},\"value\":\"v\"}}\n")
         );
     }
 

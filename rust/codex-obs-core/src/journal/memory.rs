@@ -17,6 +17,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::fault::Watch;
 use crate::error::{Error, Result};
+use crate::fs::Held;
 use crate::generation;
 
 /// Which backing to use.
@@ -40,7 +41,7 @@ pub struct Memory {
     start: NonNull<u8>,
     length: usize,
     /// `None` once [released](Self::release).
-    file: Mutex<Option<File>>,
+    file: Mutex<Option<Held>>,
     mirrored: bool,
     /// Of the mapped backing, until it is released.
     watch: Mutex<Option<Watch>>,
@@ -70,6 +71,7 @@ impl Memory {
 
     /// Opens the first `length` bytes of `file`, which has at least as many.
     pub fn open(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
+        let file = Held::over(file, path)?;
         let mapped = match backing {
             Backing::Mapped => true,
             Backing::Mirrored => false,
@@ -92,7 +94,7 @@ impl Memory {
         Ok(memory)
     }
 
-    fn over(start: NonNull<u8>, length: usize, file: File, watch: Option<Watch>) -> Self {
+    fn over(start: NonNull<u8>, length: usize, file: Held, watch: Option<Watch>) -> Self {
         Self {
             start,
             length,
@@ -121,7 +123,7 @@ impl Memory {
     }
 
     fn with_file(&self, work: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        lock(&self.file).as_ref().map_or(Ok(()), work)
+        lock(&self.file).as_ref().map_or(Ok(()), |file| work(file.get()?))
     }
 
     /// Whether the file no longer has all that was stored, because it was truncated or its file system failed.

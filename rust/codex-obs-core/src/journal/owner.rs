@@ -3,6 +3,9 @@
 //! The lock goes with the open file, which `fork` hands down. A child that never ran our fork hook would keep its dead
 //! parent's lock for ever, so a held lock counts as free if its record names a process that is surely gone. Then a new file,
 //! already locked, is renamed over the old one. Takers are kept apart by a lock of their own, `guard`.
+//!
+//! A program may close descriptors that are not its own (daemons do). The open file, and the lock with it, lives on in a
+//! mapping that nobody reads.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::identity::Process;
 use crate::error::{Error, Result};
-use crate::fs::FileId;
+use crate::fs::{FileId, Held};
 use crate::generation;
 
 /// Mode of lock files: nobody else needs them.
@@ -46,7 +50,8 @@ pub enum Attempt {
 /// A held lock. Dropping it frees the lock and removes the file, but not in a forked child, where it is the parent's.
 #[derive(Debug)]
 pub struct Owner {
-    file: Option<File>,
+    file: Held,
+    pin: Option<Pin>,
     path: PathBuf,
     generation: u64,
 }
@@ -64,7 +69,7 @@ impl Owner {
                     continue;
                 }
                 write_record(&file, path, process, purpose)?;
-                return Ok(Attempt::Taken(Self::of(file, path)));
+                return Ok(Attempt::Taken(Self::of(file, path)?));
             }
             return if holder_is_gone(&file, process) {
                 Self::take_over(path, process, purpose)
@@ -74,8 +79,9 @@ impl Owner {
         }
     }
 
-    fn of(file: File, path: &Path) -> Self {
-        Self { file: Some(file), path: path.to_owned(), generation: generation::current() }
+    fn of(file: File, path: &Path) -> Result<Self> {
+        let pin = Pin::of(&file);
+        Ok(Self { file: Held::over(file, path)?, pin, path: path.to_owned(), generation: generation::current() })
     }
 
     /// Renames a new, locked file over one that a child inherited from a process that is gone.
@@ -96,30 +102,62 @@ impl Owner {
         write_record(&file, &new_path, process, purpose)?;
         fs::rename(&new_path, path).map_err(|source| Error::io("rename", &new_path, source))?;
         if leads_to(path, &file)? {
-            return Ok(Attempt::Taken(Self::of(file, path)));
+            return Ok(Attempt::Taken(Self::of(file, path)?));
         }
         Ok(Attempt::Held(Purpose::Write))
     }
 
     /// Whether the name still leads to the file that is locked here.
     pub fn still_holds(&self) -> Result<bool> {
-        match &self.file {
-            Some(file) => leads_to(&self.path, file),
-            None => Ok(false),
-        }
+        Ok(FileId::at(&self.path)? == Some(self.file.id()))
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
         // In a forked child the lock is the parent's: closing drops this process's reference only.
-        if let Some(file) = self.file.take()
-            && generation::current() == self.generation
-            && leads_to(&self.path, &file).unwrap_or(false)
-        {
-            // Removed while locked: whoever opened it meanwhile sees that the name leads elsewhere.
-            let _ = fs::remove_file(&self.path);
+        if generation::current() == self.generation {
+            if self.still_holds().unwrap_or(false) {
+                // Removed while locked: whoever opened it meanwhile sees that the name leads elsewhere.
+                let _ = fs::remove_file(&self.path);
+            }
+            if let Some(pin) = self.pin.take() {
+                pin.remove();
+            }
         }
+    }
+}
+
+/// A mapping of an open file that keeps it, and a lock on it, when its descriptor is closed. No forked child inherits it.
+#[derive(Debug)]
+struct Pin {
+    address: usize,
+}
+
+impl Pin {
+    /// Length of the mapping, of which no byte is ever touched.
+    const BYTES: usize = 1;
+
+    /// `None` where the file cannot be mapped: then the lock lives as long as the descriptor.
+    fn of(file: &File) -> Option<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice, which cannot be accessed.
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), Self::BYTES, ProtFlags::empty(), MapFlags::SHARED, file, 0)
+        }
+        .ok()?;
+        let pin = Self { address: start.expose_provenance() };
+        // SAFETY: the range was mapped just above.
+        if unsafe { rustix::mm::madvise(start, Self::BYTES, Advice::LinuxDontFork) }.is_err() {
+            pin.remove();
+            return None;
+        }
+        Some(pin)
+    }
+
+    /// Takes the mapping away, in the process that made it.
+    fn remove(self) {
+        // SAFETY: mapped by `of`, known to nobody else, and removed once.
+        let _ = unsafe { rustix::mm::munmap(std::ptr::with_exposed_provenance_mut(self.address), Self::BYTES) };
     }
 }
 
@@ -258,6 +296,27 @@ mod tests {
         assert!(take(&path, &process).is_none());
         drop(inherited);
         assert!(path.exists(), "the old holder does not remove the new holder's file");
+    }
+
+    #[test]
+    fn a_lock_outlives_its_descriptor() {
+        use std::os::fd::AsRawFd;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock-main");
+        let process = Process::current();
+        let owner = take(&path, &process).unwrap();
+        let descriptor = owner.file.as_raw_fd();
+        let other = File::open("/dev/null").unwrap();
+        // SAFETY: both descriptors are open; the second becomes a copy of the first, as if closed and used again.
+        assert!(unsafe { libc::dup2(other.as_raw_fd(), descriptor) } >= 0);
+        assert!(take(&path, &process).is_none());
+        drop(owner);
+        // SAFETY: asks for the flags of a descriptor.
+        assert!(unsafe { libc::fcntl(descriptor, libc::F_GETFD) } >= 0, "someone else's descriptor is not closed");
+        assert!(take(&path, &process).is_some());
+        // SAFETY: nobody else has it.
+        assert_eq!(unsafe { libc::close(descriptor) }, 0);
     }
 
     #[test]

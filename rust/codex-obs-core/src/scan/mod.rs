@@ -4,6 +4,7 @@
 
 mod canonical;
 mod json;
+pub mod line;
 pub mod lines;
 pub mod names;
 pub mod parser;
@@ -15,9 +16,11 @@ pub mod snapshot;
 mod source;
 mod tags;
 
+pub use line::{Line, LineParser};
 pub use names::{Name, Names};
 pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
 pub use report::Report;
 pub use row::{Row, Value};
 pub use snapshot::{Snapshot, Tail};
+pub use source::Source;
 pub use tags::Tags;

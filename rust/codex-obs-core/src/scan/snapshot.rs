@@ -123,6 +123,32 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// The streams that have metrics shards in `directory`, the main one first.
+    ///
+    /// # Errors
+    /// If the directory does not exist or cannot be read.
+    pub fn streams(directory: &Path) -> Result<Vec<Stream>> {
+        let listed = list(directory)?;
+        Ok(listed
+            .into_keys()
+            .filter_map(|base| base.stream.map_or(Some(Stream::main()), |name| Stream::parse(&name)))
+            .collect())
+    }
+
+    /// The metrics shards of one stream, none if there are none.
+    ///
+    /// # Errors
+    /// If the directory does not exist or cannot be read.
+    pub fn of_stream(directory: &Path, stream: &Stream) -> Result<Self> {
+        let base = Base::of(stream);
+        let numbers = list(directory)?.remove(&base).unwrap_or_default();
+        let mut snapshot = Self::default();
+        let walk = Walk::stable(directory, &base, numbers, &mut OpenFiles::new(), &mut snapshot.report)?;
+        let name = base.stream_name();
+        snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&name)));
+        Ok(snapshot)
+    }
+
     /// The given files. Order and streams come from their names; a file whose name is no shard's counts as the current one of
     /// the main stream. A file that is given twice is read once, and a plain one is taken instead of its compressed form.
     ///

@@ -147,7 +147,7 @@ fn read_while_rotating(keep: Option<u64>) {
                     shift(&base).unwrap();
                     fs::write(&base, "").unwrap();
                     if let Some(keep) = keep {
-                        retire(&base, keep).unwrap();
+                        retire(&base, keep, None).unwrap();
                     }
                 }
             }

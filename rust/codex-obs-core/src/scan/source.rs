@@ -90,13 +90,38 @@ impl Source {
         }
     }
 
+    /// Which file it is; `None` for memory.
+    #[must_use]
+    pub fn file_id(&self) -> Option<FileId> {
+        match &self.content {
+            Content::File { id, .. } => Some(id.id),
+            Content::Memory(_) => None,
+        }
+    }
+
+    /// The open file, wherever it is now. `None` if it was deleted meanwhile, or is memory.
+    pub fn file(&self) -> Result<Option<Arc<File>>> {
+        match &self.content {
+            Content::File { file: Some(file), .. } => Ok(Some(Arc::clone(file))),
+            Content::File { id, file: None, .. } => self.find(*id),
+            Content::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Lets go of the open file, which is found again when it is asked for.
+    pub fn close(&mut self) {
+        if let Content::File { file, .. } = &mut self.content {
+            *file = None;
+        }
+    }
+
     /// The bytes from `start` on. `None` if the file was deleted meanwhile (retention).
     pub fn bytes(&self, start: u64) -> Result<Option<Bytes<'_>>> {
-        let (id, length, file) = match &self.content {
+        let length = match &self.content {
             Content::Memory(bytes) => return Ok(Some(Bytes::Memory(&bytes[start as usize..]))),
-            Content::File { id, length, file } => (*id, *length, file.clone()),
+            Content::File { length, .. } => *length,
         };
-        let Some(file) = file.map_or_else(|| self.find(id), |file| Ok(Some(file)))? else { return Ok(None) };
+        let Some(file) = self.file()? else { return Ok(None) };
         let plain = Bytes::File { file, offset: start, length };
         Ok(Some(match self.coding {
             Coding::Plain => plain,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Session, claim};
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
+use crate::export::{Left, RunStatus};
 use crate::worker::drain::Drain;
 use crate::worker::loss::Reporter;
 use crate::worker::recover::journal_path;
@@ -23,6 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Closing {
     state: Mutex<(bool, Option<bool>)>,
     ended: Condvar,
+    left: Mutex<Option<Left>>,
 }
 
 impl Closing {
@@ -34,6 +36,11 @@ impl Closing {
     fn end(&self, drained: bool) {
         lock(&self.state).1 = Some(drained);
         self.ended.notify_all();
+    }
+
+    /// What destinations did not get.
+    pub(super) fn left(&self) -> Option<Left> {
+        lock(&self.left).clone()
     }
 
     /// What came of the closing; `false` if it has not ended by the deadline.
@@ -61,6 +68,11 @@ impl Session {
     /// `true` if every row is in the files; else the rest is in the journal. Further calls give the first one's result, for
     /// which they wait until their own deadline.
     pub fn close(&self, deadline: Option<Instant>) -> bool {
+        self.close_with(RunStatus::Finished, deadline)
+    }
+
+    /// As [`close`](Self::close); destinations hear how the run ended, once they have everything.
+    pub fn close_with(&self, status: RunStatus, deadline: Option<Instant>) -> bool {
         if !self.closing.begin() {
             return self.closing.wait(deadline);
         }
@@ -70,6 +82,9 @@ impl Session {
         // Synced before the threads end, by the one that is there for it: a disk that hangs must not hold up the deadline.
         if self.settings.sync != SyncPolicy::Never {
             let _ = self.syncer.sync(deadline);
+        }
+        if let Some(exporter) = &self.exporter {
+            *lock(&self.closing.left) = exporter.close(status, deadline);
         }
         let home = loop {
             let patience = Instant::now() + LAST_BATCH;

@@ -64,6 +64,9 @@ fn abandon(inherited: &Registry) {
             // Dropped in a child, it only closes the descriptor.
             drop(owner.take());
         }
+        if let Some(exporter) = &session.exporter {
+            exporter.abandon();
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 pub mod claim;
 mod close;
+mod export;
 mod fork;
-pub mod home;
+
 mod log;
 #[cfg(all(test, loom))]
 mod model;
 pub mod pending;
+pub mod records;
 pub mod settings;
 pub mod steps;
 mod threads;
@@ -24,7 +26,9 @@ pub use settings::{Overflow, Settings};
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
+use crate::export::Exporter;
 use crate::generation;
+use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::Owner;
@@ -37,13 +41,14 @@ use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
 use crate::worker::loss::{Losses, Reporter};
+use crate::worker::notes::Notes;
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use claim::Claim;
 use close::Closing;
-use home::Home;
+use export::Exporting;
 use threads::Threads;
 
 /// A look at whether the writer thread still runs while waiting for it.
@@ -67,6 +72,8 @@ pub struct Session {
     stats: Arc<Stats>,
     warnings: Arc<Warnings>,
     losses: Arc<Losses>,
+    /// Where metrics go beside the files.
+    exporter: Option<Exporter>,
     threads: Mutex<Threads>,
     /// Whether the writer thread was started and not stopped since.
     running: AtomicBool,
@@ -105,11 +112,19 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let warnings = Arc::new(Warnings::default());
         note_recovered(&recovered, &stats, &warnings);
+        let exporting = Exporting::prepare(directory, &stream, &settings)?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
-        let files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
+        let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
+        if let Some(exporting) = &exporting {
+            files.get(FileKind::Metrics).keep_for(Arc::clone(&exporting.kept));
+        }
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
-        let reporting =
-            Reporting { stats: Arc::clone(&stats), warnings: Arc::clone(&warnings), syncer: Some(Arc::clone(&syncer)) };
+        let reporting = Reporting {
+            stats: Arc::clone(&stats),
+            warnings: Arc::clone(&warnings),
+            syncer: Some(Arc::clone(&syncer)),
+            feed: exporting.as_ref().map(|exporting| Arc::clone(&exporting.feed)),
+        };
         let encoder = RowEncoder::new(&home.run_id, settings.legacy);
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
         // A step may be left out without looking at the files only where there are none.
@@ -122,7 +137,11 @@ impl Session {
         ring.lock().largest_step_known = is_new;
 
         let losses = Arc::new(Losses::default());
-        let reporter = Reporter { losses: Arc::clone(&losses), clock: settings.clock.clone() };
+        let notes = Arc::new(Notes::default());
+        let reporter =
+            Reporter { losses: Arc::clone(&losses), notes: Arc::clone(&notes), clock: settings.clock.clone() };
+        let exporter =
+            exporting.and_then(|exporting| exporting.begin(directory, &stream, &settings, &stats, &warnings, &notes));
         let session = Arc::new(Self {
             directory: directory.to_owned(),
             home,
@@ -135,6 +154,7 @@ impl Session {
             stats,
             warnings,
             losses,
+            exporter,
             threads: Mutex::default(),
             running: AtomicBool::new(false),
             stalled_at: AtomicU64::new(u64::MAX),
@@ -247,6 +267,12 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
         return Err(Error::no_log(format!("{} is no run directory", directory.display())));
     }
     claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign)
+}
+
+/// Whether a process writes `stream` of the run in `directory`, as far as can be told.
+#[must_use]
+pub fn is_written(directory: &Path, stream: &Stream) -> bool {
+    crate::journal::owner::is_held(&claim::lock_path(directory, stream), &Process::current())
 }
 
 /// Counts what was recovered and queues what the user should hear of it.

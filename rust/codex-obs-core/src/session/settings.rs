@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::export::ExportSettings;
 use crate::journal::memory::Backing;
 use crate::limits;
 use crate::shard::policy::Policy;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub clock: Clock,
     /// How the ring outlives the process.
     pub backing: Backing,
+    /// Where metrics go beside the files; `None`: nowhere.
+    pub export: Option<ExportSettings>,
 }
 
 impl Default for Settings {
@@ -64,6 +67,7 @@ impl Default for Settings {
             legacy: false,
             clock: Clock::System,
             backing: Backing::Auto,
+            export: None,
         }
     }
 }

@@ -60,6 +60,9 @@ impl Session {
         if self.settings.sync != SyncPolicy::Never {
             threads.syncer = self.syncer.start().ok();
         }
+        if let Some(exporter) = &self.exporter {
+            exporter.start();
+        }
         self.running.store(true, Ordering::Release);
         true
     }
@@ -75,7 +78,13 @@ impl Session {
         loop {
             match self.threads.try_lock() {
                 Ok(threads) => {
+                    if let Some(exporter) = &self.exporter {
+                        exporter.halt();
+                    }
                     self.stop(threads, deadline);
+                    if let Some(exporter) = &self.exporter {
+                        exporter.wait_home(deadline);
+                    }
                     return;
                 }
                 Err(TryLockError::Poisoned(_)) => return,

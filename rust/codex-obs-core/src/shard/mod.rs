@@ -1,5 +1,6 @@
 //! Shards: the files that a log is made of.
 
+pub mod kept;
 pub mod name;
 pub mod policy;
 pub mod rotate;

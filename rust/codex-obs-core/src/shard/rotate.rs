@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
 
+use super::kept::Kept;
 use super::name::{Coding, ShardName, shard_path};
 use crate::error::{Error, Result};
 
@@ -61,12 +62,16 @@ fn rename_new(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Deletes the oldest rotated shards of `base` beyond `keep` and gives the number of lines that went with them.
-pub fn retire(base: &Path, keep: u64) -> Result<u64> {
-    let numbers = rotated_numbers(base)?;
-    let excess = numbers.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
+/// Deletes the oldest rotated shards of `base` beyond `keep`, and beyond what a destination needs, and gives the number of
+/// lines that went with them.
+pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<u64> {
+    let numbers: Vec<u64> = rotated_numbers(base)?.into_iter().collect();
+    let mut keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    if let Some(needed) = needed.filter(|_| numbers.len() > keep) {
+        keep = needed.extend(base, &numbers, keep);
+    }
     let mut lines = 0;
-    for number in numbers.into_iter().rev().take(excess) {
+    for &number in numbers.iter().skip(keep).rev() {
         for coding in Coding::ALL {
             lines += delete(&shard_path(base, number, coding), coding)?;
         }
@@ -171,8 +176,8 @@ mod tests {
                 ("metrics.ndjson.9", "e\n"),
             ],
         );
-        assert_eq!(retire(&base, 5).unwrap(), 0);
-        assert_eq!(retire(&base, 1).unwrap(), 3);
+        assert_eq!(retire(&base, 5, None).unwrap(), 0);
+        assert_eq!(retire(&base, 1, None).unwrap(), 3);
         assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
     }
 
@@ -184,7 +189,7 @@ mod tests {
         let fifo = folder.path().join("metrics.ndjson.7");
         rustix::fs::mkfifoat(CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         fs::create_dir(folder.path().join("metrics.ndjson.8")).unwrap();
-        assert_eq!(retire(&base, 2).unwrap(), 1);
+        assert_eq!(retire(&base, 2, None).unwrap(), 1);
         assert!(fifo.exists() && !folder.path().join("metrics.ndjson.3").exists());
     }
 

@@ -1,17 +1,17 @@
 //! One growing file of a stream: appends whole lines, rotates, and never leaves half a line behind.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::kept::Kept;
 use super::policy::Policy;
 use super::rotate::{retire, shift};
 use super::tail;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fs::{FileId, create_folder, open_append};
+use crate::fs::{FileId, Held, create_folder, open_append};
 
 /// An append-only file of lines under a rotation policy.
 #[derive(Debug)]
@@ -23,12 +23,12 @@ pub struct ShardWriter {
     open: Option<Open>,
     /// Lengths of partial lines that were set aside when the file was opened.
     torn_tails: u64,
+    needed: Option<Arc<Kept>>,
 }
 
 #[derive(Debug)]
 struct Open {
-    file: Arc<File>,
-    id: FileId,
+    file: Arc<Held>,
     length: u64,
     last_write: i64,
 }
@@ -42,13 +42,20 @@ pub enum Found {
     Replaced,
     /// The same file with another length, which is taken as it is.
     Resized,
+    /// The same file, whose descriptor someone in this process closed: it was opened again.
+    Closed,
 }
 
 impl ShardWriter {
     /// A writer for the file at `path`, which is not touched before it is needed.
     #[must_use]
     pub fn new(path: PathBuf, policy: Policy, mode: u32, clock: Clock) -> Self {
-        Self { path, policy, mode, clock, open: None, torn_tails: 0 }
+        Self { path, policy, mode, clock, open: None, torn_tails: 0, needed: None }
+    }
+
+    /// Keeps what a destination needs longer than the policy says.
+    pub fn keep_for(&mut self, needed: Arc<Kept>) {
+        self.needed = Some(needed);
     }
 
     /// The current file's path.
@@ -65,7 +72,7 @@ impl ShardWriter {
 
     /// The open file, for syncing.
     #[must_use]
-    pub fn file(&self) -> Option<Arc<File>> {
+    pub fn file(&self) -> Option<Arc<Held>> {
         self.open.as_ref().map(|open| Arc::clone(&open.file))
     }
 
@@ -94,8 +101,8 @@ impl ShardWriter {
         }
         let metadata = file.metadata().map_err(|source| Error::io("examine", &self.path, source))?;
         let last_write = metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000);
-        let id = FileId { device: metadata.dev(), inode: metadata.ino() };
-        self.open = Some(Open { file: Arc::new(file), id, length: metadata.len(), last_write });
+        let file = Arc::new(Held::over(file, &self.path)?);
+        self.open = Some(Open { file, length: metadata.len(), last_write });
         Ok(!existed)
     }
 
@@ -105,13 +112,18 @@ impl ShardWriter {
             self.open()?;
             return Ok(Found::Unchanged);
         };
-        if FileId::at(&self.path)? != Some(open.id) {
+        let length = open.file.length();
+        if length.is_none() {
+            self.open = None;
+            self.open()?;
+            return Ok(Found::Closed);
+        }
+        if FileId::at(&self.path)? != Some(open.file.id()) {
             self.open = None;
             self.open()?;
             return Ok(Found::Replaced);
         }
-        let length = open.file.metadata().map_err(|source| Error::io("examine", &self.path, source))?.len();
-        if length == open.length {
+        if length == Some(open.length) {
             return Ok(Found::Unchanged);
         }
         // Someone else cut or extended the file. What they left is not ours to judge, but our next line starts on its own.
@@ -123,7 +135,7 @@ impl ShardWriter {
     /// Identity and length of the open file.
     #[must_use]
     pub fn extent(&self) -> Option<(FileId, u64)> {
-        self.open.as_ref().map(|open| (open.id, open.length))
+        self.open.as_ref().map(|open| (open.file.id(), open.length))
     }
 
     /// Whether the file must be rotated before `row_bytes` more, with `pending_bytes` already decided on.
@@ -151,7 +163,7 @@ impl ShardWriter {
         shift(&self.path)?;
         self.open = None;
         self.open()?;
-        self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep))
+        self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep, self.needed.as_deref()))
     }
 
     /// Appends `lines` in one piece. On an error the file has its old length again if that is possible; else
@@ -160,7 +172,7 @@ impl ShardWriter {
         let Some(open) = &mut self.open else {
             return Err(Error::io("append to", &self.path, io::Error::from(io::ErrorKind::NotFound)));
         };
-        let written = (&*open.file).write_all(lines);
+        let written = (&**open.file).write_all(lines);
         if let Err(source) = written {
             let length = open.length;
             let _ = self.cut_to(length);
@@ -175,7 +187,11 @@ impl ShardWriter {
     /// extended.
     pub fn cut_to(&mut self, length: u64) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let current = open.file.metadata().map_err(|source| Error::io("examine", &self.path, source))?.len();
+        let Some(current) = open.file.length() else {
+            let id = open.file.id();
+            self.open = None;
+            return cut(&self.path, id, length).map(|_| ());
+        };
         if current > length {
             open.file.set_len(length).map_err(|source| Error::io("cut", &self.path, source))?;
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::feed::Feed;
 use super::files::{FileKind, Files};
 use super::syncer::Syncer;
 use super::warnings::Warnings;
@@ -28,6 +29,8 @@ pub struct Reporting {
     pub warnings: Arc<Warnings>,
     /// Learns of every file that has new bytes; `None` while recovering, which syncs at the end.
     pub syncer: Option<Arc<Syncer>>,
+    /// Gets what was appended to the metrics, where something is exported.
+    pub feed: Option<Arc<Feed>>,
 }
 
 /// The only reader of a ring and the only writer of its stream's files.
@@ -307,6 +310,13 @@ impl Drain {
         }
         self.cursor = after;
         self.ring.release(after.position);
+        if let Some(feed) = &self.reporting.feed {
+            for ((kind, bytes), extent) in pieces.iter().zip(extents) {
+                if let Some(extent) = extent.filter(|_| *kind == FileKind::Metrics) {
+                    feed.offer(extent.id, extent.length, bytes);
+                }
+            }
+        }
         if let Some(syncer) = &self.reporting.syncer {
             for (kind, bytes) in pieces {
                 if let Some(file) = self.files.get(*kind).file().filter(|_| !bytes.is_empty()) {
@@ -375,6 +385,9 @@ impl Drain {
             self.reporting.warnings.push("disturbed", || match found {
                 Found::Replaced => {
                     format!("{path} was moved or deleted by another program; writing goes on in a new file")
+                }
+                Found::Closed => {
+                    format!("this process closed the descriptor of {path}, which is not its own; it was opened again")
                 }
                 _ => format!("{path} was shortened or extended by another program; writing goes on at its end"),
             });

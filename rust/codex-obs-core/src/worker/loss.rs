@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::drain::Drain;
 use super::files::FileKind;
+use super::notes::Notes;
 use super::thread::Errands;
 use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
@@ -102,12 +103,15 @@ pub fn record(micros: i64, cause: Cause, loss: &Loss) -> Vec<u8> {
 pub struct Reporter {
     /// What there is to report.
     pub losses: Arc<Losses>,
+    /// What others have to report.
+    pub notes: Arc<Notes>,
     /// The time of the record.
     pub clock: Clock,
 }
 
 impl Errands for Reporter {
     fn after_batch(&mut self, drain: &mut Drain) {
+        self.notes.write(drain);
         if let Some(rows) = drain.take_lost() {
             self.losses.note(Cause::Journal, Loss { rows, ..Loss::default() }, |_| {});
         }

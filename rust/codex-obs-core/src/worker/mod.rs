@@ -2,8 +2,10 @@
 
 pub mod control;
 pub mod drain;
+pub mod feed;
 pub mod files;
 pub mod loss;
+pub mod notes;
 pub mod recover;
 pub(crate) mod replay;
 pub mod syncer;

@@ -25,6 +25,7 @@ use crate::journal::identity::{Identity, Process};
 use crate::journal::memory::Backing;
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
+use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::tail::INTERNALS;
@@ -160,7 +161,7 @@ pub fn recover(
         cut_unfinished(directory, stream, &ring)?;
         let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
         let warnings = Arc::new(Warnings::default());
-        let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None };
+        let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None };
         unreachable = ring.unreachable_frames();
         let mut drain = Drain::new(Arc::new(ring), files, encoder, reporting);
         while drain.batch()? {}
@@ -220,7 +221,10 @@ fn files_of(directory: &Path, stream: &Stream, identity: &Identity, clock: &Cloc
         max_age_micros: limit(identity.max_shard_age),
         backup_count: limit(identity.backup_count),
     };
-    Files::new(directory, stream, policy, identity.file_mode, clock)
+    let mut files = Files::new(directory, stream, policy, identity.file_mode, clock);
+    // What a destination still needs is not known here. The next rotation by a writer deletes what it does not.
+    files.get(FileKind::Metrics).keep_for(Arc::new(Kept::new(u64::MAX)));
+    files
 }
 
 /// Takes an append back that was begun and not finished. A file that was renamed meanwhile is found by its inode.

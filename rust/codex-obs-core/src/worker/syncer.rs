@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use crate::fs::Held;
 use crate::stats::Stats;
 use crate::sync::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard};
 
@@ -33,7 +34,7 @@ pub struct Syncer {
 
 #[derive(Debug, Default)]
 struct State {
-    dirty: Vec<Arc<File>>,
+    dirty: Vec<Arc<Held>>,
     folders: Vec<PathBuf>,
     /// When the oldest of them became dirty.
     since: Option<Instant>,
@@ -75,7 +76,7 @@ impl Syncer {
     }
 
     /// Says that `file` has unsynced bytes.
-    pub fn note(&self, file: Arc<File>) {
+    pub fn note(&self, file: Arc<Held>) {
         let mut state = self.lock();
         if !state.dirty.iter().any(|known| Arc::ptr_eq(known, &file)) {
             state.dirty.push(file);
@@ -84,7 +85,7 @@ impl Syncer {
             (state.dirty.len() > MOST_UNSYNCED && self.policy == SyncPolicy::Never).then(|| state.dirty.remove(0));
         self.noted(state);
         // So many shards later the kernel has written it out already, as a rule.
-        if oldest.is_some_and(|file| file.sync_data().is_err()) {
+        if oldest.is_some_and(|file| file.get().and_then(File::sync_data).is_err()) {
             self.stats.sync_errors.add(1);
             self.lock().failed = true;
         }
@@ -188,7 +189,7 @@ impl Syncer {
         let mut failures = 0;
         for file in files {
             // A sync that failed is not tried again: the kernel may have dropped the pages and would call it a success.
-            failures += u64::from(file.sync_data().is_err());
+            failures += u64::from(file.get().and_then(File::sync_data).is_err());
         }
         for folder in folders {
             failures += u64::from(crate::fs::sync_folder(&folder).is_err());
@@ -213,16 +214,20 @@ mod tests {
         Syncer::new(SyncPolicy::Interval(Duration::from_secs(1)), Arc::default())
     }
 
+    fn held(file: File) -> Arc<Held> {
+        Arc::new(Held::over(file, std::path::Path::new("")).unwrap())
+    }
+
     #[test]
     fn what_could_not_be_synced_once_is_never_called_fine() {
         let syncer = syncer();
         assert!(syncer.sync(None), "nothing was noted");
         // A pipe cannot be synced.
         let (_reader, writer) = std::io::pipe().unwrap();
-        syncer.note(Arc::new(File::from(std::os::fd::OwnedFd::from(writer))));
+        syncer.note(held(File::from(std::os::fd::OwnedFd::from(writer))));
         assert!(!syncer.work());
         assert!(!syncer.sync(None));
-        syncer.note(Arc::new(tempfile::tempfile().unwrap()));
+        syncer.note(held(tempfile::tempfile().unwrap()));
         assert!(!syncer.sync(None));
         assert_eq!(syncer.stats.sync_errors.get(), 1);
     }
@@ -231,7 +236,7 @@ mod tests {
     fn files_do_not_pile_up_where_nothing_is_synced() {
         let syncer = Syncer::new(SyncPolicy::Never, Arc::default());
         for _ in 0..2 * MOST_UNSYNCED {
-            syncer.note(Arc::new(tempfile::tempfile().unwrap()));
+            syncer.note(held(tempfile::tempfile().unwrap()));
         }
         assert_eq!(syncer.lock().dirty.len(), MOST_UNSYNCED);
         assert!(syncer.sync(None));

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// At most one warning of a kind in this time.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// Texts kept at most until somebody takes them.
+const MAX_TEXTS: usize = 256;
+
 /// A queue of warnings, at most one of a kind per ten seconds.
 #[derive(Debug, Default)]
 pub struct Warnings {
@@ -37,6 +40,15 @@ impl Warnings {
         queue.last.insert(kind, (now, 0));
         queue.texts.push(text);
         // Release: pairs with the acquire in `waiting`.
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    /// Queues a text that is said once anyway.
+    pub fn say(&self, text: String) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.texts.len() < MAX_TEXTS {
+            queue.texts.push(text);
+        }
         self.waiting.store(true, Ordering::Release);
     }
 

@@ -1,8 +1,11 @@
 //! Tests of the engine from outside, as one binary.
 
 mod corpora;
+mod exporting;
 mod golden;
 mod properties;
 mod recovery;
+mod remote;
 mod sessions;
 mod support;
+mod syncing;

@@ -1,20 +1,30 @@
 //! `run.json`: what a run is called, written once by whoever opens its directory first.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::encode::line;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
+use crate::journal::identity::Process;
+use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::record::timestamp;
 use crate::shard::tail::INTERNALS;
 
 /// File name of the identity.
 pub const FILE_NAME: &str = "run.json";
+/// The lock of those who change it.
+const LOCK: &str = "lock-identity";
+/// Longest wait for others that change it, which takes each of them microseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_LOOK: Duration = Duration::from_millis(1);
 /// Longest identity file read. Ours have a few hundred bytes and remote ids.
 const MAX_BYTES: u64 = 1 << 20;
 /// Longest run id: it stands in every row and in the journal's header.
@@ -27,6 +37,10 @@ pub struct Home {
     pub run_id: String,
     /// What people call it.
     pub name: String,
+    /// When its directory was created, in microseconds since the epoch.
+    pub created_micros: i64,
+    /// The remote run of each destination, by its address.
+    pub destinations: BTreeMap<String, String>,
 }
 
 impl Home {
@@ -54,6 +68,54 @@ impl Home {
         }
     }
 
+    /// The identity of the run in `directory`, which must be there.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn of(directory: &Path) -> Result<Self> {
+        let missing = || Error::no_log(format!("{} is no run directory: it has no {FILE_NAME}", directory.display()));
+        Self::read(&directory.join(FILE_NAME))?.ok_or_else(missing)
+    }
+
+    /// Notes the remote run of a destination in the identity of the run in `directory`. Processes that do this at once wait
+    /// for each other, and nobody ever reads half of it.
+    ///
+    /// # Errors
+    /// If it cannot be written, or another process stands still in doing so.
+    pub fn note_destination(directory: &Path, address: &str, remote_run: &str) -> Result<()> {
+        let path = directory.join(FILE_NAME);
+        let lock_path = directory.join(INTERNALS).join(LOCK);
+        let deadline = Instant::now() + LOCK_WAIT;
+        let _lock = loop {
+            match Owner::acquire(&lock_path, &Process::current(), Purpose::Write)? {
+                Attempt::Taken(owner) => break owner,
+                Attempt::Held(_) if Instant::now() < deadline => std::thread::sleep(LOCK_LOOK),
+                Attempt::Held(_) => {
+                    return Err(Error::io("lock", &lock_path, std::io::ErrorKind::TimedOut.into()));
+                }
+            }
+        };
+        let mut home = Self::of(directory)?;
+        if home.destinations.get(address).is_some_and(|known| known == remote_run) {
+            return Ok(());
+        }
+        home.destinations.insert(address.to_owned(), remote_run.to_owned());
+        let metadata = path.symlink_metadata().map_err(|source| Error::io("examine", &path, source))?;
+        let draft = draft_path(directory)?;
+        let mut file = fs::create_new(&draft, metadata.mode() & 0o777)?;
+        let written = file.write_all(&home.document()).and_then(|()| file.sync_data());
+        let placed = written.and_then(|()| std::fs::rename(&draft, &path));
+        placed.map_err(|source| {
+            let _ = std::fs::remove_file(&draft);
+            Error::io("write", &path, source)
+        })
+    }
+
+    fn document(&self) -> Vec<u8> {
+        let destinations = json!(self.destinations).to_string();
+        line::identity(&self.run_id, &self.name, self.created_micros, destinations.as_bytes())
+    }
+
     /// The identity at `path`, or `None` if there is none.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let file = match fs::open_existing(path) {
@@ -68,7 +130,18 @@ impl Home {
             .map_err(|error| Error::corrupt(path, format!("{error}; restore it or choose another run directory")))?;
         match (text(&document, "run_id"), text(&document, "name")) {
             (Some(run_id), name) if !run_id.is_empty() && run_id.len() <= MAX_RUN_ID_BYTES => {
-                Ok(Some(Self { run_id, name: name.unwrap_or_default() }))
+                let created = text(&document, "created").and_then(|text| timestamp::parse(text.as_bytes()));
+                let remote_runs = document.get("destinations").and_then(Value::as_object);
+                let destinations = remote_runs
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|(address, remote_run)| Some((address.clone(), remote_run.as_str()?.to_owned())));
+                Ok(Some(Self {
+                    run_id,
+                    name: name.unwrap_or_default(),
+                    created_micros: created.unwrap_or(0),
+                    destinations: destinations.collect(),
+                }))
             }
             _ => Err(Error::corrupt(path, "it has no run_id; restore it or choose another run directory")),
         }
@@ -89,11 +162,12 @@ impl Home {
                 None => new_run_id()?,
             },
             name: name.map_or_else(|| default_name(directory), str::to_owned),
+            created_micros: clock.now_micros(),
+            destinations: BTreeMap::new(),
         };
         let draft = draft_path(directory)?;
         let mut file = fs::create_new(&draft, mode)?;
-        let document = line::identity(&home.run_id, &home.name, clock.now_micros(), b"{}");
-        let written = file.write_all(&document).and_then(|()| file.sync_data());
+        let written = file.write_all(&home.document()).and_then(|()| file.sync_data());
         let placed = written.map_err(|source| Error::io("write", &draft, source)).and_then(|()| place(&draft, path));
         if !matches!(placed, Ok(true)) {
             let _ = std::fs::remove_file(&draft);
@@ -205,6 +279,31 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(homes.iter().all(|home| *home == homes[0]));
+    }
+
+    #[test]
+    fn processes_that_note_remote_runs_at_once_lose_none() {
+        let folder = folder();
+        let first = open(folder.path(), None).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = folder.path();
+                scope.spawn(move || {
+                    Home::note_destination(path, &format!("mlflow http://\"{number}\""), &format!("run-{number}"))
+                });
+            }
+            for _ in 0..50 {
+                assert_eq!(open(folder.path(), None).unwrap().run_id, first.run_id, "nobody reads half of it");
+            }
+        });
+        let home = Home::of(folder.path()).unwrap();
+        assert_eq!((&home.run_id, &home.name, home.created_micros), (&first.run_id, &first.name, first.created_micros));
+        let expected: BTreeMap<String, String> =
+            (0..8).map(|number| (format!("mlflow http://\"{number}\""), format!("run-{number}"))).collect();
+        assert_eq!(home.destinations, expected);
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path().join(INTERNALS)).unwrap().map(|entry| entry.unwrap()).collect();
+        assert!(left.iter().all(|entry| entry.file_name() == "guard"), "{left:?}");
     }
 
     #[test]

@@ -1,0 +1,471 @@
+//! Delivers one stream to one destination, a step at a time: whoever drives it waits between the steps.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::cursor::{Cursor, Progress, lock_path, progress_path};
+use super::destination::{Delivery, Destination, RunFacts, RunStatus};
+use super::follower::{Follower, Losses, Stopped};
+use super::params::Params;
+use super::point::Point;
+use super::rows::Rows;
+use super::settings::{ExportSettings, Place, Ranks};
+use super::wait::Wait;
+use crate::clock::Clock;
+use crate::encode::line::{Tracking, tracking};
+use crate::error::Result;
+use crate::home::Home;
+use crate::journal::identity::Process;
+use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::shard::kept::Kept;
+use crate::shard::name::Stream;
+use crate::stats::Stats;
+use crate::worker::feed::{Batch, Feed};
+use crate::worker::notes::Notes;
+use crate::worker::warnings::Warnings;
+
+/// Time until a delivery by another process is looked at again, and until files that cannot be read are tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a courier is told of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// The stream that is delivered.
+    pub stream: Stream,
+    /// Settings.
+    pub settings: ExportSettings,
+    /// Mode of new files.
+    pub file_mode: u32,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Counters.
+    pub stats: Arc<Stats>,
+    /// Words for the user.
+    pub warnings: Arc<Warnings>,
+    /// Records for the tracking summary.
+    pub notes: Arc<Notes>,
+    /// Told how far old shards are needed.
+    pub kept: Option<Arc<Kept>>,
+    /// Batches of this process's writer.
+    pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
+    /// Whether a process writes the run.
+    pub is_live: bool,
+}
+
+impl Context {
+    /// A destination for the stream.
+    pub fn connect(&self) -> Result<Box<dyn Destination>> {
+        let place = Place { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
+        self.settings.connector.connect(&place)
+    }
+
+    /// Whether the writer's batches are of use.
+    pub fn want_live(&self, wanted: bool) {
+        if let Some((feed, _)) = &self.live {
+            feed.want(wanted);
+        }
+    }
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something was done; there may be more.
+    Worked,
+    /// There is nothing to do before this time, unless something is logged; `None`: nothing at all.
+    Idle(Option<Instant>),
+    /// The next step is due after a pause.
+    Later {
+        /// How long.
+        pause: Duration,
+        /// What went wrong.
+        why: String,
+    },
+    /// Nothing more can be delivered.
+    Stopped {
+        /// What went wrong; ends with the remedy.
+        why: String,
+    },
+}
+
+/// What the tracking summary says of the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Unknown,
+    Enabled,
+    Degraded,
+}
+
+/// Everything that belongs to one delivery.
+#[derive(Debug)]
+pub struct Courier {
+    context: Arc<Context>,
+    destination: Box<dyn Destination>,
+    address: String,
+    lock: Option<Owner>,
+    route: Option<Route>,
+    params: Params,
+    params_checked: Option<Instant>,
+    health: Health,
+    /// How the run ended, once that is known: to be told when everything is delivered.
+    status: Option<(RunStatus, i64)>,
+    counted: Losses,
+}
+
+/// A delivery whose remote run is known.
+#[derive(Debug)]
+struct Route {
+    follower: Follower,
+    progress: Progress,
+    path: PathBuf,
+    /// What was read and not delivered; the follower's cursor is behind it.
+    points: Vec<Point>,
+    /// When the first of it was read.
+    since: Option<Instant>,
+    /// It was handed over, so that the same has to be handed over again.
+    sealed: bool,
+    /// The cursor moved on without a delivery.
+    unsaved: bool,
+}
+
+impl Courier {
+    /// A delivery of which nothing is done yet.
+    #[must_use]
+    pub fn new(context: Arc<Context>, destination: Box<dyn Destination>) -> Self {
+        let address = destination.address();
+        let params = Params::new(&context.directory, &context.stream);
+        Self {
+            context,
+            destination,
+            address,
+            lock: None,
+            route: None,
+            params,
+            params_checked: None,
+            health: Health::Unknown,
+            status: None,
+            counted: Losses::default(),
+        }
+    }
+
+    /// Says how the run ended, which the destination hears after the last point.
+    pub fn end_as(&mut self, status: RunStatus, end_micros: i64) {
+        self.status = Some((status, end_micros));
+    }
+
+    /// The remote run, once it is known.
+    #[must_use]
+    pub fn remote_run(&self) -> Option<&str> {
+        self.destination.remote_run()
+    }
+
+    /// Whether another process delivers the stream, so that this one cannot.
+    #[must_use]
+    pub fn is_held_elsewhere(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// Up to where everything is delivered.
+    #[must_use]
+    pub fn delivered(&self) -> Option<&Cursor> {
+        self.route.as_ref().and_then(|route| route.progress.cursor.as_ref())
+    }
+
+    /// The progress of an earlier delivery, as far as the remote run is known without asking.
+    pub fn known_progress(&self) -> Result<Progress> {
+        known_progress(&self.context, &self.address, self.destination.remote_run())
+    }
+
+    /// Whether the destination was told how the run ended.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.progress.finished)
+    }
+
+    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
+    pub fn unlock(&mut self) {
+        drop(self.lock.take());
+    }
+
+    /// Throws the batches away that wait: what they hold is read from the files.
+    pub fn forget_live(&self) {
+        if let Some((_, live)) = &self.context.live {
+            live.try_iter().for_each(drop);
+        }
+    }
+
+    /// Does the next thing. With `flush` nothing waits for more to go with it.
+    pub fn step(&mut self, wait: &Wait, flush: bool) -> Step {
+        let step = self.try_step(wait, flush).unwrap_or_else(|error| {
+            self.context.stats.export_errors.add(1);
+            Step::Later { pause: LOOK_AGAIN, why: error.to_string() }
+        });
+        for notice in self.destination.notices() {
+            self.context.warnings.say(notice);
+        }
+        self.count_losses();
+        self.report(&step);
+        step
+    }
+
+    fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
+        if self.lock.is_none() {
+            let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
+            match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
+                Attempt::Taken(owner) => self.lock = Some(owner),
+                Attempt::Held(_) => {
+                    let why = format!("another process delivers the stream {} right now", self.context.stream);
+                    return Ok(Step::Later { pause: LOOK_AGAIN, why });
+                }
+            }
+        }
+        if self.route.is_none() {
+            return self.prepare(wait);
+        }
+        if let Some(step) = self.send_params(wait, flush)? {
+            return Ok(step);
+        }
+        self.send_points(wait, flush)
+    }
+
+    /// Finds or creates the remote run, and the place where its delivery goes on.
+    fn prepare(&mut self, wait: &Wait) -> Result<Step> {
+        let Context { directory, stream, .. } = &*self.context;
+        let home = Home::of(directory)?;
+        let known = home.destinations.get(&self.address).cloned();
+        let facts = RunFacts {
+            run_id: home.run_id,
+            name: home.name,
+            start_micros: home.created_micros,
+            remote_run: known.clone(),
+            may_create: stream.is_main(),
+            is_live: self.context.is_live,
+        };
+        if let Err(step) = settle(self.destination.prepare(&facts, wait)) {
+            return Ok(step);
+        }
+        let remote_run = self.destination.remote_run().unwrap_or_default().to_owned();
+        if stream.is_main() && known.as_ref() != Some(&remote_run) {
+            Home::note_destination(directory, &self.address, &remote_run)?;
+        }
+        let path = progress_path(directory, stream, &self.address, &remote_run);
+        let mut progress = Progress::load(&path)?;
+        progress.finished &= !self.context.is_live;
+        let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
+        let rows = Rows::new(&prefix, facts.start_micros);
+        let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
+        let follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
+        let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
+        if let Some(kept) = self.context.kept.as_ref().filter(|_| route.follower.has_begun()) {
+            kept.note(route.follower.cursor().file);
+        }
+        self.route = Some(route);
+        Ok(Step::Worked)
+    }
+
+    /// Sends parameters and tags that were written meanwhile, if it is time to look.
+    fn send_params(&mut self, wait: &Wait, flush: bool) -> Result<Option<Step>> {
+        let Some(route) = &mut self.route else { return Ok(None) };
+        let interval = self.context.settings.flush_interval;
+        let due = self.params_checked.is_none_or(|checked| checked.elapsed() >= interval) || flush;
+        if !due || !self.context.stream.is_main() {
+            return Ok(None);
+        }
+        let Some(news) = self.params.read(route.progress.params_offset)? else {
+            self.params_checked = Some(Instant::now());
+            return Ok(None);
+        };
+        let mut handed = Ok(0);
+        if !news.params.is_empty() {
+            handed = settle(self.destination.params(&news.params, wait));
+        }
+        if handed.is_ok() && !news.tags.is_empty() {
+            handed = settle(self.destination.tags(&news.tags, wait)).and(handed);
+        }
+        match handed {
+            Err(step) => {
+                // Read again from the start: what was known before is learnt anew.
+                self.params = Params::new(&self.context.directory, &self.context.stream);
+                Ok(Some(step))
+            }
+            Ok(rejected) => {
+                self.context.stats.params_exported.add((news.params.len() as u64).saturating_sub(rejected));
+                self.context.stats.params_changed.add(news.changed.len() as u64);
+                if !news.changed.is_empty() {
+                    self.context.warnings.say(format!(
+                        "parameters changed when the run went on ({}): {} keeps their first values, params.ndjson has all",
+                        news.changed.join(", "),
+                        self.address
+                    ));
+                }
+                route.progress.params_offset = news.end;
+                self.save();
+                Ok(Some(Step::Worked))
+            }
+        }
+    }
+
+    fn send_points(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
+        let Some(route) = &mut self.route else { return Ok(Step::Worked) };
+        let settings = &self.context.settings;
+        let mut stopped = Stopped::Full;
+        if !route.sealed {
+            let most = self.destination.most_points().max(1);
+            let passed = route.follower.passed();
+            stopped = route.follower.read(&mut route.points, most)?;
+            if passed != route.follower.passed() {
+                route.unsaved = true;
+                route.since.get_or_insert_with(Instant::now);
+            }
+        }
+        let due_at = route.since.map(|since| since + settings.flush_interval);
+        let due = flush
+            || route.sealed
+            || route.points.len() >= settings.flush_points
+            || due_at.is_some_and(|due_at| Instant::now() >= due_at);
+        if !due {
+            return Ok(if stopped == Stopped::AtEnd { Step::Idle(due_at) } else { Step::Worked });
+        }
+        if !route.unsaved {
+            return Ok(if stopped == Stopped::AtEnd { self.finish(wait, flush) } else { Step::Worked });
+        }
+        if !route.points.is_empty() {
+            route.sealed = true;
+            let rejected = match settle(self.destination.deliver(&route.points, wait)) {
+                Ok(rejected) => rejected,
+                Err(step) => return Ok(step),
+            };
+            let rejected = rejected.min(route.points.len() as u64);
+            self.context.stats.metrics_exported.add(route.points.len() as u64 - rejected);
+            self.context.stats.metrics_rejected.add(rejected);
+            route.points.clear();
+        }
+        (route.sealed, route.since, route.unsaved) = (false, None, false);
+        route.progress.cursor = Some(route.follower.cursor().clone());
+        if let Some(kept) = &self.context.kept {
+            kept.note(route.follower.cursor().file);
+        }
+        self.save();
+        Ok(Step::Worked)
+    }
+
+    /// Everything is delivered: says how the run ended, if that is known.
+    fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
+        let Some(route) = self.route.as_mut().filter(|route| !route.progress.finished && flush) else {
+            return Step::Idle(None);
+        };
+        let Some((status, end_micros)) = self.status.filter(|_| self.context.stream.is_main()) else {
+            return Step::Idle(None);
+        };
+        match settle(self.destination.finish(status, end_micros, wait)) {
+            Ok(_) => {
+                route.progress.finished = true;
+                self.save();
+                Step::Worked
+            }
+            Err(step) => step,
+        }
+    }
+
+    /// Puts the progress on disk. If that fails, what was delivered is delivered again one day, which does no harm.
+    fn save(&mut self) {
+        let Some(route) = &self.route else { return };
+        if let Err(error) = route.progress.save(&route.path) {
+            self.context.stats.export_errors.add(1);
+            self.context.warnings.push("export_cursor", || {
+                format!("{error}: what was delivered to {} may be sent again, which does no harm", self.address)
+            });
+        }
+    }
+
+    fn count_losses(&mut self) {
+        let Some(route) = &self.route else { return };
+        let losses = route.follower.losses();
+        let new = (losses.refused - self.counted.refused, losses.gaps - self.counted.gaps);
+        self.counted = losses;
+        self.context.stats.export_lines_skipped.add(new.0);
+        self.context.stats.export_gaps.add(new.1);
+        if new.1 > 0 {
+            self.context.warnings.push("export_gap", || {
+                format!(
+                    "rows of {} were deleted before they were delivered to {} (see max_unexported_shards)",
+                    self.context.directory.display(),
+                    self.address
+                )
+            });
+        }
+    }
+
+    /// Puts a change for better or worse on record, and warns.
+    fn report(&mut self, step: &Step) {
+        let is_held = self.lock.is_none();
+        match step {
+            Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
+                self.health = Health::Enabled;
+                self.note("enabled", None);
+            }
+            Step::Later { why, .. } => {
+                self.context.stats.export_retries.add(1);
+                if !is_held && self.health != Health::Degraded {
+                    self.health = Health::Degraded;
+                    self.note("degraded", Some(why));
+                }
+                self.context.warnings.push("export", || {
+                    format!("{}: {why}; metrics wait in the files and are sent later", self.address)
+                });
+            }
+            Step::Stopped { why } => {
+                self.note("disabled", Some(why));
+                self.context.warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+            }
+            Step::Worked | Step::Idle(_) => {}
+        }
+    }
+
+    fn note(&self, status: &str, reason: Option<&str>) {
+        let (component, base) = self.address.split_once(' ').unwrap_or((&self.address, ""));
+        let extra = serde_json::json!({"run": self.destination.remote_run(), "stream": self.context.stream.as_str(), "uri": base});
+        let extra = extra.to_string();
+        let pieces = Tracking { component, status, reason, extra: extra.as_bytes() };
+        self.context.notes.push(tracking(self.context.clock.now_micros(), &pieces));
+    }
+}
+
+/// The command that delivers the rest.
+#[must_use]
+pub fn sync_command(context: &Context, destination: &dyn Destination) -> String {
+    let ranks = if context.settings.ranks == Ranks::All { " --export-ranks all" } else { "" };
+    let directory = quote(&context.directory.to_string_lossy());
+    format!("codex-ndjson sync {directory} {}{ranks}", destination.sync_arguments())
+}
+
+/// The progress of an earlier delivery, as far as the remote run is known without asking.
+pub fn known_progress(context: &Context, address: &str, remote_run: Option<&str>) -> Result<Progress> {
+    let Context { directory, stream, .. } = context;
+    let known = Home::of(directory)?.destinations.get(address).cloned();
+    let remote_run = remote_run.map(str::to_owned).or(known);
+    remote_run.map_or(Ok(Progress::default()), |run| Progress::load(&progress_path(directory, stream, address, &run)))
+}
+
+/// How many were rejected, or the step that a delivery which was not taken makes.
+fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
+    match delivery {
+        Delivery::Done { rejected } => Ok(rejected),
+        Delivery::Later { pause, why } => Err(Step::Later { pause, why }),
+        Delivery::Stopped { why } => Err(Step::Stopped { why }),
+    }
+}
+
+/// A word for a shell.
+fn quote(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

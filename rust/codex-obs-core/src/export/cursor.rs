@@ -1,0 +1,163 @@
+//! How far a destination has got, on disk.
+//!
+//! A shard is known by its first line, since rotation renames it and compression gives it another inode. The hash of the
+//! last delivered line tells whether the bytes before the offset are still the ones that were delivered.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::Result;
+use crate::fs::{self, FileId};
+use crate::shard::name::Stream;
+use crate::shard::tail::INTERNALS;
+
+/// Mode of the file: nobody else needs it.
+const MODE: u32 = 0o600;
+/// Longest file read. Ours have a few hundred bytes.
+const MAX_BYTES: u64 = 1 << 16;
+/// Shards known to be done with, beside the current one, in case that one is lost.
+const MAX_COMPLETED: usize = 16;
+
+/// A place in a log: behind a line that was delivered, or that there was nothing to deliver of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Hash of the shard's first line.
+    pub shard: u64,
+    /// Bytes before the place, of the shard as it is uncompressed.
+    pub offset: u64,
+    /// Hash of the line that ends there.
+    pub last: u64,
+    /// The shard's file when it was last seen: of several that look the same it is preferred.
+    pub file: FileId,
+    /// Hashes of the first lines of the shards before, the newest last.
+    pub completed: Vec<u64>,
+}
+
+/// The hash of a line, without its newline.
+#[must_use]
+pub fn hash(line: &[u8]) -> u64 {
+    xxh3_64(line.strip_suffix(b"\n").unwrap_or(line))
+}
+
+impl Cursor {
+    /// Goes on in a new shard; the cursor stands before its first line until [`pass`](Self::pass) is called.
+    pub fn enter(&mut self, shard: u64, file: FileId) {
+        if self.offset > 0 && self.shard != shard {
+            self.completed.push(self.shard);
+            let excess = self.completed.len().saturating_sub(MAX_COMPLETED);
+            self.completed.drain(..excess);
+        }
+        (self.shard, self.offset, self.last, self.file) = (shard, 0, 0, file);
+    }
+
+    /// Goes on behind a line.
+    #[inline]
+    pub fn pass(&mut self, end: u64, line: &[u8]) {
+        (self.offset, self.last) = (end, hash(line));
+    }
+}
+
+/// What is kept of a delivery on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to where rows were delivered; `None` before the first.
+    pub cursor: Option<Cursor>,
+    /// Bytes of the parameters' file that were delivered.
+    pub params_offset: u64,
+    /// Whether the destination was told how the run ended.
+    pub finished: bool,
+}
+
+impl Progress {
+    /// What the file at `path` says. A missing or damaged one says that nothing was delivered: sending again does no harm.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = match fs::open_read(path) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES), &mut bytes);
+                read.map_err(|source| crate::error::Error::io("read", path, source))?;
+                bytes
+            }
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        Ok(serde_json::from_slice(&bytes).ok().as_ref().and_then(Self::parse).unwrap_or_default())
+    }
+
+    fn parse(document: &Value) -> Option<Self> {
+        let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64);
+        let cursor = match document.get("cursor")? {
+            Value::Null => None,
+            value => Some(Cursor {
+                shard: number(value, "shard")?,
+                offset: number(value, "offset")?,
+                last: number(value, "last")?,
+                file: FileId { device: number(value, "device")?, inode: number(value, "inode")? },
+                completed: value.get("completed")?.as_array()?.iter().filter_map(Value::as_u64).collect(),
+            }),
+        };
+        let finished = document.get("finished")?.as_bool()?;
+        Some(Self { cursor, params_offset: number(document, "params_offset")?, finished })
+    }
+
+    /// Puts it on disk.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let cursor = self.cursor.as_ref().map(|cursor| {
+            json!({
+                "shard": cursor.shard, "offset": cursor.offset, "last": cursor.last,
+                "device": cursor.file.device, "inode": cursor.file.inode, "completed": cursor.completed,
+            })
+        });
+        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "finished": self.finished});
+        fs::replace(path, format!("{document}\n").as_bytes(), MODE)
+    }
+}
+
+/// The lock that is held by whoever delivers a stream to an address.
+#[must_use]
+pub fn lock_path(directory: &Path, stream: &Stream, address: &str) -> PathBuf {
+    directory.join(INTERNALS).join(format!("export-{stream}-{:016x}.lock", xxh3_64(address.as_bytes())))
+}
+
+/// The progress of a stream's delivery to a remote run.
+#[must_use]
+pub fn progress_path(directory: &Path, stream: &Stream, address: &str, remote_run: &str) -> PathBuf {
+    let destination = format!("{address}\0{remote_run}");
+    directory.join(INTERNALS).join(format!("export-{stream}-{:016x}.json", xxh3_64(destination.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_comes_back_and_damage_means_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("export-main-0.json");
+        assert_eq!(Progress::load(&path).unwrap(), Progress::default());
+        let mut cursor = Cursor { offset: 3, shard: u64::MAX, ..Cursor::default() };
+        for shard in 0..100 {
+            cursor.enter(shard, FileId { device: u64::MAX, inode: shard });
+            cursor.pass(17, b"{}\n");
+        }
+        assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
+        let progress = Progress { cursor: Some(cursor), params_offset: 5, finished: true };
+        progress.save(&path).unwrap();
+        assert_eq!(Progress::load(&path).unwrap(), progress);
+        let text = std::fs::read(&path).unwrap();
+        for length in 0..text.len() - 2 {
+            std::fs::write(&path, &text[..length]).unwrap();
+            assert_eq!(Progress::load(&path).unwrap(), Progress::default(), "a prefix of {length} bytes");
+        }
+        Progress::default().save(&path).unwrap();
+        assert_eq!(Progress::load(&path).unwrap(), Progress::default());
+    }
+
+    #[test]
+    fn a_newline_does_not_count() {
+        assert_eq!(hash(b"{}\n"), hash(b"{}"));
+        assert_ne!(hash(b"{}"), hash(b"{ }"));
+    }
+}

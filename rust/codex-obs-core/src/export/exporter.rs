@@ -1,0 +1,317 @@
+//! The exporter's thread: drives a courier, waits between its steps, goes home for a fork, ends with a deadline.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select, Sender, bounded};
+
+use super::courier::{Context, Courier, Step, known_progress, sync_command};
+use super::destination::{Destination, RunStatus};
+use super::left::{Left, left};
+use super::wait::Wait;
+
+/// Longest time between two looks at the files, in case a wake-up was missed.
+const LOOK: Duration = Duration::from_secs(1);
+/// Pause after a bug of ours or of the destination's, which then begins anew.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+/// Time for the thread to come back behind a deadline that it keeps itself.
+const GRACE: Duration = Duration::from_millis(50);
+/// Whoever closes looks this often whether a fork has stopped the thread meanwhile.
+const CLOSE_LOOK: Duration = Duration::from_millis(100);
+
+/// A stream on its way to a destination, for as long as its session lives.
+#[derive(Debug)]
+pub struct Exporter {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    address: String,
+    command: String,
+}
+
+#[derive(Debug)]
+struct Shared {
+    context: Arc<Context>,
+    station: Mutex<Station>,
+    changed: Condvar,
+    wait: Wait,
+    ring_bell: Sender<()>,
+    bell: Receiver<()>,
+}
+
+/// Where the courier is while no thread works with it.
+#[derive(Debug)]
+struct Station {
+    courier: Option<Courier>,
+    /// A thread works with it.
+    is_out: bool,
+    has_started: bool,
+    /// Nothing is delivered any more.
+    has_ended: bool,
+    /// How the run ended and when.
+    status: Option<(RunStatus, i64)>,
+}
+
+/// Why a thread leaves its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// For a moment.
+    Halted,
+    /// For good.
+    Ended,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Exporter {
+    /// An exporter that has not begun.
+    #[must_use]
+    pub fn new(context: Context, destination: Box<dyn Destination>) -> Self {
+        let context = Arc::new(context);
+        let (address, command) = (destination.address(), sync_command(&context, &*destination));
+        let (ring_bell, bell) = bounded(1);
+        let courier = Some(Courier::new(Arc::clone(&context), destination));
+        let station = Station { courier, is_out: false, has_started: false, has_ended: false, status: None };
+        let shared = Shared {
+            context,
+            station: Mutex::new(station),
+            changed: Condvar::new(),
+            wait: Wait::default(),
+            ring_bell,
+            bell,
+        };
+        Self { shared: Arc::new(shared), thread: Mutex::default(), address, command }
+    }
+
+    /// Makes sure that the thread runs, unless it has ended for good.
+    pub fn start(&self) {
+        let mut station = lock(&self.shared.station);
+        station.has_started = true;
+        self.shared.wait.resume();
+        if station.is_out || station.has_ended || station.courier.is_none() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        match std::thread::Builder::new().name("codex-obs-send".into()).spawn(move || shared.work()) {
+            Ok(handle) => {
+                station.is_out = true;
+                drop(station);
+                *lock(&self.thread) = Some(handle);
+            }
+            Err(error) => {
+                self.shared.context.stats.export_errors.add(1);
+                self.shared.context.warnings.push("export_thread", || {
+                    format!("the exporter's thread cannot be started ({error}): metrics wait in the files")
+                });
+            }
+        }
+    }
+
+    /// Sends the thread home for a fork.
+    pub fn halt(&self) {
+        self.shared.wait.halt();
+        self.shared.ring();
+    }
+
+    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, until `deadline` at most: a request that is under way
+    /// goes on.
+    pub fn wait_home(&self, deadline: Instant) {
+        let home = self.wait_until(deadline, |station| !station.is_out);
+        if home && let Some(handle) = lock(&self.thread).take() {
+            while !handle.is_finished() && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            if handle.is_finished() {
+                // Its panics are caught where they are of interest.
+                let _ = handle.join();
+            }
+        }
+    }
+
+    /// In a forked child: lets go of what the child must not hold, and touches nothing else.
+    pub fn abandon(&self) {
+        if let Ok(mut station) = self.shared.station.try_lock()
+            && let Some(courier) = &mut station.courier
+        {
+            courier.unlock();
+        }
+    }
+
+    /// Delivers what it can until `deadline`, tells the destination how the run ended if that was everything, and ends the
+    /// thread. Gives what is left.
+    pub fn close(&self, status: RunStatus, deadline: Option<Instant>) -> Option<Left> {
+        {
+            let mut station = lock(&self.shared.station);
+            if !station.has_started {
+                return None;
+            }
+            station.status = Some((status, self.shared.context.clock.now_micros()));
+        }
+        self.shared.wait.close(deadline);
+        loop {
+            self.start();
+            self.shared.ring();
+            let look = Instant::now() + CLOSE_LOOK;
+            let patience = deadline.map_or(look, |deadline| look.min(deadline + GRACE));
+            if self.wait_until(patience, |station| station.has_ended) {
+                break;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline + GRACE) {
+                break;
+            }
+        }
+        self.shared.context.want_live(false);
+        let left = self.left();
+        if let Some(left) = &left {
+            let rows =
+                left.rows.map_or_else(|| format!("{} bytes of the log", left.bytes), |rows| format!("{rows} rows"));
+            let (directory, address) = (self.shared.context.directory.display(), &self.address);
+            let command = &left.command;
+            self.shared.context.warnings.say(format!(
+                "{rows} of {directory} are still to be delivered to {address}: `{command}` delivers them, and so does the \
+                 next session of the run"
+            ));
+        }
+        left
+    }
+
+    /// What is left by the cursor on disk: the thread may not have come back.
+    fn left(&self) -> Option<Left> {
+        let Context { directory, stream, .. } = &*self.shared.context;
+        let cursor =
+            known_progress(&self.shared.context, &self.address, None).ok().and_then(|progress| progress.cursor);
+        left(directory, stream, cursor.as_ref(), self.command.clone()).ok().flatten()
+    }
+
+    fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {
+        let mut station = lock(&self.shared.station);
+        while !condition(&station) {
+            let rest = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero());
+            let Some(rest) = rest else { return false };
+            station = self.shared.changed.wait_timeout(station, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Shared {
+    fn ring(&self) {
+        // A bell that was rung already is heard anyway.
+        let _ = self.ring_bell.try_send(());
+    }
+
+    /// The thread: takes the courier out, works with it and brings it back, or ends.
+    fn work(&self) {
+        let Some(mut courier) = lock(&self.station).courier.take() else { return };
+        loop {
+            // Unwind safe: a courier that met a bug is thrown away.
+            match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier))) {
+                Ok(Leave::Halted) => return self.come_home(Some(courier)),
+                Ok(Leave::Ended) => {
+                    drop(courier);
+                    return self.come_home(None);
+                }
+                Err(_) => {
+                    self.context.stats.export_errors.add(1);
+                    self.context.warnings.push("export_panic", || {
+                        "the exporter met a bug of its own; it begins anew from what was delivered".to_owned()
+                    });
+                    let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
+                    match self.context.connect() {
+                        Ok(destination) => courier = Courier::new(Arc::clone(&self.context), destination),
+                        Err(_) => return self.come_home(None),
+                    }
+                    if !self.wait.pause(AFTER_PANIC) {
+                        return self.come_home(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings the courier back; without one nothing is delivered any more.
+    fn come_home(&self, courier: Option<Courier>) {
+        self.context.want_live(false);
+        let mut station = lock(&self.station);
+        station.has_ended = courier.is_none();
+        station.courier = courier;
+        station.is_out = false;
+        drop(station);
+        self.changed.notify_all();
+    }
+
+    fn run(&self, courier: &mut Courier) -> Leave {
+        let mut is_wanted = false;
+        let mut not_before: Option<Instant> = None;
+        let mut knows_status = false;
+        loop {
+            let is_closing = self.wait.is_closing();
+            if is_closing && !knows_status {
+                knows_status = true;
+                not_before = None;
+                if let Some((status, end_micros)) = lock(&self.station).status {
+                    courier.end_as(status, end_micros);
+                }
+            }
+            if self.wait.is_halted() {
+                return Leave::Halted;
+            }
+            if self.wait.is_over() {
+                return Leave::Ended;
+            }
+            if let Some(rest) = not_before.map(|time| time.saturating_duration_since(Instant::now()))
+                && !rest.is_zero()
+            {
+                self.wait.pause(rest);
+                continue;
+            }
+            match courier.step(&self.wait, is_closing) {
+                Step::Worked => {}
+                Step::Idle(_) if is_closing => return Leave::Ended,
+                Step::Idle(until) => {
+                    // Whoever did not see the wish had appended before it: the files are looked at once more.
+                    if std::mem::replace(&mut is_wanted, true) {
+                        self.rest(until);
+                    } else {
+                        self.context.want_live(true);
+                    }
+                }
+                Step::Later { pause, .. } => {
+                    if is_closing && self.wait.remaining().is_none_or(|rest| pause >= rest) {
+                        return Leave::Ended;
+                    }
+                    if std::mem::take(&mut is_wanted) {
+                        self.context.want_live(false);
+                        courier.forget_live();
+                    }
+                    not_before = Some(Instant::now() + pause);
+                }
+                Step::Stopped { .. } => return Leave::Ended,
+            }
+        }
+    }
+
+    /// Waits until something was logged, at most until `until`.
+    fn rest(&self, until: Option<Instant>) {
+        let longest = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
+        let mut select = Select::new();
+        let bell = select.recv(&self.bell);
+        if let Some((_, live)) = &self.context.live {
+            select.recv(live);
+        }
+        if select.ready_timeout(longest) == Ok(bell) {
+            let _ = self.bell.try_recv();
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        // Never closed: what is not delivered waits in the files. The thread ends by itself.
+        self.shared.wait.close(Some(Instant::now()));
+        self.shared.ring();
+    }
+}

@@ -1,0 +1,334 @@
+//! What comes next: the rows of one stream in order, from live batches where they fit, else from the shards.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::Receiver;
+
+use super::cursor::Cursor;
+use super::point::Point;
+use super::rows::{Content, Rows};
+use super::shard::{Next, Shard};
+use crate::error::Result;
+use crate::fs::FileId;
+use crate::scan::{Snapshot, Source};
+use crate::shard::name::Stream;
+use crate::worker::feed::Batch;
+use crate::worker::files::FileKind;
+
+/// Bytes read in one go before others are looked after: a wish to close, the time of a batch that waits.
+const STRETCH_BYTES: u64 = 4 << 20;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Why a reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// There are as many points as were asked for.
+    Full,
+    /// There is nothing more at the moment.
+    AtEnd,
+    /// It took long; there is more.
+    Stretch,
+}
+
+/// What was met that does not go on to a destination. Every number only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Lines that are no rows, and archives whose rest cannot be read.
+    pub refused: u64,
+    /// Times that the shard behind the cursor was gone.
+    pub gaps: u64,
+}
+
+/// A place in a stream that moves on.
+#[derive(Debug)]
+pub struct Follower {
+    directory: PathBuf,
+    stream: Stream,
+    base: PathBuf,
+    rows: Rows,
+    live: Option<Receiver<Batch>>,
+    shard: Option<Shard>,
+    /// Whether the cursor is in `shard`, which it is once a line of it was read.
+    entered: bool,
+    /// The shards behind it.
+    queue: VecDeque<Source>,
+    cursor: Cursor,
+    /// Lines read.
+    passed: u64,
+    losses: Losses,
+}
+
+impl Follower {
+    /// Goes on at `cursor`; without one at the start of the oldest shard.
+    pub fn open(
+        directory: &Path,
+        stream: &Stream,
+        rows: Rows,
+        live: Option<Receiver<Batch>>,
+        cursor: Option<Cursor>,
+    ) -> Result<Self> {
+        let mut follower = Self {
+            directory: directory.to_owned(),
+            stream: stream.clone(),
+            base: FileKind::Metrics.path(directory, stream),
+            rows,
+            live,
+            shard: None,
+            entered: false,
+            queue: VecDeque::new(),
+            cursor: cursor.unwrap_or_default(),
+            passed: 0,
+            losses: Losses::default(),
+        };
+        if follower.has_begun() {
+            follower.locate()?;
+        }
+        Ok(follower)
+    }
+
+    /// The place behind everything that was read.
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// How many lines were read.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// What was met that does not go on.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// Whether anything was read, now or earlier.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.cursor != Cursor::default()
+    }
+
+    /// Adds what comes next to `points` until they are `most`, or there is nothing more. Never waits.
+    pub fn read(&mut self, points: &mut Vec<Point>, most: usize) -> Result<Stopped> {
+        let mut stretch = 0;
+        loop {
+            if points.len() >= most {
+                return Ok(Stopped::Full);
+            }
+            let Some(shard) = &mut self.shard else {
+                if self.open_next()? {
+                    continue;
+                }
+                return Ok(Stopped::AtEnd);
+            };
+            let (id, start) = (shard.id, shard.offset());
+            if let Next::Line(line) = shard.peek() {
+                let length = line.len();
+                let end = start + length as u64;
+                pass(&mut self.cursor, &mut self.entered, id, end, line);
+                take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
+                shard.advance(length);
+                self.passed += 1;
+                stretch += length as u64;
+                if stretch >= STRETCH_BYTES && points.len() < most {
+                    return Ok(Stopped::Stretch);
+                }
+                continue;
+            }
+            if shard.skip_too_long() {
+                self.losses.refused += 1;
+                continue;
+            }
+            if self.read_on()? {
+                continue;
+            }
+            if !self.leave(points)? {
+                return Ok(Stopped::AtEnd);
+            }
+        }
+    }
+
+    /// Gets more bytes of the shard. `false` if there are none.
+    fn read_on(&mut self) -> Result<bool> {
+        let Some(shard) = &mut self.shard else { return Ok(false) };
+        if let Some(live) = &self.live
+            && live.try_iter().any(|batch| shard.extend(&batch))
+        {
+            return Ok(true);
+        }
+        match shard.fill() {
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.io_kind().is_none() => {
+                self.losses.refused += 1;
+                Ok(false)
+            }
+            // The program closed a descriptor that was not its own.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
+                self.locate()?;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// At the end of what a shard holds now: goes on to the next one if this one no longer grows. `false` if there is nothing
+    /// more.
+    fn leave(&mut self, points: &mut Vec<Point>) -> Result<bool> {
+        let Some(shard) = &mut self.shard else { return Ok(true) };
+        if shard.is_plain() {
+            let is_current = FileId::at(&self.base)? == Some(shard.id);
+            // A rotation follows the last append, so that what is there now is everything.
+            if !is_current && shard.fill()? > 0 {
+                return Ok(true);
+            }
+            if shard.length()? < shard.offset() + shard.rest().len() as u64 {
+                self.locate()?;
+                return Ok(true);
+            }
+            if is_current {
+                return Ok(false);
+            }
+        }
+        if self.queue.is_empty() {
+            self.look_ahead()?;
+        }
+        // Where there is no newer one, the writer has not turned away from this one yet.
+        if self.queue.is_empty() {
+            return Ok(false);
+        }
+        if let Some(shard) = &mut self.shard
+            && !shard.rest().is_empty()
+        {
+            let line = shard.rest();
+            let (id, length) = (shard.id, line.len());
+            let end = shard.offset() + length as u64;
+            pass(&mut self.cursor, &mut self.entered, id, end, line);
+            take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
+            shard.advance(length);
+            self.passed += 1;
+        }
+        self.open_next()
+    }
+
+    /// Opens the next shard that exists. `false` if there is none.
+    fn open_next(&mut self) -> Result<bool> {
+        if self.queue.is_empty() {
+            self.look_ahead()?;
+        }
+        while let Some(source) = self.queue.pop_front() {
+            if let Some(shard) = Shard::open(&source)? {
+                self.shard = Some(shard);
+                self.entered = false;
+                return Ok(true);
+            }
+            self.losses.gaps += 1;
+        }
+        Ok(false)
+    }
+
+    /// Lists the shards behind the one of the moment.
+    fn look_ahead(&mut self) -> Result<()> {
+        let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
+        let here = self.shard.as_ref().map(|shard| shard.id);
+        let known = sources.iter().position(|source| here.is_some() && source.file_id() == here);
+        let next = match known {
+            Some(index) => index + 1,
+            None => self.behind_cursor(&sources)?,
+        };
+        self.enqueue(sources, next);
+        Ok(())
+    }
+
+    fn enqueue(&mut self, sources: Vec<Source>, first: usize) {
+        self.queue = sources.into_iter().skip(first).collect();
+        // So that a shard that retention deletes during an outage gives its room on the disk back.
+        self.queue.iter_mut().for_each(Source::close);
+    }
+
+    /// Index of the first of `sources` that comes behind the cursor's shard, whose file is not among them.
+    fn behind_cursor(&mut self, sources: &[Source]) -> Result<usize> {
+        if !self.has_begun() {
+            return Ok(0);
+        }
+        let hashes = first_lines(sources)?;
+        let behind = |shard: u64| hashes.iter().rposition(|hash| *hash == Some(shard)).map(|index| index + 1);
+        if let Some(next) = behind(self.cursor.shard) {
+            return Ok(next);
+        }
+        self.losses.gaps += u64::from(self.shard.is_none());
+        Ok(self.cursor.completed.iter().rev().find_map(|&shard| behind(shard)).unwrap_or(0))
+    }
+
+    /// Finds the cursor's place again.
+    fn locate(&mut self) -> Result<()> {
+        self.shard = None;
+        self.queue.clear();
+        let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
+        let hashes = first_lines(&sources)?;
+        let mut candidates: Vec<usize> =
+            (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.cursor.shard)).collect();
+        // Of shards that begin alike the one whose file it was comes first, then the newest.
+        candidates.sort_by_key(|&index| sources[index].file_id() != Some(self.cursor.file));
+        let mut best: Option<(usize, Shard)> = None;
+        for index in candidates {
+            let Some(mut shard) = Shard::open(&sources[index])? else { continue };
+            let exact = shard.seek(&sources[index], self.cursor.offset, self.cursor.last)?;
+            if exact || best.as_ref().is_none_or(|(_, best)| shard.offset() > best.offset()) {
+                best = Some((index, shard));
+            }
+            if exact {
+                break;
+            }
+        }
+        let Some((index, shard)) = best else {
+            let next = self.behind_cursor(&sources)?;
+            self.enqueue(sources, next);
+            return Ok(());
+        };
+        self.cursor.file = shard.id;
+        self.cursor.offset = shard.offset();
+        if shard.offset() == 0 {
+            self.cursor.last = 0;
+        }
+        self.shard = Some(shard);
+        self.entered = true;
+        self.enqueue(sources, index + 1);
+        Ok(())
+    }
+}
+
+/// Moves the cursor behind a line.
+fn pass(cursor: &mut Cursor, entered: &mut bool, file: FileId, end: u64, line: &[u8]) {
+    if !*entered {
+        cursor.enter(super::cursor::hash(line), file);
+        *entered = true;
+    }
+    cursor.pass(end, line);
+}
+
+/// Makes a point of a line, if it is one.
+fn take(rows: &mut Rows, line: &[u8], is_first: bool, points: &mut Vec<Point>, losses: &mut Losses) {
+    let line = if is_first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
+    match rows.read(line) {
+        Content::Point(point) => points.push(point),
+        Content::Nothing => {}
+        Content::Refused => losses.refused += 1,
+    }
+}
+
+/// The hash of each shard's first line; `None` where there is no whole one.
+fn first_lines(sources: &[Source]) -> Result<Vec<Option<u64>>> {
+    sources
+        .iter()
+        .map(|source| match Shard::open(source)? {
+            Some(mut shard) => match shard.first_line() {
+                Err(error) if error.io_kind().is_none() => Ok(None),
+                outcome => outcome,
+            },
+            None => Ok(None),
+        })
+        .collect()
+}

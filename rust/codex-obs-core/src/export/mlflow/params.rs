@@ -1,0 +1,118 @@
+//! Parameters, which are immutable in MLflow, and tags.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::Mlflow;
+use super::batch::{Batch, Source};
+use super::runs::accepted;
+use crate::export::{Delivery, Wait};
+use crate::limits::EXPORT_RUN_REPLY_BYTES;
+
+/// Most characters of a parameter's value; before MLflow 2.8 they were 500, before 1.28 250.
+const PARAM_CHARACTERS: [usize; 3] = [6000, 500, 250];
+/// Most characters of a tag's value.
+const TAG_CHARACTERS: usize = 8000;
+/// Most characters of a value that a notice repeats.
+const SHOWN_CHARACTERS: usize = 80;
+
+#[derive(Deserialize)]
+struct Reply {
+    run: Run,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    params: Vec<Param>,
+}
+
+#[derive(Deserialize)]
+struct Param {
+    key: String,
+    #[serde(default)]
+    value: String,
+}
+
+impl Mlflow {
+    pub(super) fn send_params(&mut self, params: &[(String, String)], wait: &Wait) -> Delivery {
+        let Some(id) = self.run_id.clone() else { return self.unprepared() };
+        let source = Source::Params(self.shortened(params, "parameter", PARAM_CHARACTERS[0]));
+        if self.text_batch.as_ref().is_some_and(|batch| *batch.source() == source) {
+            return self.send_texts(wait);
+        }
+        let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
+        let stored = match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
+            Ok(reply) => stored_params(&reply),
+            Err(trouble) => return self.run_trouble(trouble, &id),
+        };
+        let (names, notices) = (&mut self.names, &mut self.notices);
+        let batch = Batch::of_texts(source, &id, |key, value| {
+            let name = names.plain("parameter", key).into_owned();
+            match stored.get(&name) {
+                Some(old) if is_same(old, value) => None,
+                Some(old) => {
+                    let (old, new) = (shown(old), shown(value));
+                    notices.push(format!(
+                        "the parameter {name:?} is {old} in MLflow, where parameters cannot change, and {new} in this session; \
+                         params.ndjson has both"
+                    ));
+                    None
+                }
+                None => Some(name),
+            }
+        });
+        self.text_batch = Some(batch);
+        self.send_texts(wait)
+    }
+
+    pub(super) fn send_tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery {
+        let Some(id) = self.run_id.clone() else { return self.unprepared() };
+        let source = Source::Tags(self.shortened(tags, "tag", TAG_CHARACTERS));
+        if self.text_batch.as_ref().is_none_or(|batch| *batch.source() != source) {
+            let names = &mut self.names;
+            let batch = Batch::of_texts(source, &id, |key, _| Some(names.plain("tag", key).into_owned()));
+            self.text_batch = Some(batch);
+        }
+        self.send_texts(wait)
+    }
+
+    /// Values as long as the server takes them; each cut is reported.
+    fn shortened(&mut self, pairs: &[(String, String)], kind: &str, longest: usize) -> Vec<(String, String)> {
+        let short = |(key, value): &(String, String)| {
+            let cut = value.char_indices().nth(longest).map(|(end, _)| value[..end].to_owned());
+            if cut.is_some() {
+                let notice = format!("the {kind} {} is cut to {longest} characters in MLflow", shown(key));
+                // The same pairs come again after a pause.
+                if !self.notices.contains(&notice) {
+                    self.notices.push(notice);
+                }
+            }
+            (key.clone(), cut.unwrap_or_else(|| value.clone()))
+        };
+        pairs.iter().map(short).collect()
+    }
+}
+
+/// What the run has; nothing if the reply is not understood, in which case the server's refusal of a change tells.
+fn stored_params(reply: &[u8]) -> HashMap<String, String> {
+    let params = serde_json::from_slice(reply).map_or_else(|_| Vec::new(), |reply: Reply| reply.run.data.params);
+    params.into_iter().map(|param| (param.key, param.value)).collect()
+}
+
+/// Whether the stored value is ours, perhaps cut by an older server.
+fn is_same(stored: &str, value: &str) -> bool {
+    stored == value || value.starts_with(stored) && PARAM_CHARACTERS.contains(&stored.chars().count())
+}
+
+fn shown(text: &str) -> String {
+    let cut: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    format!("{cut:?}")
+}

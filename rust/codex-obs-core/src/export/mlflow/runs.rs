@@ -1,0 +1,216 @@
+//! The remote run: found by its tag, created, woken, ended.
+
+use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::link::{Complaint, Halt, Outcome};
+use super::payload;
+use super::{Mlflow, RUN_TAG};
+use crate::export::{Delivery, RunFacts, RunStatus, Wait};
+use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+
+/// Most characters of a run's name: the width of MLflow's column.
+const NAME_CHARACTERS: usize = 250;
+/// Longest identifier that stands in the tag as it is.
+const TAG_CHARACTERS: usize = 200;
+
+#[derive(Deserialize)]
+struct Run {
+    info: Info,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    run_id: String,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    #[serde(default)]
+    runs: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    run: Run,
+}
+
+impl Mlflow {
+    pub(super) fn find_or_create(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
+        let known = self.settings.run_id.clone().or_else(|| run.remote_run.clone());
+        let found = match known {
+            Some(id) if !is_run_id(&id) => {
+                let why = format!(
+                    "{id:?} cannot be the identifier of a run in MLflow; set mlflow_run_id to one, or to nothing"
+                );
+                Err(Delivery::Stopped { why })
+            }
+            Some(id) => self.confirm(&id, run, wait).map(|()| Some(id)),
+            None => self.search(run, wait),
+        };
+        let found = match found {
+            Ok(None) if run.may_create => self.create(run, wait).map(Some),
+            Ok(None) => {
+                let why = "the main stream has not created the remote run yet".to_owned();
+                Err(Delivery::Later { pause: self.settings.limits.timeout, why })
+            }
+            found => found,
+        };
+        match found {
+            Ok(id) => {
+                self.run_id = id;
+                Delivery::DONE
+            }
+            Err(delivery) => delivery,
+        }
+    }
+
+    pub(super) fn end(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Delivery {
+        let Some(id) = self.run_id.clone() else { return Delivery::DONE };
+        let status = match status {
+            RunStatus::Finished => "FINISHED",
+            RunStatus::Failed => "FAILED",
+            RunStatus::Killed => "KILLED",
+        };
+        let body = payload::update(&id, status, Some(end_micros));
+        match self.run_request("runs/update", &body, EXPORT_REPLY_BYTES, wait) {
+            Ok(_) => Delivery::DONE,
+            Err(trouble) => self.run_trouble(trouble, &id),
+        }
+    }
+
+    /// Makes sure that a run exists, bears our tag and, if it is written right now, is running.
+    fn confirm(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Delivery> {
+        if run.may_create && run.is_live {
+            self.run_request("runs/update", &payload::update(id, "RUNNING", None), EXPORT_REPLY_BYTES, wait)
+                .map_err(|trouble| self.run_trouble(trouble, id))?;
+        }
+        let mut tag = payload::LogBatch::new(id, "tags", self.settings.limits.bytes);
+        tag.text(RUN_TAG, &tag_value(&run.run_id));
+        self.run_request("runs/log-batch", &tag.finish(), EXPORT_REPLY_BYTES, wait)
+            .map_err(|trouble| self.run_trouble(trouble, id))?;
+        Ok(())
+    }
+
+    fn search(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+        let body = payload::search(&self.settings.experiment_id, RUN_TAG, &tag_value(&run.run_id));
+        let reply = self
+            .run_request("runs/search", &body, EXPORT_RUN_REPLY_BYTES, wait)
+            .map_err(|trouble| self.experiment_trouble(trouble))?;
+        let found: Found = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
+        let Some(id) = found.runs.into_iter().next().map(|run| run.info.run_id) else { return Ok(None) };
+        if !is_run_id(&id) {
+            return Err(self.unreadable(&"the run has no usable identifier"));
+        }
+        self.confirm(&id, run, wait)?;
+        Ok(Some(id))
+    }
+
+    fn create(&mut self, run: &RunFacts, wait: &Wait) -> Result<String, Delivery> {
+        let name: String = run.name.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        let name: String = name.chars().take(NAME_CHARACTERS).collect();
+        let experiment = &self.settings.experiment_id;
+        let body = payload::create(experiment, &name, run.start_micros, RUN_TAG, &tag_value(&run.run_id));
+        // Not idempotent: whatever comes of this one attempt, the tag is searched for first the next time.
+        let url = self.settings.endpoint.url("runs/create");
+        let outcome = self.link.post_patiently(1, &url, &body, EXPORT_REPLY_BYTES, wait);
+        let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble))?;
+        let created: Created = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
+        let id = created.run.info.run_id;
+        if is_run_id(&id) { Ok(id) } else { Err(self.unreadable(&"the run has no usable identifier")) }
+    }
+
+    fn run_request(&mut self, method: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Result<Vec<u8>, Trouble> {
+        let url = self.settings.endpoint.url(method);
+        accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, body, most_bytes, wait))
+    }
+
+    /// What to do about trouble with a run that should exist.
+    pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Delivery {
+        let base = &self.settings.endpoint.base;
+        match trouble {
+            Trouble::Halted(Halt::Later { pause, why, .. }) => Delivery::Later { pause, why },
+            Trouble::Halted(Halt::Gone(words)) => Delivery::Stopped {
+                why: format!(
+                    "the run {id} cannot be used at {base}: {words}; restore it there with `mlflow runs restore --run-id {id}`, or \
+                     deliver the log to another run with `codex-ndjson sync {} --run-id RUN DIR`",
+                    self.sync_words()
+                ),
+            },
+            Trouble::Refused(complaint) => Delivery::Stopped {
+                why: format!(
+                    "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with \
+                     `codex-ndjson sync {} DIR`",
+                    complaint.status,
+                    complaint.words,
+                    self.sync_words()
+                ),
+            },
+        }
+    }
+
+    fn experiment_trouble(&self, trouble: Trouble) -> Delivery {
+        let base = &self.settings.endpoint.base;
+        let experiment = &self.settings.experiment_id;
+        let words = match trouble {
+            Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
+            Trouble::Halted(Halt::Gone(words)) => words,
+            Trouble::Refused(Complaint { status, words }) => format!("status {status}: {words}"),
+        };
+        Delivery::Stopped {
+            why: format!(
+                "no run can be created in the experiment {experiment} at {base}: {words}; set MLFLOW_EXPERIMENT_ID to one that \
+                 exists and is active"
+            ),
+        }
+    }
+
+    fn unreadable(&self, error: &dyn std::fmt::Display) -> Delivery {
+        let base = &self.settings.endpoint.base;
+        let why = format!("what answers at {base} does not look like an MLflow server ({error}); check the address");
+        Delivery::Later { pause: EXPORT_LONGEST_BACKOFF, why }
+    }
+
+    fn sync_words(&self) -> String {
+        use crate::export::Destination as _;
+        self.sync_arguments()
+    }
+}
+
+/// Why a request about the run came to nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Not now, or never.
+    Halted(Halt),
+    /// The server does not want it.
+    Refused(Complaint),
+}
+
+pub(super) fn accepted(outcome: Outcome) -> Result<Vec<u8>, Trouble> {
+    match outcome {
+        Outcome::Accepted(body) => Ok(body),
+        Outcome::Halted(halt) => Err(Trouble::Halted(halt)),
+        Outcome::Refused { complaint, .. } | Outcome::TooLarge(complaint) => Err(Trouble::Refused(complaint)),
+        Outcome::Failed { complaint, pause } => {
+            let why = format!("the server failed with status {}: {}", complaint.status, complaint.words);
+            Err(Trouble::Halted(Halt::later(pause, why)))
+        }
+    }
+}
+
+/// The value of our tag: the run's identifier, or a mark made from it where it could end the search's quotes.
+pub(super) fn tag_value(run_id: &str) -> String {
+    let plain = |letter: char| {
+        letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':' | '/' | ' ' | '+' | '@')
+    };
+    if !run_id.is_empty() && run_id.len() <= TAG_CHARACTERS && run_id.chars().all(plain) {
+        return run_id.to_owned();
+    }
+    format!("xxh3-{:016x}", xxh3_64(run_id.as_bytes()))
+}
+
+/// Whether a server's identifier is one of MLflow's form.
+fn is_run_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=256).contains(&id.len()) && id.bytes().all(plain)
+}
