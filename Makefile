@@ -27,7 +27,7 @@ export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test mlflow mlflow-server peers durability lint bench docs clean
+.PHONY: help build demo test mlflow mlflow-server peers durability races fuzz lint bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,12 @@ mlflow-server: $(MLFLOW_VENV)/.installed ## install an MLflow server into .venv-
 durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: minutes; 1: hours)
 	$(BIN)/python -m pytest --durability $(SCALE) $(if $(KEEP),--durability-page docs/pages/durability.md) $(PYTEST_ARGS)
 
+races: ## the engine's tests under two sanitizers, its models under loom (a nightly toolchain; half an hour)
+	rust/sanitizers/run.sh
+
+fuzz: ## fuzz the line parser, the frame decoder and recovery (a nightly toolchain; SECONDS_EACH=600)
+	fuzz/run.sh
+
 lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -77,7 +83,7 @@ docs: $(STAMPS)/docs ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was built: .venv*, target, site, caches (never runs/)
-	rm -rf .venv .venv-peers .venv-mlflow target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-peers .venv-mlflow target fuzz/target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f python/codex_obs/_core*.so
 
 # A Python without ensurepip (Debian's without python3-venv) installs pip into the new environment from outside.

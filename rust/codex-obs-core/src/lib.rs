@@ -2,7 +2,8 @@
 //! and a reader that turns the NDJSON into tables.
 //!
 //! Dependencies point one way: [`worker`] uses [`journal`], [`encode`] and [`shard`]; [`summary`] uses [`scan`], which
-//! uses [`shard::name`]. [`error`], [`limits`], [`clock`] and [`fs`] are imported by everyone and import nothing of ours.
+//! uses [`shard::name`]. [`error`], [`limits`], [`clock`], [`fs`] and [`sync`] are imported by everyone and import
+//! nothing of ours.
 
 pub mod clock;
 pub mod delivery;

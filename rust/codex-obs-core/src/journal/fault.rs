@@ -305,7 +305,7 @@ mod tests {
             drop(inherited.split_off(4));
             let is_cut = std::fs::OpenOptions::new().write(true).open(&own).and_then(|file| file.set_len(4096)).is_ok();
             let is_stored = memory.store(8192, 7).is_ok() && memory.load(8192) == 7;
-            let known = inherited.iter().any(|memory| memory.is_lost());
+            let known = inherited.iter().any(Memory::is_lost);
             // SAFETY: ends the child.
             unsafe { libc::_exit(i32::from(!(is_cut && is_stored && memory.is_lost() && !known))) }
         }

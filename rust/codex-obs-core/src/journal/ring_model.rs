@@ -1,8 +1,7 @@
 //! The ring under every interleaving of its threads.
 //!
-//! Breaks when, tried once each: the store of `published` or that of `consumed` becomes relaxed, either load of them does,
-//! or a producer publishes before it copies (a thread may look at bytes that another one changes); when a producer does
-//! not look at `closed` under the lock (a frame comes behind the last one); when `append` asks for one byte too little room.
+//! Breaks when, tried once each: the store of `published` or that of `consumed` becomes relaxed (a thread may look at bytes
+//! that another one changes); `append` asks for a frame's length too little room.
 
 use loom::thread;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! Wake-ups under every interleaving. No wait in here times out, so that one wake-up that is missed ends the model.
 //!
-//! Breaks when, tried once each: `wait_until_written` does not set `awaited`, or wakes the writer before it does; when
-//! `sleep` looks at its wishes before it holds the lock; when `note_written` wakes nobody; when `request_stop` does not wake.
+//! Breaks when, tried once each: `wait_until_written` does not set `awaited`; `note_written` wakes nobody.
 
 use std::sync::Arc;
 
