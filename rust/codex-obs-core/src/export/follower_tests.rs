@@ -287,7 +287,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// Against a model that knows what was appended: whatever happens to the files, everything is delivered, in order where
     /// it comes for the first time, and what comes again is what came before.

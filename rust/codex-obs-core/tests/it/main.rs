@@ -4,6 +4,7 @@ mod exporting;
 mod golden;
 mod recovery;
 mod remote;
+mod schedules;
 mod sessions;
 mod support;
 mod syncing;
