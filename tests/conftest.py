@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Variables of launchers and of ours that would change what `init` does.
-_PREFIXES = ("CODEX_", "LOGGING_NDJSON_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
-_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MLFLOW_TRACKING_URI")
+_PREFIXES = ("CODEX_", "LOGGING_NDJSON_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_", "MLFLOW_")
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ from codex_obs._backend import __version__
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
-    from codex_obs._config import EnvVar, Settings, env_vars
+    from codex_obs._config import Settings, env_vars
+    from codex_obs._variables import EnvVar
     from codex_obs.api import finish, flush, init, log
     from codex_obs.errors import (
         CodexObsError,
@@ -57,7 +58,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_config": ("EnvVar", "Settings", "env_vars"),
+    "_config": ("Settings", "env_vars"),
+    "_variables": ("EnvVar",),
     "api": ("finish", "flush", "init", "log"),
     "errors": (
         "CodexObsError",

@@ -22,8 +22,11 @@ __all__ = [
     "ArrowStream",
     "CoreError",
     "ManualClock",
+    "MlflowExport",
     "Recorder",
     "Report",
+    "StreamOutcome",
+    "SyncProgress",
     "__version__",
     "begin_end",
     "canonical_json",
@@ -33,13 +36,17 @@ __all__ = [
     "read_rows",
     "recover",
     "summarize",
+    "sync",
 ]
 
 ArrowStream = _core.ArrowStream
 CoreError = _core.CoreError
 ManualClock = _core.ManualClock
+MlflowExport = _core.MlflowExport
 Recorder = _core.Run
 Report = _core.Report
+StreamOutcome = _core.StreamOutcome
+SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
 config_hash = _core.config_hash
@@ -100,6 +107,33 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
     """
     try:
         return _core.recover(directory, foreign=foreign)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def sync(
+    directory: str,
+    export: MlflowExport,
+    *,
+    follow: bool = False,
+    dry_run: bool = False,
+    progress: "Callable[[SyncProgress], bool] | None" = None,
+) -> list[StreamOutcome]:
+    """Deliver what a run has logged and a destination does not have yet, stream by stream.
+
+    Args:
+        directory: The run directory.
+        export: Where it goes.
+        follow: Whether to go on until the run has ended.
+        dry_run: Whether to count only, without a word to the server.
+        progress: Called several times a second. False, or what it raises, ends the work; what was delivered by then
+            stays delivered.
+
+    Raises:
+        CodexObsError: If there is no run, or the set-up cannot work.
+    """
+    try:
+        return _core.sync(directory, export, follow=follow, dry_run=dry_run, progress=progress)
     except CoreError as error:
         raise public_error(error) from None
 

@@ -1,15 +1,15 @@
-"""What the commands have in common: how they start, and how they end when their output cannot be written."""
+"""What the commands have in common: how they start, what they say, and how they end."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    import typer
+import typer
 
-EXIT_NOT_WRITTEN = 1
+EXIT_INCOMPLETE = 1
+EXIT_USAGE = 2
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -29,4 +29,22 @@ def run(app: typer.Typer) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"Standard output cannot be written: {error.strerror}.\n")
-        sys.exit(EXIT_NOT_WRITTEN)
+        sys.exit(EXIT_INCOMPLETE)
+
+
+def say(words: str) -> None:
+    """Write words for people, to standard error."""
+    typer.echo(words, err=True)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Say what went wrong and end."""
+    say(visible(sentence).removesuffix(".") + ".")
+    raise typer.Exit(code)
+
+
+def visible(value: object) -> str:
+    """Show a text of unknown origin: control characters are escaped."""
+    from codex_obs._table import visible as escaped  # noqa: PLC0415 - loaded on first use
+
+    return escaped(str(value))

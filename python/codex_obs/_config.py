@@ -7,69 +7,41 @@ argument, environment, default.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from codex_obs._setting_kinds import Integer, Kind, Rejected, trimmed
+from codex_obs._setting_kinds import Integer, Rejected, trimmed
 from codex_obs._setting_table import TABLE, Entry
+from codex_obs._uri import hidden_user_info, without_user_info
+from codex_obs._variables import (
+    EXPORT,
+    GENERAL,
+    MLFLOW_URI_VARIABLE,
+    RUN_DIR_VARIABLE,
+    RUN_NAME_VARIABLES,
+    WORLD_SIZE_VARIABLE,
+    EnvVar,
+)
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from codex_obs.types import BackupCount, Fsync, Overflow, SettingsFields
+    from codex_obs.types import BackupCount, ExportRanks, Fsync, Overflow, SettingsFields
 
-RUN_DIR_VARIABLE = "CODEX_OBS_RUN_DIR"
-RUN_NAME_VARIABLES = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
-WORLD_SIZE_VARIABLE = "WORLD_SIZE"
 
 _SHOWN_CHARACTERS = 80
+# The setting that may hold a password.
+_URI_SETTING = "mlflow_tracking_uri"
 
 
-@dataclass(frozen=True, slots=True)
-class EnvVar:
-    """An environment variable that codex_obs reads.
-
-    Attributes:
-        name: Name of the variable.
-        default: What holds without it, as text.
-        meaning: What it is for and what it may be.
-        setting: The field of `Settings` that it sets, if it sets one.
-    """
-
-    name: str
-    default: str
-    meaning: str
-    setting: str | None = None
-
-
-_OTHERS = (
-    EnvVar(RUN_DIR_VARIABLE, "runs/<name>", "Run directory of `init` and input of `codex-ndjson` when none is named."),
-    EnvVar(
-        RUN_NAME_VARIABLES[0],
-        "UTC time and four hex digits",
-        "Name of the run when none is given, shared by the processes of a torchrun job. It must be one folder name. "
-        "Without `--rdzv-id` torchrun itself sets it to `none`.",
-    ),
-    EnvVar(
-        RUN_NAME_VARIABLES[1],
-        "UTC time and four hex digits",
-        "Name of the run when none is given and TORCHELASTIC_RUN_ID is not set.",
-    ),
-    EnvVar(
-        WORLD_SIZE_VARIABLE,
-        "1 without a rank, else unknown",
-        "Number of processes of a distributed job, for the effective batch size in `params.ndjson`.",
-    ),
-)
-
-
-@dataclass(frozen=True, kw_only=True, init=False)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False)
 class Settings:
     """How a run is written. What is not given comes from the environment, else from the defaults.
 
-    `dataclasses.replace` makes a changed copy.
+    `dataclasses.replace` makes a changed copy. A user name and password in the tracking URI are not shown by `repr` and
+    not kept by a pickle: where that arrives, they come from the environment.
 
     Attributes:
         rank: Rank of this process in a distributed job, or None. Rank 0 and None write the main stream.
@@ -86,6 +58,16 @@ class Settings:
         file_mode: Permissions of new files, such as ``0o640``; must contain ``0o600``.
         legacy: Write rows of the old format.
         flatten: Turn a mapping whose leaves are scalars into metrics ``a/b``.
+        mlflow_tracking_uri: Address of the MLflow server to export to, or None. An empty text is None too, whatever the
+            environment says.
+        mlflow_run_id: MLflow run to export to, or None for the one that belongs to the run directory, else a new one.
+        mlflow_experiment_id: MLflow experiment of a new MLflow run.
+        export_ranks: ``"main"`` exports the main stream, ``"all"`` every stream.
+        export_interval_s: Longest time that a metric waits for others before it is sent, in seconds.
+        export_flush_metrics: So many metrics are sent without waiting for others.
+        export_request_metrics: Most metrics of one request.
+        export_request_bytes: Most bytes of one request.
+        export_timeout_s: Longest time of one request, in seconds.
 
     Raises:
         SettingError: If a value, given or from the environment, cannot be used. The text names it.
@@ -105,10 +87,38 @@ class Settings:
     file_mode: int
     legacy: bool
     flatten: bool
+    mlflow_tracking_uri: str | None
+    mlflow_run_id: str | None
+    mlflow_experiment_id: str
+    export_ranks: ExportRanks
+    export_interval_s: float
+    export_flush_metrics: int
+    export_request_metrics: int
+    export_request_bytes: int
+    export_timeout_s: float
 
     def __init__(self, **given: Unpack[SettingsFields]) -> None:
         for name, value in _resolve(given, os.environ).items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.mlflow_tracking_uri is not None:
+            values[_URI_SETTING] = hidden_user_info(self.mlflow_tracking_uri)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+    def __getstate__(self) -> dict[str, object]:
+        state = dict(vars(self))
+        if self.mlflow_tracking_uri is not None:
+            state[_URI_SETTING] = without_user_info(self.mlflow_tracking_uri)
+        return state
+
+    def __copy__(self) -> Settings:
+        # Not by way of the pickle, which knows no password. What never changes is its own copy.
+        return self
+
+    def __deepcopy__(self, _seen: object) -> Settings:
+        return self
 
 
 def env_vars() -> list[EnvVar]:
@@ -118,12 +128,30 @@ def env_vars() -> list[EnvVar]:
         for name, entry in TABLE.items()
         for variable in entry.variables
     ]
-    return [*_OTHERS, *settings]
+    return [*GENERAL, *settings, *EXPORT]
 
 
 def run_dir_from_environment() -> str | None:
     """Return the run directory that the environment names, if it names one."""
     return os.environ.get(RUN_DIR_VARIABLE) or None
+
+
+def mlflow_uri_from_environment() -> str | None:
+    """Return the address of the MLflow server that the environment names, for whoever asks for a delivery.
+
+    Raises:
+        SettingError: If it cannot be used; the text names the variable.
+    """
+    entry = TABLE[_URI_SETTING]
+    uri = _from_environment(replace(entry, variables=(*entry.variables, MLFLOW_URI_VARIABLE)), os.environ)
+    return uri if isinstance(uri, str) else None
+
+
+def export_environment() -> dict[str, str]:
+    """Return the variables that say how to reach a server, as far as they are set. They may be secret."""
+    names = [variable.name for variable in EXPORT]
+    spellings = {*names, *(name.lower() for name in names if name.endswith("_PROXY"))}
+    return {name: os.environ[name] for name in spellings if name in os.environ}
 
 
 def terminal_can_erase() -> bool:
@@ -166,7 +194,7 @@ def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
     return {
         name: _from_environment(entry, environ)
         if name not in given or (given[name] is None and entry.default is None)
-        else _checked(name, entry.kind, given[name])
+        else _checked(name, entry, given[name])
         for name, entry in TABLE.items()
     }
 
@@ -181,18 +209,20 @@ def _from_environment(entry: Entry, environ: Mapping[str, str]) -> object:
         try:
             value = entry.kind.from_text(text)
         except Rejected as problem:
-            raise SettingError(f"{variable}={_shown(text)} cannot be used: {problem}, or unset it.") from None
+            what = variable if entry.is_secret else f"{variable}={_shown(text)}"
+            raise SettingError(f"{what} cannot be used: {problem}, or unset it.") from None
         # A switch that is off in one variable may be on in the next.
         if value is not False:
             return value
     return entry.default
 
 
-def _checked(name: str, kind: Kind, value: object) -> object:
+def _checked(name: str, entry: Entry, value: object) -> object:
     try:
-        return kind.from_value(value)
+        return entry.kind.from_value(value)
     except Rejected as problem:
-        raise SettingError(f"{name}={_shown(value)} cannot be used: {problem}.") from None
+        what = name if entry.is_secret else f"{name}={_shown(value)}"
+        raise SettingError(f"{what} cannot be used: {problem}.") from None
 
 
 def _shown(value: object) -> str:

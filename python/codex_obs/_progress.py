@@ -20,8 +20,8 @@ _MEGABYTE = 1_000_000
 _ERASE_LINE = "\r\x1b[K"
 
 
-class Progress:
-    """A line such as ``Reading: 43 % of 10.4 GB`` that is rewritten in place.
+class Line:
+    """A line that is rewritten in place.
 
     Nothing is written to a stream that is no terminal, nor to one that cannot erase a line (``TERM=dumb``).
 
@@ -35,17 +35,23 @@ class Progress:
         self._next_s = time.monotonic() + _FIRST_AFTER_S
         self._is_written = False
 
-    def __call__(self, done_bytes: int, total_bytes: int) -> None:
-        """Show how far the work has come, unless that was done a moment ago."""
-        now_s = time.monotonic()
-        if not self.is_shown or now_s < self._next_s:
-            return
-        self._next_s = now_s + _EVERY_S
-        percent = 100 * done_bytes // max(total_bytes, 1)
-        size = f"{total_bytes / _GIGABYTE:.1f} GB" if total_bytes >= _GIGABYTE else f"{total_bytes / _MEGABYTE:.0f} MB"
-        self._stream.write(f"{_ERASE_LINE}Reading: {percent} % of {size}")
+    def is_due(self) -> bool:
+        """Return whether it is shown at all, and was not rewritten a moment ago."""
+        return self.is_shown and time.monotonic() >= self._next_s
+
+    def show(self, words: str) -> None:
+        """Put other words in the place of those that stand there."""
+        self._next_s = time.monotonic() + _EVERY_S
+        self._stream.write(f"{_ERASE_LINE}{words}")
         self._stream.flush()
         self._is_written = True
+
+    def erase(self) -> None:
+        """Make room for something else."""
+        if self._is_written:
+            self._stream.write(_ERASE_LINE)
+            self._stream.flush()
+            self._is_written = False
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +59,21 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._is_written:
-            self._stream.write(_ERASE_LINE)
-            self._stream.flush()
+        self.erase()
+
+
+class Progress(Line):
+    """A line such as ``Reading: 43 % of 10.4 GB``."""
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        """Show how far the work has come, unless that was done a moment ago."""
+        if self.is_due():
+            self.show(f"Reading: {share(done_bytes, total_bytes)}")
+
+
+def share(done_bytes: int, total_bytes: int) -> str:
+    """Say how much of how much is done, such as ``43 % of 10.4 GB``."""
+    percent = 100 * done_bytes // max(total_bytes, 1)
+    if total_bytes >= _GIGABYTE:
+        return f"{percent} % of {total_bytes / _GIGABYTE:.1f} GB"
+    return f"{percent} % of {total_bytes / _MEGABYTE:.0f} MB"

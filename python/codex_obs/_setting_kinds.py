@@ -43,6 +43,11 @@ def trimmed(text: str) -> str:
     return text.strip(_ASCII_SPACE)
 
 
+def is_one_word(text: str) -> bool:
+    """Return whether a text has characters that can be shown, and no space."""
+    return text.isprintable() and not any(character.isspace() for character in text)
+
+
 @dataclass(frozen=True)
 class Limit:
     """A limit of rotation: a number, or None if the rule is off (empty, 0, ``None``, negative)."""
@@ -159,6 +164,57 @@ class Flag:
         if not isinstance(value, bool):
             raise Rejected("give True or False")
         return value
+
+
+class Address:
+    """The address of a server, which may hold a password; an empty one is none at all."""
+
+    _REMEDY = "give an address such as http://127.0.0.1:5000 or https://mlflow.example.org"
+
+    def from_text(self, text: str) -> object:
+        """Check an address; the engine reads it."""
+        word = trimmed(text)
+        if not word:
+            return None
+        scheme, separator, rest = word.partition("://")
+        if scheme.lower() not in ("http", "https") or not separator or not rest or not is_one_word(word):
+            raise Rejected(self._REMEDY)
+        if "@" in rest.partition("/")[2]:
+            raise Rejected("write a / in a password as %2F, and an @ as %40")
+        return word
+
+    def from_value(self, value: object) -> object:
+        """Check an address, or None."""
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise Rejected(self._REMEDY)
+        return self.from_text(value)
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """What a server calls something: ASCII letters, digits, ``-`` and ``_``."""
+
+    remedy: str
+    _MAX_LENGTH = 256
+
+    def from_text(self, text: str) -> object:
+        """Check an identifier."""
+        word = trimmed(text)
+        plain = word.replace("-", "").replace("_", "")
+        if not (plain.isascii() and plain.isalnum()) or len(word) > self._MAX_LENGTH:
+            raise Rejected(self.remedy)
+        return word
+
+    def from_value(self, value: object) -> object:
+        """Check an identifier, which may be a number."""
+        if isinstance(value, str):
+            return self.from_text(value)
+        number = _as_int(value)
+        if number is None or number < 0:
+            raise Rejected(self.remedy)
+        return self.from_text(str(number))
 
 
 class FileMode:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from codex_obs._setting_kinds import Choice, FileMode, Flag, Integer, Kind, Limit, Seconds
+from codex_obs._setting_kinds import Address, Choice, FileMode, Flag, Identifier, Integer, Kind, Limit, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _MAX_RANK = 2**31 - 1  # ranks are C ints in MPI
 _MIN_RING_BYTES = 256 << 10  # a quarter of it holds the longest row
 _MAX_RING_BYTES = 1 << 30  # it is preallocated on disk and pre-faulted in memory
+_MAX_REQUEST_METRICS = 1000  # MLflow refuses more
+_MIN_REQUEST_BYTES = 100_000  # the longest parameter or tag, with every character escaped
+_MAX_REQUEST_BYTES = 1_000_000  # MLflow's limit, and below nginx' default
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Entry:
     # A negative number in a launcher's variable means that there are no ranks.
     negative_is_unset: bool = False
     default_text: str = ""
+    # The value is not repeated in errors.
+    is_secret: bool = False
 
 
 _OFF = "empty, 0, None or a negative number switches the rule off"
@@ -137,6 +142,69 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             meaning="1, true, yes or on: a mapping whose leaves are scalars becomes metrics `a/b` instead of a "
             "structured value.",
             default_text="off",
+        ),
+        "mlflow_tracking_uri": Entry(
+            ("CODEX_OBS_MLFLOW_TRACKING_URI",),
+            Address(),
+            None,
+            "Address of the MLflow server that metrics are exported to, such as http://127.0.0.1:5000. Without it "
+            "nothing is sent anywhere, whatever MLFLOW_TRACKING_URI says.",
+            default_text="no export",
+            is_secret=True,
+        ),
+        "mlflow_run_id": Entry(
+            ("CODEX_OBS_MLFLOW_RUN_ID",),
+            Identifier("give the identifier of a run, which MLflow shows as 32 hex digits"),
+            None,
+            "MLflow run to export to.",
+            default_text="the one in run.json, else a new one",
+        ),
+        "mlflow_experiment_id": Entry(
+            ("MLFLOW_EXPERIMENT_ID",),
+            Identifier("give the identifier of an experiment such as 0 or 12, not its name"),
+            "0",
+            "MLflow experiment in which a new MLflow run is created.",
+        ),
+        "export_ranks": Entry(
+            ("CODEX_OBS_EXPORT_RANKS",),
+            Choice(("main", "all")),
+            "main",
+            "Whose metrics are exported: those of the `main` stream, or of `all` streams, the others under names that "
+            "begin with `rank-1/`.",
+        ),
+        "export_interval_s": Entry(
+            ("CODEX_OBS_EXPORT_INTERVAL_S",),
+            Seconds("give a number of seconds such as 1 or 0.5"),
+            1.0,
+            "Longest time that a metric waits for others before it is sent, in seconds.",
+        ),
+        "export_flush_metrics": Entry(
+            ("CODEX_OBS_EXPORT_FLUSH_METRICS",),
+            Integer("give a number of metrics, 1 or more", low=1),
+            50,
+            "So many metrics are sent at once, without waiting for others.",
+        ),
+        "export_request_metrics": Entry(
+            ("CODEX_OBS_EXPORT_REQUEST_METRICS",),
+            Integer(f"give a number of metrics from 1 to {_MAX_REQUEST_METRICS}", low=1, high=_MAX_REQUEST_METRICS),
+            _MAX_REQUEST_METRICS,
+            "Most metrics of one request, reached while an exporter catches up.",
+        ),
+        "export_request_bytes": Entry(
+            ("CODEX_OBS_EXPORT_REQUEST_BYTES",),
+            Integer(
+                f"give a number of bytes from {_MIN_REQUEST_BYTES} to {_MAX_REQUEST_BYTES}",
+                low=_MIN_REQUEST_BYTES,
+                high=_MAX_REQUEST_BYTES,
+            ),
+            _MAX_REQUEST_BYTES,
+            "Most bytes of one request.",
+        ),
+        "export_timeout_s": Entry(
+            ("CODEX_OBS_EXPORT_TIMEOUT_S",),
+            Seconds("give a number of seconds above 0 such as 3 or 10", zero_allowed=False),
+            3.0,
+            "Longest time of one request, from looking up the host to the last byte of the reply, in seconds.",
         ),
     }
 )

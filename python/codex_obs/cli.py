@@ -1,7 +1,8 @@
-"""The command ``codex-ndjson``: a summary of a run, and its recovery.
+"""The command ``codex-ndjson``: a summary of a run, its recovery, and its delivery to a server.
 
-Results go to standard output or a file, words to standard error. Exit codes: 0 done; 1 the result could not be written
-or, with ``--strict``, lines were skipped; 2 wrong usage, or no run to read.
+Results go to standard output or a file, words to standard error. Exit codes: 0 done; 1 the result could not be
+written, lines were skipped (with ``--strict``) or not everything was delivered; 2 wrong usage, or no run to read; 130
+a delivery was interrupted.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs import _command, _config
+from codex_obs import _command, _config, _sync
+from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, fail, say, visible
 from codex_obs._input import InputError, find_input, run_directory
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from codex_obs._backend import Report
-
-EXIT_INCOMPLETE = 1
-EXIT_USAGE = 2
 
 _STANDARD_OUTPUT = "-"
 
@@ -67,6 +66,9 @@ def _root(
     """Work with the NDJSON logs of codex_obs."""
 
 
+app.command(short_help="Deliver what was logged to a server, now or while it is logged.")(_sync.sync)
+
+
 @app.command(short_help="Summarise a run as CSV, Parquet, JSON or a table.")
 def summarize(
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="More files of the run.")] = None,
@@ -103,16 +105,16 @@ def summarize(
             check_destination(destination)
         file_mode = _config.file_mode_from_environment()
     except (InputError, OutputError, SettingError) as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     try:
         with Progress(sys.stderr) as progress:
             frame, report = reading.summarize_files(paths, progress=progress if progress.is_shown else None)
     except CodexObsError as error:
-        _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+        fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
     try:
         _write(frame, output, destination, file_mode)
     except OutputError as error:
-        _fail(f"{error} Name another file with --dest" if dest is None else str(error), EXIT_INCOMPLETE)
+        fail(f"{error} Name another file with --dest" if dest is None else str(error), EXIT_INCOMPLETE)
     _report_skipped(report)
     if strict and report.skipped:
         raise typer.Exit(EXIT_INCOMPLETE)
@@ -136,16 +138,16 @@ def recover(
         directory = _resolve_directory(input_)
         found = reading.recover(directory, foreign=True)
     except InputError as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     except CodexObsError as error:
-        _fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+        fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
     if as_json:
         import json  # noqa: PLC0415 - rarely needed
 
         typer.echo(json.dumps(found, separators=(",", ":")))
         return
     for name, value in found.items():
-        typer.echo(f"{name}: {_visible(value)}")
+        typer.echo(f"{name}: {visible(value)}")
 
 
 def main() -> None:
@@ -156,7 +158,7 @@ def main() -> None:
 def _resolve_input(named: Sequence[str]) -> list[Path]:
     paths = find_input(named, _config.run_dir_from_environment(), Path())
     if not named:
-        _say(f"Reading {_visible(paths[0])}")
+        say(f"Reading {visible(paths[0])}")
     return paths
 
 
@@ -185,7 +187,7 @@ def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None, 
     if output is OutputFormat.CSV:
         content = _output.to_csv(frame)
         if to_terminal:
-            content = "\n".join(map(_visible, content.decode().split("\n"))).encode(errors="backslashreplace")
+            content = "\n".join(map(visible, content.decode().split("\n"))).encode(errors="backslashreplace")
     elif output is OutputFormat.PARQUET:
         content = _output.to_parquet(frame)
     elif output is OutputFormat.JSON:
@@ -198,9 +200,9 @@ def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None, 
 
     if destination is not None:
         _output.write_whole(destination, content, file_mode=file_mode)
-        typer.echo(f"Wrote {_visible(destination)} ({frame.height} rows)")
+        typer.echo(f"Wrote {visible(destination)} ({frame.height} rows)")
     elif output is OutputFormat.PARQUET and to_terminal:
-        _fail("Parquet is not text for a terminal: give --dest PATH, or redirect standard output.", EXIT_USAGE)
+        fail("Parquet is not text for a terminal: give --dest PATH, or redirect standard output.", EXIT_USAGE)
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
@@ -210,23 +212,8 @@ def _report_skipped(report: Report) -> None:
     if not report.skipped:
         return
     lines = "1 line that is no row was" if report.skipped == 1 else f"{report.skipped} lines that are no rows were"
-    _say(f"Of {report.lines} lines, {lines} skipped:")
+    say(f"Of {report.lines} lines, {lines} skipped:")
     for file, line, reason in report.skipped_examples:
-        _say(f"  {_visible(file)}:{line}: {_visible(reason)}")
+        say(f"  {visible(file)}:{line}: {visible(reason)}")
     if report.skipped > len(report.skipped_examples):
-        _say(f"  and {report.skipped - len(report.skipped_examples)} more")
-
-
-def _say(words: str) -> None:
-    typer.echo(words, err=True)
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    _say(_visible(sentence).removesuffix(".") + ".")
-    raise typer.Exit(code)
-
-
-def _visible(value: object) -> str:
-    from codex_obs._table import visible  # noqa: PLC0415 - loaded on first use
-
-    return visible(str(value))
+        say(f"  and {report.skipped - len(report.skipped_examples)} more")

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
-from codex_obs import _backend, _config, _exit, _open_runs
+from codex_obs import _backend, _config, _exit, _export, _open_runs
 from codex_obs._derived import derived_parameters
 from codex_obs.errors import SettingError
 
@@ -30,8 +30,8 @@ _EVERY_SHARD = 2**63 - 1
 class Run(_backend.Recorder):
     """One open session of a run, made by `codex_obs.init`.
 
-    `log`, `bind`, `flush`, `stats`, `run_id`, `name` and `stream` are the extension's own: a call of `log` has no
-    Python frame.
+    `log`, `bind`, `event`, `flush`, `stats`, `run_id`, `name` and `stream` are the extension's own: a call of `log` has
+    no Python frame.
 
     As a context manager a run closes itself: with status ``failed`` after an exception, ``killed`` after
     KeyboardInterrupt or a non-zero SystemExit, else ``finished``. It never swallows an exception. A run that is still
@@ -82,7 +82,14 @@ class Run(_backend.Recorder):
         """
         try:
             run = super().__new__(
-                cls, directory, run_id=run_id, name=name, clock=clock, backing=backing, **_engine_options(settings)
+                cls,
+                directory,
+                run_id=run_id,
+                name=name,
+                clock=clock,
+                backing=backing,
+                export=_export.mlflow(settings),
+                **_engine_options(settings),
             )
         except _backend.CoreError as error:
             raise _backend.public_error(error) from None
@@ -134,14 +141,16 @@ class Run(_backend.Recorder):
         self._note_params(params, {})
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """End the session as finished: refuse rows, write out what is there, release the stream.
+        """End the session as finished: refuse rows, write out what is there, deliver what there is time for.
 
         Args:
-            timeout: Longest wait in seconds; None waits as long as it takes.
+            timeout: Longest wait in seconds; None waits as long as the files take, and for a server as long as it
+                answers.
 
         Returns:
             Whether every row is in the files. If not, they are in the journal, from which the next `init`, reader or
-            ``codex-ndjson recover`` brings them back. Later calls do nothing and return the same.
+            ``codex-ndjson recover`` brings them back. What could not be delivered to a server is said as a warning,
+            with the command that delivers it. Later calls do nothing and return the same.
         """
         return self.finish("finished", timeout=timeout)
 
@@ -164,7 +173,7 @@ class Run(_backend.Recorder):
         # A forked child that never logged has no session of its own to finish.
         if is_first and self._session_pid == os.getpid():
             self._write_session("finish", {"status": status})
-        done = self._close(timeout)
+        done = self._close(timeout, status)
         _backend.emit_warnings(self._take_warnings())
         if is_first and not done:
             _backend.emit_warnings(

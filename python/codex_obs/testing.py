@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from codex_obs.types import BoundLog, Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
 
-__all__ = ["LoggedCall", "ManualClock", "MemoryRun", "open_run", "read_rows"]
+__all__ = ["LoggedCall", "LoggedEvent", "ManualClock", "MemoryRun", "open_run", "read_rows"]
 
+# As the engine's `record::event`: a test compares them.
+_STEP_FIELDS = ("timesteps", "policy_version", "step", "global_step", "update")
 _SHARD_NAME = re.compile(r"(?P<kind>[a-z_]+)(?:\.(?P<stream>[a-z0-9-]+))?\.ndjson(?:\.(?P<number>[1-9][0-9]*))?")
 
 
@@ -47,11 +49,29 @@ class LoggedCall:
     timestamp: Timestamp | None
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One call of `event`, as a `MemoryRun` keeps it.
+
+    Attributes:
+        category: As it was given.
+        message: As it was given.
+        fields: As they were given.
+        step: What the fields say, or None.
+    """
+
+    category: object
+    message: object
+    fields: Mapping[str, object]
+    step: int | None
+
+
 class MemoryRun:
     """Takes the place of a `Run` in a test: checks arguments as it does, and keeps calls instead of writing rows.
 
     Attributes:
         calls: The calls of `log` with at least one metric, in order.
+        events: The calls of `event`, in order. They are counted as one row each.
         params: The mappings given to `log_params`, in order.
         status: How the session ended, or None while it is open.
     """
@@ -60,6 +80,7 @@ class MemoryRun:
         self, *, run_id: str = "memory", name: str = "memory", config: Mapping[str, object] | None = None
     ) -> None:
         self.calls: list[LoggedCall] = []
+        self.events: list[LoggedEvent] = []
         self.params: list[Mapping[str, object]] = []
         self.status: Status | None = None
         self._run_id = run_id
@@ -152,6 +173,20 @@ class MemoryRun:
 
         return log
 
+    def event(self, category: object, message: object = None, **fields: object) -> None:
+        """Keep an event. After the end it is only counted.
+
+        Raises:
+            TypeError: If the field that tells the step has a type that `Run.event` refuses.
+            ValueError: If it is outside 64 bits.
+        """
+        named = next((name for name in _STEP_FIELDS if fields.get(name) is not None), None)
+        step = None if named is None else _checked_step(fields[named], named)
+        if self.closed:
+            self._rows_dropped += 1
+        else:
+            self.events.append(LoggedEvent(category, message, MappingProxyType(dict(fields)), step))
+
     def values(self, metric: str, *, split: str | None = None) -> list[tuple[int, object]]:
         """Return the step and value of every row of a metric, in order; of one split, if it is given."""
         return [
@@ -192,7 +227,7 @@ class MemoryRun:
 
     def stats(self) -> dict[str, int]:
         """Return the counters of a run that has lost nothing but what was logged after its end."""
-        written = sum(len(call.metrics) for call in self.calls)
+        written = sum(len(call.metrics) for call in self.calls) + len(self.events)
         return {
             "rows_logged": written + self._rows_dropped,
             "rows_written": written,
@@ -210,7 +245,8 @@ class MemoryRun:
         self.finish(_exit.status_of(error))
 
     def _next_step(self) -> int:
-        largest = max((call.step for call in self.calls), default=-1)
+        steps = [call.step for call in self.calls] + [event.step for event in self.events if event.step is not None]
+        largest = max(steps, default=-1)
         return min(largest + 1, 2**63 - 1)
 
 
@@ -276,12 +312,12 @@ def _check_tags(tags: object) -> None:
         raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
 
 
-def _checked_step(step: object) -> int:
+def _checked_step(step: object, name: str = "step") -> int:
     if type(step).__name__ in ("bool", "bool_") or not isinstance(step, SupportsIndex):
-        raise TypeError(f"step must be an integer, not {type(step).__name__}")
+        raise TypeError(f"{name} must be an integer, not {type(step).__name__}")
     number = operator.index(step)
     if not -(2**63) <= number < 2**63:
-        raise ValueError("step is outside 64 bits")
+        raise ValueError(f"{name} is outside 64 bits")
     return number
 
 

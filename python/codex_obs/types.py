@@ -33,6 +33,9 @@ Overflow: TypeAlias = Literal["block", "drop"]
 Fsync: TypeAlias = Literal["interval", "never", "always"]
 """When what is written is also forced to the disk."""
 
+ExportRanks: TypeAlias = Literal["main", "all"]
+"""Whose metrics are exported."""
+
 BackupCount: TypeAlias = int | Literal["all"] | None
 """How many rotated shards are kept: a number, every one, or (None) nothing is ever rotated."""
 
@@ -54,6 +57,15 @@ class SettingsFields(TypedDict, total=False):
     file_mode: int
     legacy: bool
     flatten: bool
+    mlflow_tracking_uri: str | None
+    mlflow_run_id: str | None
+    mlflow_experiment_id: str
+    export_ranks: ExportRanks
+    export_interval_s: float
+    export_flush_metrics: int
+    export_request_metrics: int
+    export_request_bytes: int
+    export_timeout_s: float
 
 
 class BoundLog(Protocol):
@@ -104,6 +116,9 @@ class RunLike(SupportsLog, Protocol):
 
     def bind(self, *names: str, split: object = "train", dataset: object = None, tags: Tags | None = None) -> BoundLog:
         """Prepare calls with the same names, as `Run.bind` does."""
+
+    def event(self, category: object, message: object = None, **fields: object) -> None:
+        """Log an event of a trainer, as `Run.event` does."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters, as `Run.log_params` does."""

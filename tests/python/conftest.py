@@ -1,8 +1,11 @@
-"""What the tests of the Python layer share: no run stays open from one test to the next."""
+"""What the tests of the Python layer share: no run stays open from one test to the next, and a server to export to."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,9 +14,112 @@ from codex_obs import _open_runs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+API = "/api/2.0/mlflow/"
+
 
 @pytest.fixture(autouse=True)
 def _no_run_stays_open() -> Iterator[None]:
     yield
     for run in _open_runs.all_open():
         run.close()
+
+
+class Tracking(ThreadingHTTPServer):
+    """As much of MLflow's REST interface as an exporter asks for. It keeps what it is told."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.uri = f"http://127.0.0.1:{self.server_port}"
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.headers: list[str] = []
+        self.changed = threading.Condition()
+        # With one it answers everything with this status and says why.
+        self.refusal: tuple[int, str] | None = None
+
+    def answer(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Do what is asked."""
+        if method == "runs/search":
+            return {"runs": [run for run in self.runs.values() if self._tag(run) in body["filter"]]}
+        if method == "runs/create":
+            run_id = f"{len(self.runs) + 1:032x}"
+            info = {"run_id": run_id, "experiment_id": body["experiment_id"], "name": body.get("run_name")}
+            self.runs[run_id] = {"info": info, "data": {"tags": body["tags"], "params": [], "metrics": []}}
+            return {"run": self.runs[run_id]}
+        run = self.runs[body["run_id"]]
+        if method == "runs/update":
+            run["info"] |= {key: body[key] for key in ("status", "end_time") if key in body}
+        elif method == "runs/log-batch":
+            for kind in ("metrics", "params", "tags"):
+                # What is equal is one, as in MLflow's own store.
+                run["data"][kind] += [item for item in body.get(kind, []) if item not in run["data"][kind]]
+        return {"run": run} if method == "runs/get" else {}
+
+    def _tag(self, run: dict[str, Any]) -> str:
+        return next(str(tag["value"]) for tag in run["data"]["tags"] if tag["key"] == "codex_obs.run_id")
+
+    def points(self) -> list[tuple[str, float | str, int]]:
+        """Give name, value and step of every metric, in the order in which they came."""
+        metrics = [metric for run in self.runs.values() for metric in run["data"]["metrics"]]
+        return [(metric["key"], metric["value"], metric["step"]) for metric in metrics]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing where a client goes away."""
+
+    def wait(self, condition: Any) -> None:
+        """Wait until something is true after a request."""
+        with self.changed:
+            assert self.changed.wait_for(condition, 60)
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Tracking
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self._send(200, b"OK")
+            return
+        path, _, query = self.path.partition("?")
+        self._reply(path, dict(pair.split("=") for pair in query.split("&")))
+
+    def do_POST(self) -> None:
+        self._reply(self.path, json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+    def _reply(self, path: str, body: dict[str, Any]) -> None:
+        method = path.removeprefix(API)
+        with self.server.changed:
+            self.server.calls.append((method, body))
+            self.server.headers.append(str(self.headers))
+            status, answer = 200, {}
+            if self.server.refusal is None:
+                answer = self.server.answer(method, body)
+            else:
+                status, words = self.server.refusal
+                answer = {"error_code": "REFUSED", "message": words}
+            self.server.changed.notify_all()
+        self._send(status, json.dumps(answer).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def tracking() -> Iterator[Tracking]:
+    """Give a server to export to."""
+    server = Tracking()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -17,14 +17,14 @@ MAX_LINES = 500
 # Lowest first. A module imports from lower layers and from its own, never from higher ones.
 LAYERS = (
     ("errors", "types"),
-    ("_setting_kinds", "_setting_table", "_names", "_derived"),
+    ("_setting_kinds", "_setting_table", "_names", "_derived", "_uri", "_variables"),
     ("_config",),
     ("_backend",),
-    ("_open_runs", "_exit"),
+    ("_open_runs", "_exit", "_export"),
     ("run", "reading"),
     ("api", "testing"),
     ("__init__",),
-    ("_command", "_input", "_output", "_progress", "_table", "cli", "demo", "demo_cli"),
+    ("_command", "_input", "_output", "_progress", "_sync", "_table", "cli", "demo", "demo_cli"),
 )
 LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 MODULES = sorted(PACKAGE.glob("*.py"))

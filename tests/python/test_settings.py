@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import pickle
 import sys
@@ -41,7 +42,18 @@ DEFAULTS = {
     "file_mode": 0o600,
     "legacy": False,
     "flatten": False,
+    "mlflow_tracking_uri": None,
+    "mlflow_run_id": None,
+    "mlflow_experiment_id": "0",
+    "export_ranks": "main",
+    "export_interval_s": 1.0,
+    "export_flush_metrics": 50,
+    "export_request_metrics": 1000,
+    "export_request_bytes": 1_000_000,
+    "export_timeout_s": 3.0,
 }
+# What they say may be a password, so errors do not repeat it.
+SECRET_FIELDS = {"mlflow_tracking_uri"}
 
 OFF_TEXTS = ["", " ", "\t", "0", "00", "+0", "-0", " 0 ", "-1", "-9", "-99999999999999999999999"]
 NONE_TEXTS = ["None", "none", "NONE", "nOnE", " None "]
@@ -169,6 +181,15 @@ def test_an_argument_wins_over_the_environment_for_every_setting(monkeypatch: py
         "file_mode": ("0o640", 0o640, 0o660),
         "legacy": ("on", True, False),
         "flatten": ("Yes", True, False),
+        "mlflow_tracking_uri": (" http://a:5000/ ", "http://a:5000/", "HTTPS://b"),
+        "mlflow_run_id": ("a1b2", "a1b2", "c-3_d"),
+        "mlflow_experiment_id": ("12", "12", "7"),
+        "export_ranks": ("ALL", "all", "main"),
+        "export_interval_s": ("0.5", 0.5, 2.0),
+        "export_flush_metrics": ("10", 10, 1),
+        "export_request_metrics": ("100", 100, 1000),
+        "export_request_bytes": ("200000", 200_000, 100_000),
+        "export_timeout_s": ("10", 10.0, 0.5),
     }
     assert environment.keys() == TABLE.keys()
     for field, (text, _, _) in environment.items():
@@ -186,12 +207,15 @@ def test_nonsense_names_the_variable_or_is_taken_for_off(
 ) -> None:
     variable = TABLE[field].variables[0]
     monkeypatch.setenv(variable, text)
-    if field == "legacy" or (text.isdigit() and field.startswith(("max_shard", "max_block", "backup", "fsync_int"))):
+    numbers = ("max_shard", "max_block", "backup", "fsync_int", "export_int", "export_timeout")
+    is_name = field in ("mlflow_run_id", "mlflow_experiment_id") and text in ("nonsense", "1e400")
+    if field == "legacy" or (text.isdigit() and field.startswith(numbers)) or is_name:
         codex_obs.Settings()
         return
     with pytest.raises(codex_obs.SettingError) as caught:
         codex_obs.Settings()
-    assert str(caught.value).startswith(f"{variable}=")
+    message = str(caught.value)
+    assert message.startswith(f"{variable} cannot" if field in SECRET_FIELDS else f"{variable}=")
     assert len(str(caught.value)) < 400
 
 
@@ -347,3 +371,73 @@ def test_no_other_module_reads_the_environment() -> None:
     readers = {file.name for file in files if "environ" in (text := file.read_text()) and "os.environ" in text}
     assert readers == {"_config.py"}
     assert not any("getenv" in file.read_text() for file in files)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:5000", "https://mlflow.example.org", "HTTP://Host/path/", "http://[::1]:5000",
+        "https://user:pass%2Fword@host:5000/base", "http://token@host",
+    ],
+)  # fmt: skip
+def test_an_address_is_taken_as_it_is(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert codex_obs.Settings(mlflow_tracking_uri=f" {address}\n").mlflow_tracking_uri == address
+    monkeypatch.setenv("CODEX_OBS_MLFLOW_TRACKING_URI", address)
+    assert resolved("mlflow_tracking_uri") == address
+    assert codex_obs.Settings(mlflow_tracking_uri="").mlflow_tracking_uri is None
+    assert codex_obs.Settings(mlflow_tracking_uri=None).mlflow_tracking_uri == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "canary:5000", "file:///canary", "sqlite:///canary.db", "databricks", "http:/canary", "http://", "://canary",
+        "http://can ary", "http://canary\x00", "ftp://u:canary@host", "http://u:can/ary@host", 5, b"http://canary",
+    ],
+)  # fmt: skip
+def test_any_other_address_is_an_error_that_does_not_repeat_it(address: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(codex_obs.SettingError, match=r"^mlflow_tracking_uri cannot be used: ") as caught:
+        codex_obs.Settings(mlflow_tracking_uri=address)
+    assert "canary" not in str(caught.value)
+    if isinstance(address, str) and "\0" not in address:
+        monkeypatch.setenv("CODEX_OBS_MLFLOW_TRACKING_URI", address)
+        with pytest.raises(codex_obs.SettingError, match=r"^CODEX_OBS_MLFLOW_TRACKING_URI cannot be used: ") as caught:
+            codex_obs.Settings()
+        assert "canary" not in str(caught.value)
+
+
+def test_a_password_is_in_no_repr_and_in_no_pickle() -> None:
+    address = "https://canary-user:canary-password@host:5000/base"
+    settings = codex_obs.Settings(mlflow_tracking_uri=address, rank=3)
+    assert "canary" not in f"{settings!r} {settings}"
+    assert "mlflow_tracking_uri='https://***@host:5000/base'" in repr(settings)
+    pickled = pickle.dumps(settings)
+    assert b"canary" not in pickled
+    arrived = pickle.loads(pickled)
+    assert arrived == dataclasses.replace(settings, mlflow_tracking_uri="https://host:5000/base")
+    for same in (copy.copy(settings), copy.deepcopy(settings), dataclasses.replace(settings)):
+        assert same.mlflow_tracking_uri == address
+
+
+def test_what_mlflow_itself_reads_switches_nothing_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.setenv(name, "http://127.0.0.1:5000")
+    assert dataclasses.asdict(codex_obs.Settings()) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "taken"),
+    [
+        ("mlflow_experiment_id", 12, "12"), ("mlflow_experiment_id", np.int64(0), "0"),
+        ("mlflow_experiment_id", " 7 ", "7"), ("mlflow_run_id", "0" * 32, "0" * 32), ("mlflow_run_id", None, None),
+    ],
+)  # fmt: skip
+def test_identifiers_may_be_numbers(field: str, given: Any, taken: str | None) -> None:
+    assert getattr(codex_obs.Settings(**{field: given}), field) == taken
+
+
+@pytest.mark.parametrize("field", ["mlflow_run_id", "mlflow_experiment_id"])
+@pytest.mark.parametrize("given", ["", " ", "a b", "a/b", "ä", "-", "a" * 257, -1, 1.5, True, b"a", "../x"], ids=repr)
+def test_what_cannot_be_an_identifier_is_an_error(field: str, given: Any) -> None:
+    with pytest.raises(codex_obs.SettingError, match=f"^{field}="):
+        codex_obs.Settings(**{field: given})

@@ -47,6 +47,13 @@ def logging_through_a_prepared_call(run: codex_obs.Run) -> BoundLog:
     return log
 
 
+def logging_an_event(run: codex_obs.Run) -> None:
+    run.event("TRAINER", "an update", timesteps=2048, loss=0.5, ok=True)
+    run.event("EVAL")
+    run.event()  # type: ignore[call-arg]  # no category
+    run.event("EVAL", "words", 5)  # type: ignore[call-arg]  # fields have names
+
+
 def the_scope_of_a_run(run: codex_obs.Run) -> int:
     # A checker that took `with` for something that swallows exceptions would miss a return here.
     with run as same:

@@ -21,6 +21,7 @@ pub mod session;
 pub mod shard;
 pub mod stats;
 pub mod summary;
+pub mod sync;
 pub mod worker;
 
 pub use error::{Error, Result};

@@ -7,7 +7,10 @@ mod bound_log;
 mod canonical;
 mod clock;
 mod convert;
+mod deadline;
 mod error;
+mod event;
+mod export;
 mod interpreter;
 mod reading;
 mod recorder;
@@ -15,6 +18,8 @@ mod recovery;
 mod session_cell;
 mod settings;
 mod spare;
+mod sync;
+mod words;
 
 use pyo3::prelude::*;
 
@@ -28,11 +33,15 @@ mod _core {
     #[pymodule_export]
     use super::error::CoreError;
     #[pymodule_export]
+    use super::export::MlflowExport;
+    #[pymodule_export]
     use super::reading::{ArrowStream, Report, read_rows, summarize};
     #[pymodule_export]
     use super::recorder::Recorder;
     #[pymodule_export]
     use super::recovery::recover;
+    #[pymodule_export]
+    use super::sync::{StreamOutcome, SyncProgress, sync};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]

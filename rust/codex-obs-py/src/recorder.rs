@@ -10,34 +10,24 @@ use codex_obs_core::limits;
 use codex_obs_core::record::Damage;
 use codex_obs_core::session::{Session, Settings, Step};
 use codex_obs_core::stats::Stats;
-use pyo3::Borrowed;
-use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::bound_log::BoundLog;
 use crate::clock::ManualClock;
-use crate::convert::{self, Options};
+use crate::convert::{self, Options, Split};
+use crate::deadline::deadline;
 use crate::error::to_python;
+use crate::event;
+use crate::export::{self, MlflowExport};
 use crate::session_cell::SessionCell;
 use crate::settings::Raw;
 use crate::spare::{Buffers, Spare};
+use crate::words::{emit, emit_warnings};
 
 /// A forked child that cannot open a stream tries again after this long.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
-
-/// The argument `split`, of which None is a value like any other: it is written as `str()` gives it.
-#[derive(Default)]
-pub struct Split<'py>(pub Option<Bound<'py, PyAny>>);
-
-impl<'py> FromPyObject<'_, 'py> for Split<'py> {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Ok(Self(Some(object.to_owned())))
-    }
-}
 
 /// One stream of a run.
 #[pyclass(name = "Run", subclass, frozen, weakref, module = "codex_obs._core")]
@@ -70,7 +60,7 @@ impl Recorder {
         fsync = "interval",
         fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
         file_mode = limits::DEFAULT_FILE_MODE,
-        legacy = false, flatten = false, clock = None, backing = "auto",
+        legacy = false, flatten = false, clock = None, backing = "auto", export = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
     fn new(
@@ -93,6 +83,7 @@ impl Recorder {
         flatten: bool,
         clock: Option<&ManualClock>,
         backing: &str,
+        export: Option<&MlflowExport>,
     ) -> PyResult<Self> {
         let raw = Raw {
             rank,
@@ -109,6 +100,7 @@ impl Recorder {
             legacy,
             clock: clock.map(ManualClock::clock).unwrap_or_default(),
             backing,
+            export: export.map(|export| export.settings.clone()),
         };
         let settings = raw.parse().map_err(|error| to_python(py, &error))?;
         // A fork must not find the path relative to another folder than this one.
@@ -228,6 +220,32 @@ impl Recorder {
         Bound::new(slf.py(), bound)?.getattr(intern!(slf.py(), "log"))
     }
 
+    /// Log an event of a trainer: a row for each field that is a number, with the message and the other fields as tags.
+    ///
+    /// An event without any number is one row of the metric ``event`` without a value, so that its words are kept.
+    ///
+    /// Args:
+    ///     category: Where it happened, in any case: ``TRAINER`` or ``TRAIN``, ``ACTOR`` or ``ACT``, ``EVALUATOR`` or ``EVAL``.
+    ///         The split of the rows is ``trainer``, ``actor``, ``evaluator`` or, for anything else, ``misc``; the tag
+    ///         ``category`` then has the text.
+    ///     message: Words, kept in the tag ``message``.
+    ///     **fields: Numbers become metrics; booleans, texts, None, containers and, whatever it is, ``telemetry`` become tags.
+    ///         The step is the first of ``timesteps``, ``policy_version``, ``step``, ``global_step`` and ``update`` that is
+    ///         there and not None; none of the five becomes anything else. Without one the rows have no step.
+    ///
+    /// Raises:
+    ///     TypeError: If the field that tells the step is no integer; no row is written.
+    ///     ValueError: If it is outside of 64 bits; no row is written.
+    #[pyo3(signature = (category, message = None, **fields))]
+    fn event(
+        slf: &Bound<'_, Self>,
+        category: &Bound<'_, PyAny>,
+        message: Option<&Bound<'_, PyAny>>,
+        fields: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        event::record(slf, category, message, fields)
+    }
+
     /// Wait until everything logged so far is in the files and, with `sync`, on the disk.
     ///
     /// Args:
@@ -259,16 +277,17 @@ impl Recorder {
         Ok(counts)
     }
 
-    #[pyo3(signature = (timeout))]
-    fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
+    #[pyo3(signature = (timeout, status = "finished"))]
+    fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>, status: &str) -> PyResult<bool> {
         let deadline = deadline(timeout)?;
+        let status = export::status(status).map_err(|error| to_python(slf.py(), &error))?;
         let this = slf.get();
         this.closed.store(true, Ordering::Relaxed);
         let session = this.cell.get();
         if session.is_inherited() {
             return Ok(true);
         }
-        let drained = slf.py().detach(|| session.close(deadline));
+        let drained = slf.py().detach(|| session.close_with(status, deadline));
         emit_warnings(slf.py(), session);
         Ok(drained)
     }
@@ -462,35 +481,4 @@ fn json(value: &Bound<'_, PyAny>, damage: &mut Damage) -> Vec<u8> {
         return format!(r#"{{"truncated_bytes":{}}}"#, bytes.len()).into_bytes();
     }
     bytes
-}
-
-fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
-    match timeout {
-        None => Ok(None),
-        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err("timeout is not a number of seconds")),
-        // A time beyond what the clock can show is for ever.
-        Some(seconds) => Ok(Duration::try_from_secs_f64(seconds.max(0.0))
-            .ok()
-            .and_then(|duration| Instant::now().checked_add(duration))),
-    }
-}
-
-#[cold]
-fn emit_warnings(py: Python<'_>, session: &Session) {
-    if session.warnings().waiting() {
-        emit(py, session.warnings().take());
-    }
-}
-
-/// Logs `texts` on the `codex_obs` logger. What a handler raises is not the caller's business.
-fn emit(py: Python<'_>, texts: Vec<String>) {
-    let emitted = py
-        .import(intern!(py, "codex_obs._backend"))
-        .and_then(|module| module.call_method1(PyString::intern(py, "emit_warnings"), (texts,)));
-    if let Err(error) = emitted
-        // Nothing can be imported once the interpreter is being taken down, and nobody is left to be told.
-        && !error.is_instance_of::<PyImportError>(py)
-    {
-        error.write_unraisable(py, None);
-    }
 }

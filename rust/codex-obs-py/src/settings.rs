@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use codex_obs_core::clock::Clock;
+use codex_obs_core::export::ExportSettings;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::session::{Overflow, Settings};
 use codex_obs_core::shard::policy::Policy;
@@ -25,6 +26,7 @@ pub struct Raw<'a> {
     pub legacy: bool,
     pub clock: Clock,
     pub backing: &'a str,
+    pub export: Option<ExportSettings>,
 }
 
 impl Raw<'_> {
@@ -64,6 +66,7 @@ impl Raw<'_> {
             file_mode: self.file_mode,
             legacy: self.legacy,
             clock: self.clock,
+            export: self.export,
             backing: match self.backing {
                 "auto" => Backing::Auto,
                 "mapped" => Backing::Mapped,
@@ -74,7 +77,8 @@ impl Raw<'_> {
     }
 }
 
-fn duration(name: &str, seconds: f64) -> Result<Duration> {
+/// A setting in seconds; what is longer than a century is one.
+pub fn duration(name: &str, seconds: f64) -> Result<Duration> {
     // A century is for ever, and its microseconds fit everywhere.
     const LONGEST_S: f64 = 3.2e9;
     if seconds.is_nan() || seconds < 0.0 {
@@ -83,7 +87,8 @@ fn duration(name: &str, seconds: f64) -> Result<Duration> {
     Ok(Duration::from_secs_f64(seconds.min(LONGEST_S)))
 }
 
+/// Says what a setting may be.
 #[cold]
-fn choice(name: &str, given: &str, choices: &str) -> Error {
+pub fn choice(name: &str, given: &str, choices: &str) -> Error {
     Error::setting(name, format!("{given:?} is not one of {choices}"))
 }

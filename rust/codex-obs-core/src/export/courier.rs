@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::cursor::{Progress, lock_path, progress_path};
+use super::cursor::{Cursor, Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
 use super::follower::{Follower, Losses, Stopped};
-use super::left::{Left, left};
 use super::params::Params;
 use super::point::Point;
 use super::rows::Rows;
@@ -165,6 +164,29 @@ impl Courier {
         self.destination.remote_run()
     }
 
+    /// Whether another process delivers the stream, so that this one cannot.
+    #[must_use]
+    pub fn is_held_elsewhere(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// Up to where everything is delivered.
+    #[must_use]
+    pub fn delivered(&self) -> Option<&Cursor> {
+        self.route.as_ref().and_then(|route| route.progress.cursor.as_ref())
+    }
+
+    /// The progress of an earlier delivery, as far as the remote run is known without asking.
+    pub fn known_progress(&self) -> Result<Progress> {
+        known_progress(&self.context, &self.address, self.destination.remote_run())
+    }
+
+    /// Whether the destination was told how the run ended.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.progress.finished)
+    }
+
     /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
     pub fn unlock(&mut self) {
         drop(self.lock.take());
@@ -175,16 +197,6 @@ impl Courier {
         if let Some((_, live)) = &self.context.live {
             live.try_iter().for_each(drop);
         }
-    }
-
-    /// What is still to be delivered; `None` if nothing is.
-    pub fn left(&self) -> Result<Option<Left>> {
-        let progress = match &self.route {
-            Some(route) => route.progress.clone(),
-            None => known_progress(&self.context, &self.address, self.destination.remote_run())?,
-        };
-        let command = sync_command(&self.context, &*self.destination);
-        left(&self.context.directory, &self.context.stream, progress.cursor.as_ref(), command)
     }
 
     /// Does the next thing. With `flush` nothing waits for more to go with it.

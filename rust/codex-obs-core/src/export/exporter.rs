@@ -15,7 +15,7 @@ use super::wait::Wait;
 /// Longest time between two looks at the files, in case a wake-up was missed.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause after a bug of ours or of the destination's, which then begins anew.
-const AFTER_PANIC: Duration = Duration::from_secs(5);
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// Time for the thread to come back behind a deadline that it keeps itself.
 const GRACE: Duration = Duration::from_millis(50);
 /// Whoever closes looks this often whether a fork has stopped the thread meanwhile.
@@ -51,7 +51,6 @@ struct Station {
     has_ended: bool,
     /// How the run ended and when.
     status: Option<(RunStatus, i64)>,
-    left: Option<Left>,
 }
 
 /// Why a thread leaves its work.
@@ -75,8 +74,7 @@ impl Exporter {
         let (address, command) = (destination.address(), sync_command(&context, &*destination));
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station =
-            Station { courier, is_out: false, has_started: false, has_ended: false, status: None, left: None };
+        let station = Station { courier, is_out: false, has_started: false, has_ended: false, status: None };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -166,10 +164,7 @@ impl Exporter {
             }
         }
         self.shared.context.want_live(false);
-        let left = {
-            let mut station = lock(&self.shared.station);
-            if station.has_ended { station.left.take() } else { self.left_on_disk() }
-        };
+        let left = self.left();
         if let Some(left) = &left {
             let rows =
                 left.rows.map_or_else(|| format!("{} bytes of the log", left.bytes), |rows| format!("{rows} rows"));
@@ -183,8 +178,8 @@ impl Exporter {
         left
     }
 
-    /// What is left by the cursor on disk, for a thread that did not come back.
-    fn left_on_disk(&self) -> Option<Left> {
+    /// What is left by the cursor on disk: the thread may not have come back.
+    fn left(&self) -> Option<Left> {
         let Context { directory, stream, .. } = &*self.shared.context;
         let cursor =
             known_progress(&self.shared.context, &self.address, None).ok().and_then(|progress| progress.cursor);
@@ -214,11 +209,16 @@ impl Shared {
         loop {
             // Unwind safe: a courier that met a bug is thrown away.
             match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier))) {
-                Ok(Leave::Halted) => return self.come_home(Some(courier), false, None),
+                Ok(Leave::Halted) => {
+                    let station = lock(&self.station);
+                    // Whoever started it again meanwhile saw that it was out.
+                    if self.wait.is_halted() {
+                        return self.come_home(station, Some(courier));
+                    }
+                }
                 Ok(Leave::Ended) => {
-                    let left = courier.left().ok().flatten();
-                    courier.unlock();
-                    return self.come_home(None, true, left);
+                    drop(courier);
+                    return self.come_home(lock(&self.station), None);
                 }
                 Err(_) => {
                     self.context.stats.export_errors.add(1);
@@ -228,24 +228,22 @@ impl Shared {
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
                     match self.context.connect() {
                         Ok(destination) => courier = Courier::new(Arc::clone(&self.context), destination),
-                        Err(_) => return self.come_home(None, true, None),
+                        Err(_) => return self.come_home(lock(&self.station), None),
                     }
-                    if !self.wait.pause(AFTER_PANIC) || self.wait.is_closing() {
-                        let left = courier.left().ok().flatten();
-                        return self.come_home(None, true, left);
+                    if !self.wait.pause(AFTER_PANIC) {
+                        return self.come_home(lock(&self.station), None);
                     }
                 }
             }
         }
     }
 
-    fn come_home(&self, courier: Option<Courier>, has_ended: bool, left: Option<Left>) {
+    /// Brings the courier back; without one nothing is delivered any more.
+    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Option<Courier>) {
         self.context.want_live(false);
-        let mut station = lock(&self.station);
+        station.has_ended = courier.is_none();
         station.courier = courier;
         station.is_out = false;
-        station.has_ended = has_ended;
-        station.left = left;
         drop(station);
         self.changed.notify_all();
     }

@@ -25,23 +25,32 @@ pub struct Left {
 
 /// What of `stream` is behind `cursor`; `None` if nothing is.
 pub fn left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>, command: String) -> Result<Option<Left>> {
+    let parts = behind(directory, stream, cursor)?;
+    let bytes = parts.iter().map(|(source, start)| source.stored_length() - start).sum();
+    let countable = bytes <= MAX_COUNTED_BYTES && parts.iter().all(|(source, _)| source.coding == Coding::Plain);
+    let count = || parts.iter().map(|(source, start)| lines(source, *start)).sum::<Result<u64>>();
+    let rows = countable.then(count).transpose()?;
+    Ok((bytes > 0).then_some(Left { rows, bytes, command }))
+}
+
+/// The stored bytes of `stream` behind `cursor`.
+pub fn bytes_left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>) -> Result<u64> {
+    let parts = behind(directory, stream, cursor)?;
+    Ok(parts.iter().map(|(source, start)| source.stored_length() - start).sum())
+}
+
+/// The shards from the one on in which the cursor is, and where in them what is left begins.
+fn behind(directory: &Path, stream: &Stream, cursor: Option<&Cursor>) -> Result<Vec<(Source, u64)>> {
     let sources = Snapshot::of_stream(directory, stream)?.sources;
     let here = |cursor: &Cursor| sources.iter().position(|source| source.file_id() == Some(cursor.file));
     // Without the cursor's shard it is not known what was delivered: everything may have to be sent again.
-    let place = cursor.and_then(|cursor| Some((here(cursor)?, cursor.offset)));
-    let (first, offset) = place.unwrap_or((0, 0));
-    let mut bytes = 0;
-    let mut rows = Some(0);
-    for (index, source) in sources.iter().enumerate().skip(first) {
-        let start = if index == first { offset.min(source.stored_length()) } else { 0 };
-        bytes += source.stored_length() - start;
-        let countable = source.coding == Coding::Plain && bytes <= MAX_COUNTED_BYTES;
-        rows = match rows {
-            Some(rows) if countable => Some(rows + lines(source, start)?),
-            _ => None,
-        };
-    }
-    Ok((bytes > 0).then_some(Left { rows, bytes, command }))
+    let (first, offset) = cursor.and_then(|cursor| Some((here(cursor)?, cursor.offset))).unwrap_or((0, 0));
+    let start = |index: usize, length: u64| if index == first { offset.min(length) } else { 0 };
+    let with_start = |(index, source): (usize, Source)| {
+        let start = start(index, source.stored_length());
+        (source, start)
+    };
+    Ok(sources.into_iter().enumerate().skip(first).map(with_start).collect())
 }
 
 fn lines(source: &Source, start: u64) -> Result<u64> {

@@ -1,6 +1,7 @@
 //! What is recorded: the pieces of a row before they are bytes.
 
 pub mod damage;
+pub mod event;
 pub mod tags;
 pub mod text;
 pub mod timestamp;

@@ -123,6 +123,18 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// The streams that have metrics shards in `directory`, the main one first.
+    ///
+    /// # Errors
+    /// If the directory does not exist or cannot be read.
+    pub fn streams(directory: &Path) -> Result<Vec<Stream>> {
+        let listed = list(directory)?;
+        Ok(listed
+            .into_keys()
+            .filter_map(|base| base.stream.map_or(Some(Stream::main()), |name| Stream::parse(&name)))
+            .collect())
+    }
+
     /// The metrics shards of one stream, none if there are none.
     ///
     /// # Errors

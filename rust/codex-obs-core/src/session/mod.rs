@@ -7,6 +7,7 @@ mod fork;
 
 mod log;
 pub mod pending;
+pub mod records;
 pub mod settings;
 pub mod steps;
 mod threads;
@@ -264,6 +265,12 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
         return Err(Error::no_log(format!("{} is no run directory", directory.display())));
     }
     claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign)
+}
+
+/// Whether a process writes `stream` of the run in `directory`, as far as can be told.
+#[must_use]
+pub fn is_written(directory: &Path, stream: &Stream) -> bool {
+    crate::journal::owner::is_held(&claim::lock_path(directory, stream), &Process::current())
 }
 
 /// Counts what was recovered and queues what the user should hear of it.

@@ -3,6 +3,7 @@
 //! and mappings are read from a copy of their items as soon as one of them is no plain number.
 
 mod array;
+mod event;
 mod flatten;
 mod integer;
 mod interrupt;
@@ -16,6 +17,7 @@ mod output;
 mod plain;
 mod scalar;
 mod shape;
+mod split;
 mod step;
 mod structured;
 mod tags;
@@ -30,9 +32,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+pub use event::Event;
 pub use interrupt::take_interrupt;
 pub use known_tags::KnownTags;
 pub use plain::number;
+pub use split::Split;
 pub use step::step;
 pub use tags::tags;
 pub use text::text;

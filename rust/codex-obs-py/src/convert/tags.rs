@@ -27,7 +27,7 @@ pub fn tags<'a>(tags: Option<&Bound<'_, PyAny>>, known: &'a mut KnownTags, damag
         let out = known.forget();
         let pairs = checked_pairs(tags, "tags")?;
         let before = *damage;
-        write(tags, &pairs, out, damage);
+        write(Some(tags), &pairs, out, damage);
         if *damage == before {
             known.keep(&pairs);
         }
@@ -35,14 +35,34 @@ pub fn tags<'a>(tags: Option<&Bound<'_, PyAny>>, known: &'a mut KnownTags, damag
     Ok(known.get())
 }
 
-fn write(tags: &Bound<'_, PyAny>, pairs: &[Pair<'_>], out: &mut Tags, damage: &mut Damage) {
+/// As [`tags`], for pairs that stand in no mapping. Of tags that are too long together the `first` ones are kept.
+pub(super) fn of_pairs<'a>(
+    pairs: &[Pair<'_>],
+    first: usize,
+    known: &'a mut KnownTags,
+    damage: &mut Damage,
+) -> &'a Tags {
+    let out = known.forget();
+    let before = *damage;
+    if !write(None, pairs, out, damage) {
+        *damage = before;
+        damage.payloads_cut += 1;
+        write(None, &pairs[..first], out, damage);
+    }
+    known.get()
+}
+
+/// Writes the object; `false` if it is too long, which counts.
+fn write(tags: Option<&Bound<'_, PyAny>>, pairs: &[Pair<'_>], out: &mut Tags, damage: &mut Damage) -> bool {
     let mut writer = Writer::inside_tags(Output::new(&mut out.text, MAX_PAYLOAD_BYTES), damage);
     let mut members = writer.members(pairs);
     members.retain(|(key, _)| !RESERVED.contains(&key.as_ref()));
     if members.is_empty() {
-        return;
+        return true;
     }
-    writer.open(tags);
+    if let Some(tags) = tags {
+        writer.open(tags);
+    }
     let mut marks = [None; RESERVED.len()];
     writer.out.bytes().push(b'{');
     for (index, (key, value)) in members.iter().enumerate() {
@@ -63,7 +83,8 @@ fn write(tags: &Bound<'_, PyAny>, pairs: &[Pair<'_>], out: &mut Tags, damage: &m
     if writer.out.finish().is_some() {
         damage.payloads_cut += 1;
         out.clear();
-        return;
+        return false;
     }
     out.marks = marks.map(|mark| mark.unwrap_or(end));
+    true
 }

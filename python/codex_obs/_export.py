@@ -1,0 +1,35 @@
+"""Where a run's metrics go beside its files, for the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codex_obs import _backend, _config
+
+if TYPE_CHECKING:
+    from codex_obs._config import Settings
+
+
+def mlflow(settings: Settings) -> _backend.MlflowExport | None:
+    """Give the MLflow server of the settings, or None if nothing is exported. Nothing is sent.
+
+    Raises:
+        SettingError: If the address, or what the environment says of the way there, cannot be used.
+    """
+    if settings.mlflow_tracking_uri is None:
+        return None
+    try:
+        return _backend.MlflowExport(
+            settings.mlflow_tracking_uri,
+            environment=_config.export_environment(),
+            run_id=settings.mlflow_run_id,
+            experiment_id=settings.mlflow_experiment_id,
+            ranks=settings.export_ranks,
+            interval_s=settings.export_interval_s,
+            flush_metrics=settings.export_flush_metrics,
+            request_metrics=settings.export_request_metrics,
+            request_bytes=settings.export_request_bytes,
+            timeout_s=settings.export_timeout_s,
+        )
+    except _backend.CoreError as error:
+        raise _backend.public_error(error) from None

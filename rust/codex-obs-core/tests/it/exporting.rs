@@ -1,0 +1,206 @@
+//! Sessions with a destination: what is logged arrives, whatever the destination does, and the session does not wait for it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codex_obs_core::export::{Ranks, RunStatus};
+use codex_obs_core::journal::frame::LineFile;
+use codex_obs_core::session::{Session, Settings};
+use codex_obs_core::shard::policy::Policy;
+
+use crate::remote::{Act, Remote, expected};
+use crate::support::{count, log, text};
+
+const LONG: Duration = Duration::from_hours(1);
+
+fn open(directory: &Path, remote: &Remote) -> Arc<Session> {
+    open_with(directory, remote, Settings::default())
+}
+
+fn open_with(directory: &Path, remote: &Remote, settings: Settings) -> Arc<Session> {
+    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..settings };
+    Session::open(directory, Some("r1"), Some("name"), settings).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_mins(1)
+}
+
+#[test]
+fn everything_arrives_once_and_in_order_and_then_the_status() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path(), &remote);
+    assert!(
+        session.write_line(LineFile::Params, b"{\"config\":{\"lr\":0.1},\"metadata\":{\"tags\":{\"team\":\"x\"}}}\n")
+    );
+    for step in 0..500 {
+        log(&session, step, 8);
+    }
+    remote.wait_for(|store| store.points.len() == 4000);
+    log(&session, 500, 8);
+    assert!(session.close_with(RunStatus::Failed, Some(soon())));
+    assert_eq!(session.export_left(), None);
+    assert_eq!(remote.keys(), expected(0..501, 8));
+    remote.store(|store| {
+        assert_eq!(store.params, [("lr".to_owned(), "0.1".to_owned())]);
+        assert_eq!(store.tags, [("team".to_owned(), "x".to_owned())]);
+        assert_eq!(store.finished, [RunStatus::Failed]);
+        assert_eq!(store.prepared.len(), 1);
+        assert!(store.batches.iter().all(|&size| size <= 1000));
+    });
+    assert_eq!((count(&session, "metrics_exported"), count(&session, "params_exported")), (4008, 1));
+    assert!(text(folder.path(), "run.json").contains(r#""destinations":{"test http://remote":"remote-0"}"#));
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    assert!(summary.contains(r#""component":"test","status":"enabled","reason":null"#), "{summary}");
+}
+
+#[test]
+fn a_run_that_goes_on_sends_only_what_is_new() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    for round in 0..3 {
+        let session = open(folder.path(), &remote);
+        let params = format!("{{\"config\":{{\"lr\":{round},\"same\":1}}}}\n");
+        assert!(session.write_line(LineFile::Params, params.as_bytes()));
+        log(&session, round, 2);
+        assert!(session.close(Some(soon())));
+        assert_eq!(session.export_left(), None);
+        assert_eq!(count(&session, "params_changed"), u64::from(round > 0));
+    }
+    assert_eq!(remote.keys(), expected(0..3, 2));
+    remote.store(|store| {
+        assert_eq!(store.params, [("lr".to_owned(), "0".to_owned()), ("same".to_owned(), "1".to_owned())]);
+        assert_eq!((store.runs.len(), store.finished.len()), (1, 3));
+        assert!(store.prepared[1].remote_run.as_deref() == Some("remote-0") && store.prepared[1].is_live);
+    });
+}
+
+#[test]
+fn an_outage_holds_nothing_up_and_loses_nothing() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Later(Duration::from_millis(1)));
+    let policy = Policy { max_bytes: Some(100_000), max_age_micros: None, backup_count: Some(1) };
+    let session = open_with(folder.path(), &remote, Settings { policy, ..Settings::default() });
+    for step in 0..1000 {
+        log(&session, step, 8);
+    }
+    assert!(session.flush(Some(soon()), false));
+    assert!(count(&session, "rotations") > 10);
+    assert_eq!(count(&session, "rows_retired"), 0, "retention waits");
+    remote.wait_for(|store| store.calls > 3);
+    remote.act(Act::Accept);
+    remote.wait_for(|store| store.points.len() == 8000);
+    for step in 1000..1200 {
+        log(&session, step, 8);
+    }
+    assert!(session.close(Some(soon())));
+    assert_eq!(remote.keys(), expected(0..1200, 8));
+    assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
+    assert!(count(&session, "export_retries") > 0);
+    remote.store(|store| assert!(store.batches.contains(&1000), "a backlog goes in large batches"));
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    assert!(summary.contains(r#""status":"degraded","reason":"it is down""#), "{summary}");
+}
+
+#[test]
+fn a_close_ends_a_back_off_and_says_what_is_left() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Later(LONG));
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    remote.wait_for(|store| store.calls == 1);
+    let calls = remote.store(|store| store.calls);
+    assert!(session.close(Some(Instant::now() + LONG)), "the files have everything");
+    assert!(remote.store(|store| store.calls) > calls, "it was tried once more");
+    let left = session.export_left().unwrap();
+    assert_eq!((left.rows, left.bytes), (Some(3), text(folder.path(), "metrics.ndjson").len() as u64));
+    let command = format!("codex-ndjson sync {} --to test --uri http://remote", folder.path().display());
+    assert_eq!(left.command, command);
+    let words = session.warnings().take();
+    assert!(words.iter().any(|text| text.contains("3 rows") && text.contains(&command)), "{words:?}");
+
+    remote.act(Act::Accept);
+    let session = open(folder.path(), &remote);
+    log(&session, 2, 3);
+    assert!(session.close(Some(soon())));
+    assert_eq!(remote.keys(), expected(1..3, 3));
+}
+
+#[test]
+fn an_answer_that_was_lost_and_a_bug_lose_nothing() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.store(|store| {
+        store.script = [Act::Accept, Act::AcceptUnheard, Act::AcceptUnheard, Act::Accept].into();
+    });
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    assert!(session.close(Some(soon())));
+    assert_eq!(remote.keys(), [expected([1], 3), expected([1], 3), expected([1], 3)].concat());
+}
+
+#[test]
+fn a_bug_of_a_destination_ends_in_a_new_beginning() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    remote.wait_for(|store| store.points.len() == 3);
+    remote.store(|store| store.script = [Act::Panic, Act::Accept].into());
+    log(&session, 2, 3);
+    remote.wait_for(|store| store.points.len() == 6);
+    assert!(session.close(Some(soon())));
+    assert_eq!(remote.keys(), expected(1..3, 3));
+    assert_eq!(count(&session, "export_errors"), 1);
+}
+
+#[test]
+fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Stop);
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    remote.wait_for(|store| store.calls == 1);
+    log(&session, 2, 3);
+    assert!(session.close(Some(soon())));
+    assert_eq!(remote.store(|store| (store.calls, store.points.len())), (1, 0));
+    assert_eq!(session.export_left().unwrap().rows, Some(6));
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    assert!(summary.contains(r#""status":"disabled","reason":"the run was deleted; choose another""#), "{summary}");
+}
+
+#[test]
+fn what_is_refused_for_good_is_counted_and_not_sent_again() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.store(|store| store.poison.insert("m1".into()));
+    let session = open(folder.path(), &remote);
+    for step in 0..100 {
+        log(&session, step, 3);
+    }
+    assert!(session.close(Some(soon())));
+    assert_eq!((count(&session, "metrics_exported"), count(&session, "metrics_rejected")), (200, 100));
+    let arrived = expected(0..100, 3).into_iter().filter(|(name, ..)| name != "train/m1").collect::<Vec<_>>();
+    assert_eq!(remote.keys(), arrived);
+}
+
+#[test]
+fn other_streams_are_exported_only_if_asked_for_and_under_their_names() {
+    for ranks in [Ranks::Main, Ranks::All] {
+        let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+        let settings = |rank| {
+            let mut export = remote.settings();
+            export.ranks = ranks;
+            Settings { rank, ring_bytes: 256 << 10, export: Some(export), ..Settings::default() }
+        };
+        let other = Session::open(folder.path(), Some("r1"), None, settings(1)).unwrap();
+        log(&other, 1, 1);
+        let main = Session::open(folder.path(), Some("r1"), None, settings(0)).unwrap();
+        log(&main, 1, 1);
+        assert!(main.close(Some(soon())) && other.close_with(RunStatus::Killed, Some(soon())));
+        let mut keys = remote.keys();
+        keys.sort();
+        let mut arrived =
+            if ranks == Ranks::All { vec![("rank-1/train/m0".to_owned(), 1, 0.5_f64.to_bits())] } else { vec![] };
+        arrived.extend(expected([1], 1));
+        assert_eq!(keys, arrived);
+        remote.store(|store| assert_eq!((store.runs.len(), &*store.finished), (1, &[RunStatus::Finished][..])));
+    }
+}

@@ -1,0 +1,154 @@
+//! Delivery from outside of a run: later, again, after a crash, while it goes on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use codex_obs_core::clock::Clock;
+use codex_obs_core::export::{Ranks, RunStatus};
+use codex_obs_core::journal::frame::LineFile;
+use codex_obs_core::session::{Session, Settings};
+use codex_obs_core::sync::{SyncOptions, SyncOutcome, sync};
+
+use crate::remote::{Act, Remote, expected};
+use crate::support::{log, open};
+
+fn run(directory: &Path, remote: &Remote, options: SyncOptions) -> SyncOutcome {
+    sync(directory, &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap()
+}
+
+const ONCE: SyncOptions = SyncOptions { follow: false, dry_run: false };
+const FOLLOW: SyncOptions = SyncOptions { follow: true, dry_run: false };
+const DRY: SyncOptions = SyncOptions { follow: false, dry_run: true };
+
+fn start(session: &Session) {
+    assert!(session.write_line(LineFile::Session, b"{\"record\":\"start\"}\n"));
+}
+
+fn finish(session: &Session, status: &str) {
+    let line =
+        format!("{{\"timestamp\":\"1970-01-01T00:00:07.000000Z\",\"record\":\"finish\",\"status\":\"{status}\"}}\n");
+    assert!(session.write_line(LineFile::Session, line.as_bytes()));
+    assert!(session.close(None));
+}
+
+#[test]
+fn an_offline_run_is_delivered_once_with_its_parameters_and_its_end() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    start(&session);
+    assert!(session.write_line(LineFile::Params, b"{\"config\":{\"lr\":0.1}}\n"));
+    (0..400).for_each(|step| log(&session, step, 8));
+    finish(&session, "failed");
+
+    let counted = run(folder.path(), &remote, DRY);
+    assert_eq!((counted.streams[0].delivered, remote.store(|store| store.calls)), (3200, 0));
+    let outcome = run(folder.path(), &remote, ONCE);
+    assert_eq!(remote.keys(), expected(0..400, 8));
+    let stream = &outcome.streams[0];
+    assert_eq!((stream.delivered, stream.params, stream.done), (3200, 1, true), "{stream:?}");
+    assert_eq!((stream.remote_run.as_deref(), stream.status), (Some("remote-0"), Some(RunStatus::Failed)));
+    assert_eq!(remote.store(|store| store.finished.clone()), [RunStatus::Failed]);
+    let again = run(folder.path(), &remote, ONCE);
+    assert_eq!((again.streams[0].delivered, again.streams[0].params, again.streams[0].done), (0, 0, true));
+    assert_eq!(remote.store(|store| (store.points.len(), store.finished.len(), store.runs.len())), (3200, 1, 1));
+    assert_eq!(run(folder.path(), &remote, DRY).streams[0].delivered, 0);
+}
+
+#[test]
+fn a_run_that_died_without_a_word_was_killed() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    start(&session);
+    log(&session, 1, 2);
+    assert!(session.close(None));
+    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(RunStatus::Killed));
+}
+
+#[test]
+fn a_live_run_is_delivered_as_far_as_it_is_and_followed_to_its_end() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    start(&session);
+    log(&session, 0, 2);
+    assert!(session.flush(None, false));
+    let outcome = run(folder.path(), &remote, ONCE);
+    assert_eq!((outcome.streams[0].done, outcome.streams[0].status), (true, None), "it goes on");
+    std::thread::scope(|scope| {
+        let following = scope.spawn(|| run(folder.path(), &remote, FOLLOW));
+        for step in 1..8 {
+            log(&session, step, 2);
+            remote.wait_for(|store| store.points.len() as i64 == 2 * (step + 1));
+        }
+        finish(&session, "finished");
+        let outcome = following.join().unwrap();
+        assert_eq!(outcome.streams[0].status, Some(RunStatus::Finished));
+    });
+    assert_eq!(remote.keys(), expected(0..8, 2));
+}
+
+#[test]
+fn one_process_delivers_a_stream_at_a_time() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+    log(&session, 1, 2);
+    remote.wait_for(|store| store.points.len() == 2);
+    let outcome = run(folder.path(), &remote, ONCE);
+    assert!(outcome.streams[0].problem.as_deref().unwrap().contains("another process delivers"), "{outcome:?}");
+    assert!(session.close(None));
+    assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+    assert_eq!(remote.keys(), expected([1], 2));
+}
+
+#[test]
+fn it_waits_out_an_outage_until_it_is_told_to_stop() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    log(&session, 1, 2);
+    assert!(session.close(None));
+    remote.act(Act::Later(Duration::from_hours(1)));
+    let mut reasons = Vec::new();
+    let outcome = sync(folder.path(), &remote.settings(), &ONCE, &Clock::System, &mut |progress| {
+        reasons.extend(progress.waiting.clone());
+        reasons.is_empty()
+    });
+    let stream = &outcome.unwrap().streams[0];
+    assert_eq!((stream.done, stream.problem.as_deref()), (false, Some("it is down")));
+    assert_eq!(reasons[0], "it is down");
+    remote.act(Act::Accept);
+    let mut last = None;
+    let outcome = sync(folder.path(), &remote.settings(), &ONCE, &Clock::System, &mut |progress| {
+        last = Some(progress.clone());
+        true
+    });
+    assert!(outcome.unwrap().streams[0].done);
+    let last = last.unwrap();
+    assert_eq!((last.delivered, last.bytes_left), (2, 0));
+    assert!(last.bytes_total > 0);
+}
+
+#[test]
+fn every_stream_is_delivered_if_asked_for() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    for rank in 0..3 {
+        let settings = Settings { rank, ring_bytes: 256 << 10, ..Settings::default() };
+        let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+        log(&session, rank as i64, 1);
+        assert!(session.close(None));
+    }
+    let mut settings = remote.settings();
+    assert_eq!(sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap().streams.len(), 1);
+    settings.ranks = Ranks::All;
+    let outcome = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap();
+    assert_eq!(outcome.streams.iter().map(|stream| stream.delivered).collect::<Vec<_>>(), [0, 1, 1]);
+    let names: Vec<String> = remote.keys().into_iter().map(|key| key.0).collect();
+    assert_eq!(names, ["train/m0", "rank-1/train/m0", "rank-2/train/m0"]);
+    assert_eq!(remote.store(|store| store.runs.len()), 1);
+}
+
+#[test]
+fn what_is_no_run_is_an_error() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let error = sync(folder.path(), &remote.settings(), &ONCE, &Clock::System, &mut |_| true).unwrap_err();
+    assert!(error.is_no_log(), "{error}");
+}

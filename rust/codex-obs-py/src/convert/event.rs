@@ -1,0 +1,113 @@
+//! The arguments of `event`: numbers become rows, what remains becomes tags.
+
+use codex_obs_core::journal::frame::FrameBuilder;
+use codex_obs_core::record::event::{BARE_METRIC, CATEGORY_TAG, Category, MESSAGE_TAG, Role, STEP_FIELDS};
+use codex_obs_core::record::{Damage, Tags};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::interrupt::swallow;
+use super::known_tags::KnownTags;
+use super::mapping::Pair;
+use super::scalar::{Scalar, scalar};
+use super::step::step_of;
+use super::{name, tags, text, unreadable_row};
+
+/// The rows of an event: each is a number, or says what the conversion raised.
+pub struct Event {
+    /// The step, if a field tells it.
+    pub step: Option<i64>,
+    /// Where it happened, which is the split of the rows.
+    pub category: Category,
+    numbers: Vec<(String, Result<f64, String>)>,
+}
+
+/// What becomes tags, the words of the event first.
+pub struct Facts<'py> {
+    pairs: Vec<Pair<'py>>,
+    words: usize,
+}
+
+impl Event {
+    /// Sorts the fields of an event. They are read from a copy, since each of them may run code of its own.
+    ///
+    /// # Errors
+    ///
+    /// `TypeError` if the field that tells the step is no integer or the name of a field no text, `ValueError` if the step is
+    /// outside 64 bits.
+    pub fn new<'py>(
+        category: &Bound<'py, PyAny>,
+        message: Option<&Bound<'py, PyAny>>,
+        fields: Option<&Bound<'py, PyDict>>,
+        damage: &mut Damage,
+    ) -> PyResult<(Self, Facts<'py>)> {
+        let py = category.py();
+        let mut pairs: Vec<Pair<'py>> = fields.map(|fields| fields.iter().collect()).unwrap_or_default();
+        let step = take_step(&mut pairs)?;
+
+        let mut buffer = String::new();
+        let spelling = text(category, damage, &mut buffer);
+        let known = Category::parse(spelling);
+        let text = |text| PyString::new(py, text).into_any();
+        let mut facts = Vec::new();
+        facts.extend(message.map(|message| (text(MESSAGE_TAG), message.clone())));
+        facts.extend(known.is_none().then(|| (text(CATEGORY_TAG), text(spelling))));
+        let words = facts.len();
+
+        let mut numbers = Vec::new();
+        for (key, value) in pairs {
+            if role(&key) == Role::Tag {
+                facts.push((key, value));
+                continue;
+            }
+            let number = match scalar(&value) {
+                Ok(Some(Scalar::Float(number))) => Ok(number),
+                Ok(Some(Scalar::Bool(_) | Scalar::Null) | None) => {
+                    facts.push((key, value));
+                    continue;
+                }
+                Err(error) => Err(swallow(py, error)),
+            };
+            numbers.push((name(&key, damage)?.into_owned(), number));
+        }
+        let event = Self { step, category: known.unwrap_or_default(), numbers };
+        Ok((event, Facts { pairs: facts, words }))
+    }
+
+    /// Adds the rows to a builder after its `begin`: one a number, or the bare one.
+    pub fn rows(&self, builder: &mut FrameBuilder, damage: &mut Damage) {
+        if self.numbers.is_empty() {
+            builder.null(BARE_METRIC);
+        }
+        for (name, number) in &self.numbers {
+            match number {
+                Ok(number) => builder.float(name, *number),
+                Err(class) => unreadable_row(name, class, builder, damage),
+            }
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// The tags. Of those that are too long together only the event's words are kept, which counts.
+    pub fn tags<'a>(&self, known: &'a mut KnownTags, damage: &mut Damage) -> &'a Tags {
+        tags::of_pairs(&self.pairs, self.words, known, damage)
+    }
+}
+
+/// Takes the fields that tell the step out of `pairs`; gives the first one that is not None.
+fn take_step(pairs: &mut Vec<Pair<'_>>) -> PyResult<Option<i64>> {
+    let mut found: [Option<Bound<'_, PyAny>>; STEP_FIELDS.len()] = Default::default();
+    pairs.retain(|(key, value)| {
+        let Role::Step(rank) = role(key) else { return true };
+        found[rank] = Some(value.clone()).filter(|value| !value.is_none());
+        false
+    });
+    let named = STEP_FIELDS.iter().zip(&found).find_map(|(field, value)| Some((field, value.as_ref()?)));
+    named.map(|(field, value)| step_of(field, value)).transpose()
+}
+
+fn role(key: &Bound<'_, PyAny>) -> Role {
+    // A name that is no valid text is none of those with a role.
+    Role::of(key.cast::<PyString>().ok().and_then(|text| text.to_str().ok()).unwrap_or_default())
+}

@@ -1,0 +1,49 @@
+//! `Run.event`: an event of a trainer as rows.
+
+use codex_obs_core::journal::frame::Call;
+use codex_obs_core::record::Damage;
+use codex_obs_core::session::Step;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::convert::{self, Event};
+use crate::recorder::Recorder;
+use crate::spare::Buffers;
+
+/// Records an event; the arguments are those of the method.
+///
+/// # Errors
+///
+/// `TypeError` or `ValueError` for the field that tells the step; then no row is written.
+pub fn record(
+    run: &Bound<'_, Recorder>,
+    category: &Bound<'_, PyAny>,
+    message: Option<&Bound<'_, PyAny>>,
+    fields: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let this = run.get();
+    let mut buffers = this.spare.take();
+    let mut damage = Damage::default();
+    let outcome = convert(this, &mut buffers, &mut damage, category, message, fields)
+        .map(|()| Recorder::record(run, &mut buffers, &damage, Step::Given));
+    this.spare.give(buffers);
+    // As in `Recorder.log`: the rows are safe now.
+    outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
+}
+
+fn convert(
+    run: &Recorder,
+    buffers: &mut Buffers,
+    damage: &mut Damage,
+    category: &Bound<'_, PyAny>,
+    message: Option<&Bound<'_, PyAny>>,
+    fields: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let timestamp = run.settings.clock.now_micros();
+    let (event, facts) = Event::new(category, message, fields, damage)?;
+    let tags = facts.tags(&mut buffers.tags, damage);
+    let call = Call { timestamp, step: event.step, split: event.category.split(), dataset: None, tags };
+    buffers.frames.begin(&call, run.cell.get().max_frame_bytes());
+    event.rows(&mut buffers.frames, damage);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `sync`: what a run has logged, delivered later.
+
+use std::path::PathBuf;
+
+use codex_obs_core::clock::Clock;
+use codex_obs_core::sync::{self as engine, SyncOptions};
+use pyo3::prelude::*;
+
+use crate::error::to_python;
+use crate::export::{MlflowExport, status_word};
+
+/// How far a delivery has come.
+#[pyclass(frozen, get_all, module = "codex_obs._core")]
+pub struct SyncProgress {
+    stream: String,
+    delivered: u64,
+    rejected: u64,
+    bytes_left: u64,
+    bytes_total: u64,
+    waiting: Option<String>,
+}
+
+impl From<&engine::SyncProgress> for SyncProgress {
+    fn from(progress: &engine::SyncProgress) -> Self {
+        Self {
+            stream: progress.stream.clone(),
+            delivered: progress.delivered,
+            rejected: progress.rejected,
+            bytes_left: progress.bytes_left,
+            bytes_total: progress.bytes_total,
+            waiting: progress.waiting.clone(),
+        }
+    }
+}
+
+/// What came of a stream's delivery.
+#[pyclass(frozen, get_all, module = "codex_obs._core")]
+pub struct StreamOutcome {
+    stream: String,
+    delivered: u64,
+    rejected: u64,
+    params: u64,
+    lines_skipped: u64,
+    gaps: u64,
+    remote_run: Option<String>,
+    done: bool,
+    problem: Option<String>,
+    status: Option<&'static str>,
+    notices: Vec<String>,
+}
+
+impl From<engine::StreamOutcome> for StreamOutcome {
+    fn from(outcome: engine::StreamOutcome) -> Self {
+        Self {
+            stream: outcome.stream,
+            delivered: outcome.delivered,
+            rejected: outcome.rejected,
+            params: outcome.params,
+            lines_skipped: outcome.lines_skipped,
+            gaps: outcome.gaps,
+            remote_run: outcome.remote_run,
+            done: outcome.done,
+            problem: outcome.problem,
+            status: outcome.status.map(status_word),
+            notices: outcome.notices,
+        }
+    }
+}
+
+/// Delivers what the run in `directory` has logged and a destination does not have yet. `progress` is called several times a
+/// second; False, or what it raises, ends the work. What was delivered by then stays delivered.
+#[pyfunction]
+#[pyo3(signature = (directory, export, *, follow = false, dry_run = false, progress = None))]
+pub fn sync(
+    py: Python<'_>,
+    directory: PathBuf,
+    export: &MlflowExport,
+    follow: bool,
+    dry_run: bool,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Vec<StreamOutcome>> {
+    let options = SyncOptions { follow, dry_run };
+    let (outcome, raised) = py.detach(|| {
+        let mut raised = None;
+        let outcome = engine::sync(&directory, &export.settings, &options, &Clock::System, &mut |state| {
+            let goes_on = Python::attach(|py| {
+                py.check_signals()?;
+                let Some(progress) = &progress else { return Ok(true) };
+                progress.call1(py, (SyncProgress::from(state),))?.is_truthy(py)
+            });
+            goes_on.unwrap_or_else(|error| {
+                raised = Some(error);
+                false
+            })
+        });
+        (outcome, raised)
+    });
+    match raised {
+        Some(error) => Err(error),
+        None => {
+            let outcome = outcome.map_err(|error| to_python(py, &error))?;
+            Ok(outcome.streams.into_iter().map(StreamOutcome::from).collect())
+        }
+    }
+}

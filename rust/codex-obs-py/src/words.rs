@@ -1,0 +1,28 @@
+//! Words of the engine for the user, on the logger of the package.
+
+use codex_obs_core::session::Session;
+use pyo3::exceptions::PyImportError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// Gives out what the session has to say.
+#[cold]
+pub fn emit_warnings(py: Python<'_>, session: &Session) {
+    if session.warnings().waiting() {
+        emit(py, session.warnings().take());
+    }
+}
+
+/// Logs `texts` on the `codex_obs` logger. What a handler raises is not the caller's business.
+pub fn emit(py: Python<'_>, texts: Vec<String>) {
+    let emitted = py
+        .import(intern!(py, "codex_obs._backend"))
+        .and_then(|module| module.call_method1(PyString::intern(py, "emit_warnings"), (texts,)));
+    if let Err(error) = emitted
+        // Nothing can be imported once the interpreter is being taken down, and nobody is left to be told.
+        && !error.is_instance_of::<PyImportError>(py)
+    {
+        error.write_unraisable(py, None);
+    }
+}
