@@ -6,6 +6,7 @@ mod golden;
 mod properties;
 mod recovery;
 mod remote;
+mod schedules;
 mod sessions;
 mod support;
 mod syncing;
