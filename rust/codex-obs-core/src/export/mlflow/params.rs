@@ -89,7 +89,7 @@ impl Mlflow {
         let short = |(key, value): &(String, String)| {
             let cut = value.char_indices().nth(longest).map(|(end, _)| value[..end].to_owned());
             if cut.is_some() {
-                let notice = format!("the {kind} {:?} is cut to {longest} characters in MLflow", shown(key));
+                let notice = format!("the {kind} {} is cut to {longest} characters in MLflow", shown(key));
                 // The same pairs come again after a pause.
                 if !self.notices.contains(&notice) {
                     self.notices.push(notice);
