@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,11 @@ def truncate_journal(directory: Path) -> None:
 
 
 def delete_everything(directory: Path) -> None:
+    # A file may be made in a folder that was just emptied.
+    for _ in range(100):
+        with suppress(OSError):
+            shutil.rmtree(directory)
+            return
     shutil.rmtree(directory)
 
 
@@ -47,7 +53,7 @@ def make_immutable(directory: Path) -> None:
 
 
 def delete_journal(directory: Path) -> None:
-    shutil.rmtree(directory / ".codex_obs")
+    delete_everything(directory / ".codex_obs")
 
 
 # What these do leaves every row that was written where it is.
