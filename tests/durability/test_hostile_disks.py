@@ -13,6 +13,7 @@ import pytest
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.mounts import fill, loop, require, run, shut_down
+from faults.patience import communicate
 from faults.tally import ACCEPTED, STATE, Tally, wait_until
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def survive(
         lambda: tally[ACCEPTED] > struck + CALLS_AFTERWARDS or program.poll() is not None, DEADLINE_S, "logging goes on"
     )
     tally[STATE] = 1
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     assert program.returncode == 0, f"it died, faulthandler {faults}: {program.returncode} {errors}"
     stats = json.loads(output)["stats"]
     accounted = stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"]
