@@ -128,6 +128,12 @@ impl Stats {
         self.timestamps_replaced.add(damage.timestamps_replaced);
     }
 
+    /// Rows that are neither in the files nor dropped.
+    #[must_use]
+    pub fn rows_waiting(&self) -> u64 {
+        self.snapshot().iter().find(|counter| counter.0 == "rows_waiting").map_or(0, |counter| counter.1)
+    }
+
     /// Every counter by name, with `rows_dropped` and `rows_waiting` so that `logged == written + waiting + dropped`.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, u64)> {

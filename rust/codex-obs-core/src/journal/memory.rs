@@ -144,8 +144,14 @@ impl Memory {
         self.detached.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it was [detached](Self::detach).
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
+    }
+
     fn is_written(&self) -> bool {
-        self.mirrored && !self.detached.load(Ordering::Relaxed)
+        self.mirrored && !self.is_detached()
     }
 
     /// Number of bytes.

@@ -226,7 +226,7 @@ fn what_fails_slowly_is_not_tried_again_at_every_call() {
     let mut builder = FrameBuilder::default();
     call(&mut builder, 0, 3);
     let full = io::Error::from_raw_os_error(libc::ENOSPC);
-    ring.lock().unsaved = Some(Unsaved::at(0, &full, Instant::now() + Duration::from_secs(3600)));
+    ring.lock().unsaved = Some(Unsaved::at(0, &full, Instant::now() + Duration::from_hours(1)));
     let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut());
     assert!(matches!(appended, Appended::Done { .. }));
     assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ENOSPC));
@@ -240,6 +240,25 @@ fn what_fails_slowly_is_not_tried_again_at_every_call() {
     call(&mut builder, 1, 3);
     append(&ring, &mut builder);
     assert_eq!(in_file(), 2);
+}
+
+#[test]
+fn rows_that_can_be_saved_nowhere_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = ring(folder.path(), Backing::Mirrored);
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 3);
+    append(&ring, &mut builder);
+    assert_eq!(ring.save_last(), 0);
+    while_unwritable(ring.memory(), || {
+        for step in 1..4 {
+            call(&mut builder, step, 3);
+            assert!(ring.append(&mut ring.lock(), builder.bytes_mut()).1.is_err());
+            let mut line = line_frame(LineFile::Params, b"{}\n");
+            assert!(ring.append(&mut ring.lock(), &mut line).1.is_err());
+        }
+        assert_eq!(ring.save_last(), 3 * 3);
+    });
 }
 
 #[test]
