@@ -4,7 +4,7 @@
 //! at once, after the others had their turn. A longer one never times out, so that a wake-up that is missed is found.
 
 use std::cell::Cell;
-use std::ops::{Add, Deref, DerefMut};
+use std::ops::{Add, Deref, DerefMut, Sub};
 use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
@@ -72,6 +72,14 @@ impl Add<Duration> for Instant {
 
     fn add(self, later: Duration) -> Self {
         Self(self.0 + later)
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.0 - earlier.0
     }
 }
 
