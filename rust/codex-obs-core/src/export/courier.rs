@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -23,6 +23,7 @@ use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
 use crate::stats::Stats;
+use crate::sync::Instant;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::notes::Notes;
 use crate::worker::warnings::Warnings;

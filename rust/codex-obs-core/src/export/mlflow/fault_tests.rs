@@ -1,12 +1,13 @@
 //! Every way in which a server or the way to it fails, and the verdict on each.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::scripted::{Action, Door, Request, Server, complaint, fine, reply};
 use super::*;
 use crate::export::destination::Delivery;
 use crate::shard::name::Stream;
+use crate::sync::Instant;
 
 pub(super) const LONG: Duration = Duration::from_mins(1);
 
