@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 
 import codex_obs
-from rig.case import remote_runs, stored_points
+from rig.case import stored_points
+from rig.trainer import report_of, start
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rig.rest import Client
     from rig.server import Server
 
 pytestmark = pytest.mark.mlflow
@@ -76,14 +78,11 @@ def test_every_name_arrives_under_a_name_of_its_own(either_server: Server, tmp_p
 
 
 @pytest.mark.parametrize("run_id", ["it's", 'so "called"', "back`tick", "back\\slash", "100%", "x' OR '1'='1", "größe"])
-def test_any_run_id_finds_its_own_remote_run(run_id: str, server: Server, tmp_path: Path) -> None:
-    for directory in (tmp_path / "one", tmp_path / "one"):
-        with codex_obs.init(directory, run_id=run_id, mlflow_tracking_uri=server.uri) as run:
-            run.log({"loss": 1.0})
-            assert run.close(60.0)
-    # As if the directory had been copied to another machine before it knew of its remote run.
-    with codex_obs.init(tmp_path / "two", run_id=run_id, mlflow_tracking_uri=server.uri) as run:
-        run.log({"loss": 2.0})
-        assert run.close(60.0)
-    assert len(remote_runs(server.port, tmp_path / "one")) == 1
-    assert stored_points(server.port, tmp_path / "one").height == 3
+def test_any_run_id_finds_its_own_remote_run(run_id: str, server: Server, client: Client, tmp_path: Path) -> None:
+    # The third directory is as if it had been copied to another machine before it knew of its remote run.
+    for directory in ("one", "one", "two"):
+        options = {"mlflow_tracking_uri": server.uri}
+        told = {"directory": str(tmp_path / directory), "run_id": run_id, "name": tmp_path.name, "options": options}
+        assert report_of(start("trainer", told | {"metrics": ["loss"], "calls": 5}))["stats"]["metrics_exported"] == 5
+    (remote,) = client.runs_named(tmp_path.name)
+    assert client.points(remote["info"]["run_id"]).height == 15

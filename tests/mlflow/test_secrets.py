@@ -29,7 +29,6 @@ SLOTS = {
     "address": {"CODEX_OBS_MLFLOW_TRACKING_URI": f"http://{USER}:{CANARY}@127.0.0.1:PORT"},
     "address, quoted": {"CODEX_OBS_MLFLOW_TRACKING_URI": f"http://{USER}:{CANARY}%40x@127.0.0.1:PORT/"},
     "address, without a user": {"CODEX_OBS_MLFLOW_TRACKING_URI": f"http://:{CANARY}@127.0.0.1:PORT"},
-    "address, query": {"CODEX_OBS_MLFLOW_TRACKING_URI": f"http://127.0.0.1:PORT/?key={CANARY}"},
 }
 
 
@@ -101,7 +100,7 @@ def test_a_secret_leaves_no_trace(slot: str, behaviour: str, server: Server, run
         words += sync(run_dir, "--to", "mlflow", **variables, MLFLOW_TRACKING_URI=uri)
         assert stranger.requests == []
     require_no_trace(run_dir, words)
-    if behaviour != "refused" and slot != "address, query":
+    if behaviour != "refused":
         assert sent
         assert all(CANARY in decoded(value) for value in sent)
 
@@ -119,13 +118,14 @@ BROKEN = [
     f"http://{USER}:{CANARY}@[::1",
     f"http://{USER}:{CANARY}\n@127.0.0.1:80",
     f"file:///{CANARY}@x/mlruns",
+    f"http://127.0.0.1:80/?key={CANARY}",
 ]
 
 
 @pytest.mark.parametrize("uri", BROKEN)
 def test_an_address_that_cannot_be_used_is_not_repeated(uri: str, run_dir: Path) -> None:
     words = run_canary(run_dir, CODEX_OBS_MLFLOW_TRACKING_URI=uri)
-    assert CANARY not in words or "@" not in uri
+    assert CANARY not in words
     command = [*COMMAND, "sync", str(run_dir), "--to", "mlflow"]
     done = subprocess.run(
         command, env=environment(MLFLOW_TRACKING_URI=uri), capture_output=True, text=True, check=False, timeout=60

@@ -128,7 +128,6 @@ def test_a_server_that_cannot_be_trusted_gets_nothing_until_it_can(
         "kept",
         BAD[kind],
         environment=trust,
-        scheme="https",
         most_requests=0,
     )
     outcome = run_case(fault, server.port, run_dir)

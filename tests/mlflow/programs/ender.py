@@ -34,13 +34,17 @@ match manner:
     case "exception":
         with run:
             raise ValueError("the loss went away")
-    case "exit" | "forgotten":
-        sys.exit(3 if manner == "exit" else 0)
+    case "forgotten":
+        sys.exit(0)
+    case "exit":
+        with run:
+            sys.exit(3)
     case "interrupt":
         with run:
             signal.raise_signal(signal.SIGINT)
     case "handler":
-        signal.raise_signal(signal.SIGTERM)
+        with run:
+            signal.raise_signal(signal.SIGTERM)
     case "finish failed":
         run.finish(status="failed")
     case "kill":

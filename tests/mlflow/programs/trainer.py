@@ -25,7 +25,8 @@ def main() -> None:
     told = json.loads(sys.argv[1])
     logging.basicConfig(level=told.get("level", "INFO"), format="%(name)s %(levelname)s %(message)s")
     begun = time.perf_counter()
-    run = codex_obs.init(told["directory"], **told.get("options", {}))
+    identity = {name: told[name] for name in ("run_id", "name") if name in told}
+    run = codex_obs.init(told["directory"], **identity, **told.get("options", {}))
     init_s = time.perf_counter() - begun
     tally = Tally(told["tally"]) if "tally" in told else None
     calls, rate = told.get("calls", 10), told.get("calls_per_s")

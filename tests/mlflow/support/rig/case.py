@@ -50,13 +50,12 @@ def run_case(fault: Fault, port: int, directory: Path) -> Outcome:
     patient = fault.verdict in {"delivered", "rejected"}
     with Stub() as stranger, Proxy(port, fault.misbehaviour) as proxy:
         proxy.port_of_the_stranger = stranger.port
-        uri = proxy.uri.replace("http", fault.scheme) if fault.scheme else proxy.uri
         told = {
             "directory": str(directory),
             "calls": CALLS,
             "metrics": METRICS,
             "close_s": PATIENT_S if patient else IMPATIENT_S,
-            "options": {"mlflow_tracking_uri": uri},
+            "options": {"mlflow_tracking_uri": proxy.uri},
         }
         report = train(told, **fault.environment)
         requests = len(proxy.calls())

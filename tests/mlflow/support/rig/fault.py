@@ -33,8 +33,6 @@ class Fault:
     # Requests to log a batch that the exporter may make before the fault is over.
     most_requests: int = 30
     environment: dict[str, str] = field(default_factory=dict)
-    # The scheme of the address that the exporter is given; the proxy's own if empty.
-    scheme: str = ""
 
 
 def once(name: str, handler: Callable[[Exchange], None], seen: str, *, stored: bool = False, times: int = 1) -> Fault:

@@ -83,11 +83,15 @@ class Client:
     def runs_of(self, run_id: str, experiment: str = "0") -> list[dict[str, Any]]:
         """Find the runs of the server that say they are this one of ours."""
         body: dict[str, object] = {"experiment_ids": [experiment], "max_results": 10_000}
-        # The server's filters have no way to write some identifiers.
-        if run_id.replace("-", "").isalnum():
-            body["filter"] = f"tags.`{RUN_TAG}` = '{run_id}'"
+        body["filter"] = f"tags.`{RUN_TAG}` = '{run_id}'"
         found: list[dict[str, Any]] = self.post("runs/search", body).get("runs", [])
-        return [run for run in found if {"key": RUN_TAG, "value": run_id} in run["data"].get("tags", [])]
+        return found
+
+    def runs_named(self, name: str) -> list[dict[str, Any]]:
+        """Find the runs of the default experiment that have a name."""
+        body = {"experiment_ids": ["0"], "filter": f"attributes.run_name = '{name}'"}
+        found: list[dict[str, Any]] = self.post("runs/search", body).get("runs", [])
+        return found
 
     def the_run_of(self, run_id: str, experiment: str = "0") -> dict[str, Any]:
         """Give the only run of the server that says it is this one of ours."""

@@ -66,16 +66,18 @@ def too_large(exchange: Exchange) -> None:
         exchange.pass_on()
 
 
-def _retry_after(form: str, value: Callable[[], str] | str | None, times: int = 1) -> Fault:
+def _retry_after(
+    form: str, value: Callable[[], str] | str | None, *, times: int = 1, verdict: Verdict = "delivered"
+) -> Fault:
     def handler(exchange: Exchange) -> None:
         headers = {} if value is None else {"retry_after": value if isinstance(value, str) else value()}
         exchange.answer("429 Too Many Requests", error("REQUEST_LIMIT_EXCEEDED", "slow down"), **headers)
 
-    return once(f"429, {form}", handler, "429", times=times)
+    return Fault(f"429, {form}", Misbehaviour(handler, times=times), verdict, "429")
 
 
 def _poison(name: str, refusal: Callable[[Exchange], None], seen: str, *, stored: bool = False) -> Fault:
-    return lasting(name, poisoned(refusal), seen, "rejected", stored=stored, most_requests=60, probe=POISON.ljust(200))
+    return lasting(name, poisoned(refusal), seen, "rejected", stored=stored, most_requests=200, probe=POISON.ljust(200))
 
 
 def _redirect(status: int) -> Fault:
@@ -109,8 +111,8 @@ _internal = saying(500, error("INTERNAL_ERROR", "Something went wrong"))
 STATUS_FAULTS = (
     once("204 for what was not stored", no_content, "204"),
     lasting("200 with a login page, for ever", saying(200, _LOGIN, content_type="text/html"), "200 <!doctype"),
-    once("200 with nothing in it", saying(200, b""), "200 ", times=2),
-    once("200 with half of an object", saying(200, b'{"a'), '200 {"a', times=2),
+    once("200 with nothing in it", saying(200, b""), "200 "),
+    once("200 with half of an object", saying(200, b'{"a'), '200 {"a'),
     once("201 for what was not stored", saying(201, b"{}"), "201"),
     _redirect(301),
     _redirect(302),
@@ -138,8 +140,8 @@ STATUS_FAULTS = (
     _retry_after("Retry-After: a date", lambda: formatdate(time.time() + 2, usegmt=True)),
     _retry_after("Retry-After: a date gone by", "Sun, 06 Nov 1994 08:49:37 GMT"),
     _retry_after("Retry-After: a date of old style", "Sunday, 06-Nov-94 08:49:37 GMT"),
-    _retry_after("Retry-After: a day", "86400"),
-    _retry_after("Retry-After: 10 to the 30", "1" + "0" * 30),
+    _retry_after("Retry-After: a day", "86400", verdict="kept"),
+    _retry_after("Retry-After: 10 to the 30", "1" + "0" * 30, verdict="kept"),
     _retry_after("Retry-After: -1", "-1"),
     _retry_after("Retry-After: 1.5", "1.5"),
     _retry_after("Retry-After: soon", "soon"),

@@ -58,10 +58,16 @@ def train(told: dict[str, Any], **variables: str) -> dict[str, Any]:
 
 
 def sync(*arguments: object, **variables: str) -> str:
-    """Deliver what a run directory holds by the command; give all that it printed."""
+    """Deliver what a run directory holds by the command, whole; give all that it printed."""
+    status, words = try_sync(*arguments, **variables)
+    assert status == 0, words
+    return words
+
+
+def try_sync(*arguments: object, **variables: str) -> tuple[int, str]:
+    """Run the command; give its status and all that it printed."""
     command = [*COMMAND, "sync", *map(str, arguments)]
     done = subprocess.run(
         command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=WATCHDOG_S
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
