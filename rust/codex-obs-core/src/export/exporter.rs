@@ -86,13 +86,13 @@ impl Exporter {
         Self { shared: Arc::new(shared), thread: Mutex::default(), address, command }
     }
 
-    /// Makes sure that the thread runs, unless it has ended for good.
-    pub fn start(&self) {
+    /// Makes sure that the thread runs, unless it has ended for good. `false` if it cannot be started.
+    pub fn start(&self) -> bool {
         let mut station = lock(&self.shared.station);
         station.has_started = true;
         self.shared.wait.resume();
         if station.is_out || station.has_ended || station.courier.is_none() {
-            return;
+            return true;
         }
         let shared = Arc::clone(&self.shared);
         match std::thread::Builder::new().name("codex-obs-send".into()).spawn(move || shared.work()) {
@@ -100,12 +100,14 @@ impl Exporter {
                 station.is_out = true;
                 drop(station);
                 *lock(&self.thread) = Some(handle);
+                true
             }
             Err(error) => {
                 self.shared.context.stats.export_errors.add(1);
                 self.shared.context.warnings.push("export_thread", || {
                     format!("the exporter's thread cannot be started ({error}): metrics wait in the files")
                 });
+                false
             }
         }
     }
@@ -152,7 +154,11 @@ impl Exporter {
         }
         self.shared.wait.close(deadline);
         loop {
-            self.start();
+            if !self.start() {
+                // Every attempt keeps the deadline by itself, but for a look-up of a name that hangs.
+                lock(&self.shared.station).is_out = true;
+                self.shared.work();
+            }
             self.shared.ring();
             let look = Instant::now() + CLOSE_LOOK;
             let patience = deadline.map_or(look, |deadline| look.min(deadline + GRACE));

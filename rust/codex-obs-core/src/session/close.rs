@@ -4,8 +4,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Session, claim};
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 use crate::export::{Left, RunStatus};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 use crate::worker::drain::Drain;
 use crate::worker::loss::Reporter;
 use crate::worker::recover::journal_path;
