@@ -53,7 +53,8 @@ pub struct Mlflow {
     reach: Reach,
     /// The batch that was not done at the last call.
     batch: Option<Batch>,
-    text_batch: Option<Batch>,
+    param_batch: Option<Batch>,
+    tag_batch: Option<Batch>,
     /// A metric that is stored, to be sent again where it is doubted that the server works.
     witness: Option<Vec<u8>>,
 }
@@ -74,7 +75,8 @@ impl Mlflow {
             tag: String::new(),
             reach: Reach::new(settings.limits.metrics, settings.limits.bytes),
             batch: None,
-            text_batch: None,
+            param_batch: None,
+            tag_batch: None,
             witness: None,
             settings: settings.clone(),
         })
@@ -120,15 +122,12 @@ impl Mlflow {
         }
     }
 
-    fn send_texts(&mut self, wait: &Wait) -> Delivery {
-        let (Some(id), Some(mut batch)) = (self.run_id.clone(), self.text_batch.take()) else { return Delivery::DONE };
+    /// Sends parameters or tags; what is not done is given back.
+    fn send_texts(&mut self, mut batch: Batch, id: &str, wait: &Wait) -> (Delivery, Option<Batch>) {
         let mut reach = Reach::new(self.settings.limits.params, self.reach.bytes());
-        match self.carry(&mut batch, &mut reach, &id, wait) {
-            Ok(()) => Delivery::Done { rejected: batch.rejected() },
-            Err(halt) => {
-                self.text_batch = Some(batch);
-                self.run_trouble(runs::Trouble::Halted(halt), &id)
-            }
+        match self.carry(&mut batch, &mut reach, id, wait) {
+            Ok(()) => (Delivery::Done { rejected: batch.rejected() }, None),
+            Err(halt) => (self.run_trouble(runs::Trouble::Halted(halt), id), Some(batch)),
         }
     }
 
