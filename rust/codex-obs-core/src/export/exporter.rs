@@ -49,6 +49,8 @@ struct Station {
     has_started: bool,
     /// Nothing is delivered any more.
     has_ended: bool,
+    /// The end of a back-off that a fork interrupted.
+    not_before: Option<Instant>,
     /// How the run ended and when.
     status: Option<(RunStatus, i64)>,
 }
@@ -74,7 +76,8 @@ impl Exporter {
         let (address, command) = (destination.address(), sync_command(&context, &*destination));
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station = Station { courier, is_out: false, has_started: false, has_ended: false, status: None };
+        let station =
+            Station { courier, is_out: false, has_started: false, has_ended: false, not_before: None, status: None };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -211,14 +214,19 @@ impl Shared {
 
     /// The thread: takes the courier out, works with it and brings it back, or ends.
     fn work(&self) {
-        let Some(mut courier) = lock(&self.station).courier.take() else { return };
+        let (courier, mut not_before) = {
+            let mut station = lock(&self.station);
+            (station.courier.take(), station.not_before.take())
+        };
+        let Some(mut courier) = courier else { return };
         loop {
             // Unwind safe: a courier that met a bug is thrown away.
-            match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier))) {
+            match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier, &mut not_before))) {
                 Ok(Leave::Halted) => {
-                    let station = lock(&self.station);
+                    let mut station = lock(&self.station);
                     // Whoever started it again meanwhile saw that it was out.
                     if self.wait.is_halted() {
+                        station.not_before = not_before;
                         return self.come_home(station, Some(courier));
                     }
                 }
@@ -254,15 +262,14 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn run(&self, courier: &mut Courier) -> Leave {
+    fn run(&self, courier: &mut Courier, not_before: &mut Option<Instant>) -> Leave {
         let mut is_wanted = false;
-        let mut not_before: Option<Instant> = None;
         let mut knows_status = false;
         loop {
             let is_closing = self.wait.is_closing();
             if is_closing && !knows_status {
                 knows_status = true;
-                not_before = None;
+                *not_before = None;
                 if let Some((status, end_micros)) = lock(&self.station).status {
                     courier.end_as(status, end_micros);
                 }
@@ -298,7 +305,7 @@ impl Shared {
                         self.context.want_live(false);
                         courier.forget_live();
                     }
-                    not_before = Some(Instant::now() + pause);
+                    *not_before = Some(Instant::now() + pause);
                 }
                 Step::Stopped { .. } => return Leave::Ended,
             }
