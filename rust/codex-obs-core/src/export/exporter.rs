@@ -121,9 +121,10 @@ impl Exporter {
         self.shared.ring();
     }
 
-    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, until `deadline` at most: a request that is under way
-    /// goes on.
-    pub fn wait_home(&self, deadline: Instant) {
+    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, for `longest` at most: a request that is under way goes
+    /// on.
+    pub fn wait_home(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
         let home = self.wait_until(deadline, |station| !station.is_out);
         if home && let Some(handle) = lock(&self.thread).take() {
             while !handle.is_finished() && Instant::now() < deadline {
@@ -145,9 +146,11 @@ impl Exporter {
         }
     }
 
-    /// Delivers what it can until `deadline`, tells the destination how the run ended if that was everything, and ends the
+    /// Delivers what it can within `longest`, tells the destination how the run ended if that was everything, and ends the
     /// thread. Gives what is left.
-    pub fn close(&self, status: RunStatus, deadline: Option<Instant>) -> Option<Left> {
+    pub fn close(&self, status: RunStatus, longest: Option<Duration>) -> Option<Left> {
+        // A time beyond what the clock can show is for ever.
+        let deadline = longest.and_then(|longest| Instant::now().checked_add(longest));
         {
             let mut station = lock(&self.shared.station);
             if !station.has_started {

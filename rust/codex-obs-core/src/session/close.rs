@@ -137,10 +137,9 @@ impl Session {
     }
 }
 
-/// The time until which destinations get what they can: what follows has to be done by `deadline` as well.
-fn before_the_end(deadline: Instant) -> Instant {
-    let now = Instant::now();
-    deadline.checked_sub(LAST_BATCH).map_or(now, |earlier| earlier.max(now.min(deadline)))
+/// The time in which destinations get what they can: what follows has to be done by `deadline` as well.
+fn before_the_end(deadline: Instant) -> Duration {
+    deadline.checked_duration_since(Instant::now()).unwrap_or_default().saturating_sub(LAST_BATCH)
 }
 
 fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
