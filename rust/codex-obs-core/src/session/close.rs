@@ -84,7 +84,7 @@ impl Session {
             let _ = self.syncer.sync(deadline);
         }
         if let Some(exporter) = &self.exporter {
-            *lock(&self.closing.left) = exporter.close(status, deadline);
+            *lock(&self.closing.left) = exporter.close(status, deadline.map(before_the_end));
         }
         let home = loop {
             let patience = Instant::now() + LAST_BATCH;
@@ -150,6 +150,11 @@ impl Session {
             self.stats.rows_recovered.add(recovered.rows_recovered);
         }
     }
+}
+
+/// The time in which destinations get what they can: what follows has to be done by `deadline` as well.
+fn before_the_end(deadline: Instant) -> Duration {
+    deadline.checked_duration_since(Instant::now()).unwrap_or_default().saturating_sub(LAST_BATCH)
 }
 
 fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
