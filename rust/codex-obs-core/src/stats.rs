@@ -93,7 +93,7 @@ stats! {
     export_errors,
     /// Lines of the log that were no rows and not exported.
     export_lines_skipped,
-    /// Times that rows were gone before they were delivered.
+    /// Times that shards were gone which a delivery was at, so that rows may be missing at the destination.
     export_gaps,
     /// Lone surrogates that became U+FFFD.
     surrogates_replaced,

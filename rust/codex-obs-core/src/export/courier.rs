@@ -394,7 +394,7 @@ impl Courier {
         if new.1 > 0 {
             self.context.warnings.push("export_gap", || {
                 format!(
-                    "rows of {} were deleted before they were delivered to {} (see max_unexported_shards)",
+                    "rows of {} may have been deleted before they were delivered to {} (see max_unexported_shards)",
                     self.context.directory.display(),
                     self.address
                 )
