@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rig.server import python_of_the_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,6 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     unmet = {
         "root": None if os.geteuid() == 0 else "needs to be root",
         "debian": None if shutil.which("jq") else "needs jq: apt-get install jq",
+        "mlflow": None if python_of_the_server() else "needs an MLflow server: make mlflow-server",
         "gpu": None if shutil.which("nvidia-smi") else "needs an NVIDIA GPU",
     }
     for item in items:

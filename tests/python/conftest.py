@@ -38,6 +38,8 @@ class Tracking(ThreadingHTTPServer):
         self.changed = threading.Condition()
         # With one it answers everything with this status and says why.
         self.refusal: tuple[int, str] | None = None
+        # It answers batches with this metric with status 400 and names its place.
+        self.refused_metric: str | None = None
 
     def answer(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
@@ -56,6 +58,13 @@ class Tracking(ThreadingHTTPServer):
                 # What is equal is one, as in MLflow's own store.
                 run["data"][kind] += [item for item in body.get(kind, []) if item not in run["data"][kind]]
         return {"run": run} if method == "runs/get" else {}
+
+    def complaint(self, body: dict[str, Any]) -> tuple[int, str] | None:
+        """Give status and words for a batch that is refused."""
+        keys = [metric["key"] for metric in body.get("metrics", [])]
+        if self.refused_metric not in keys:
+            return None
+        return 400, f"Invalid value for parameter 'metrics[{keys.index(self.refused_metric)}].name' supplied"
 
     def _tag(self, run: dict[str, Any]) -> str:
         return next(str(tag["value"]) for tag in run["data"]["tags"] if tag["key"] == "codex_obs.run_id")
@@ -93,12 +102,12 @@ class _Answer(BaseHTTPRequestHandler):
         with self.server.changed:
             self.server.calls.append((method, body))
             self.server.headers.append(str(self.headers))
-            status, answer = 200, {}
-            if self.server.refusal is None:
-                answer = self.server.answer(method, body)
+            refusal = self.server.refusal or self.server.complaint(body)
+            if refusal is None:
+                status, answer = 200, self.server.answer(method, body)
             else:
-                status, words = self.server.refusal
-                answer = {"error_code": "REFUSED", "message": words}
+                code = "RESOURCE_DOES_NOT_EXIST" if refusal[0] == 404 else "INVALID_PARAMETER_VALUE"
+                status, answer = refusal[0], {"error_code": code, "message": refusal[1]}
             self.server.changed.notify_all()
         self._send(status, json.dumps(answer).encode())
 

@@ -69,6 +69,14 @@ pub const MAX_SHAPE_BYTES: usize = 4096;
 /// Most members of such a line. It has a few more than the fields of a row.
 pub const MAX_SHAPE_MEMBERS: usize = 64;
 
+/// An attempt to save the journal that failed within this time is repeated at the next call: it costs less than what it may
+/// save.
+pub const JOURNAL_RETRY_FREE: Duration = Duration::from_micros(100);
+
+/// One that took longer is repeated after so many times as long, so that a disk which says slowly that it is full takes a
+/// twentieth of a training loop's time and not all of it.
+pub const JOURNAL_RETRY_SHARE: u32 = 20;
+
 /// Longest time that a metric waits for others before it is sent to a destination, in seconds.
 pub const DEFAULT_EXPORT_INTERVAL_S: f64 = 1.0;
 

@@ -1,7 +1,9 @@
 //! Tests of the engine from outside, as one binary.
 
+mod corpora;
 mod exporting;
 mod golden;
+mod properties;
 mod recovery;
 mod remote;
 mod schedules;

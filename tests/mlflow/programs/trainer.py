@@ -1,0 +1,70 @@
+"""A training loop that logs as it is told, and says on standard output what it has seen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from array import array
+from pathlib import Path
+
+import codex_obs
+from faults.tally import Tally
+
+NONFINITE = [float("nan"), float("inf"), float("-inf")]
+
+
+def resident_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) / 1024
+
+
+def main() -> None:
+    told = json.loads(sys.argv[1])
+    logging.basicConfig(level=told.get("level", "INFO"), format="%(name)s %(levelname)s %(message)s")
+    begun = time.perf_counter()
+    identity = {name: told[name] for name in ("run_id", "name") if name in told}
+    run = codex_obs.init(told["directory"], **identity, **told.get("options", {}))
+    init_s = time.perf_counter() - begun
+    tally = Tally(told["tally"]) if "tally" in told else None
+    calls, rate = told.get("calls", 10), told.get("calls_per_s")
+    names = told["metrics"]
+    odd = told.get("odd_values", False)
+    pace = threading.Event()
+    # As large from the start as it will ever be: what grows after that is not the program's.
+    took_ns = array("q", bytes(8 * calls))
+    resident = []
+    begun = time.perf_counter()
+    for step in range(calls):
+        values = {name: step + index / 8 for index, name in enumerate(names)}
+        if odd:
+            values[names[-1]] = NONFINITE[step % 3]
+        before = time.perf_counter_ns()
+        run.log(values, step=step)
+        took_ns[step] = time.perf_counter_ns() - before
+        if tally is not None:
+            tally[0] = step + 1
+        if step % max(1, calls // 20) == 0:
+            resident.append(resident_mib())
+        if rate is not None:
+            pace.wait(max(0.0, begun + (step + 1) / rate - time.perf_counter()))
+    resident.append(resident_mib())
+    closing = time.perf_counter()
+    closed = run.close(told.get("close_s", 30.0))
+    ordered = sorted(took_ns)
+    report = {
+        "stats": run.stats(),
+        "closed": closed,
+        "close_s": time.perf_counter() - closing,
+        "whole_s": time.perf_counter() - begun,
+        "init_s": init_s,
+        "longest_log_s": ordered[-1] / 1e9,
+        "log_9999_s": ordered[int(len(ordered) * 0.9999)] / 1e9,
+        "resident_mib": resident,
+    }
+    print(json.dumps(report), flush=True)
+
+
+main()

@@ -1,0 +1,1 @@
+"""What the tests against a real MLflow server stand on: the server, ways to break the path to it, the comparison."""

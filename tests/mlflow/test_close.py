@@ -1,0 +1,102 @@
+"""What an exporter may cost: a deadline at the end, nothing at the start, nothing at all without a destination."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import codex_obs
+from faults.tally import wait_until
+from rig.case import lines_of
+from rig.catalogue import fault_named
+from rig.proxy import Misbehaviour, Proxy
+from rig.stub import Stub
+from rig.trainer import environment, report_of, start, train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A server that is gone, one that never accepts, one that accepts and says nothing, one that only ever says 503.
+DEAD = ["connection refused, for ever", "connection never accepted", "silence, for ever", "503, for ever"]
+CLOSE_S = 2.0
+# Far from the promise, which no busy machine can be held to, and far from a hang.
+WATCHDOG_S = 30.0
+
+
+@pytest.fixture
+def dead(request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    """Give a proxy whose server is dead in some way."""
+    misbehaviour = fault_named(request.param).misbehaviour
+    everywhere = Misbehaviour(misbehaviour.on_request, start=misbehaviour.start, endpoint="")
+    with Stub() as server, Proxy(server.port, everywhere) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("dead", DEAD, indirect=True)
+def test_close_returns_though_the_server_is_dead(dead: Proxy, run_dir: Path) -> None:
+    told = {"directory": str(run_dir), "metrics": ["loss"], "close_s": CLOSE_S}
+    report = train(told | {"options": {"mlflow_tracking_uri": dead.uri}})
+    assert report["closed"]
+    assert report["stats"]["rows_written"] == 10
+    assert report["close_s"] < WATCHDOG_S
+    assert "codex-ndjson sync" in report["errors"]
+
+
+@pytest.mark.parametrize("dead", DEAD, indirect=True)
+@pytest.mark.parametrize("manner", ["forgotten", "exception", "interrupt", "kill"])
+def test_a_program_ends_though_the_server_is_dead(dead: Proxy, run_dir: Path, manner: str) -> None:
+    told = {"directory": str(run_dir), "manner": manner, "options": {"mlflow_tracking_uri": dead.uri}}
+    process = start("ender", told)
+    process.communicate(timeout=WATCHDOG_S)
+    assert process.returncode == {"forgotten": 0, "exception": 1, "interrupt": -2, "kill": -9}[manner]
+    assert codex_obs.read(run_dir).height == 5
+
+
+@pytest.mark.parametrize("dead", ["silence, for ever"], indirect=True)
+def test_a_deadline_of_nothing_is_kept(dead: Proxy, run_dir: Path) -> None:
+    run = codex_obs.init(run_dir, mlflow_tracking_uri=dead.uri)
+    run.log({"loss": 1.0})
+    wait_until(lambda: bool(dead.requests), WATCHDOG_S, "a request")
+    run.close(0.0)
+    assert codex_obs.read(run_dir).height == 1
+
+
+def test_threads_exist_only_for_a_destination(run_dir: Path) -> None:
+    program = """
+import sys, os, codex_obs
+run = codex_obs.init(sys.argv[1])
+run.log({"loss": 1.0})
+run.flush()
+print(*sorted(open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")))
+"""
+    with Stub() as server:
+        names = [threads(program, run_dir / str(number), uri) for number, uri in enumerate(["", server_uri(server)])]
+        # A variable that other tools set starts nothing.
+        names.append(threads(program, run_dir / "2", "", MLFLOW_TRACKING_URI=server_uri(server)))
+    assert names[0] == names[2]
+    assert len(names[1]) == len(names[0]) + 1
+
+
+def threads(program: str, run_dir: Path, uri: str, **variables: str) -> list[str]:
+    if uri:
+        variables["CODEX_OBS_MLFLOW_TRACKING_URI"] = uri
+    command = [sys.executable, "-c", program, str(run_dir)]
+    done = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def server_uri(server: Stub) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+def test_mlflow_s_own_variable_alone_starts_no_traffic(run_dir: Path) -> None:
+    with Stub() as server:
+        told = {"directory": str(run_dir), "metrics": ["loss"]}
+        report_of(start("trainer", told, MLFLOW_TRACKING_URI=server_uri(server)))
+        assert server.requests == []
+    assert [line for line in lines_of(run_dir, "tracking_summary*") if line["component"] == "mlflow"] == []
+    assert not list(run_dir.rglob("*export*"))
