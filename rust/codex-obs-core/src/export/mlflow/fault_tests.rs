@@ -239,6 +239,15 @@ fn what_was_stored_before_the_connection_broke_is_sent_again_as_it_was() {
 }
 
 #[test]
+fn a_connection_that_is_closed_after_each_reply_is_opened_again() {
+    let server = Server::start(|_, _| raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
+    let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
+    for _ in 0..3 {
+        assert_eq!(mlflow.deliver(&points(1), &wait()), Delivery::DONE);
+    }
+}
+
+#[test]
 fn a_failure_once_is_a_failure_never() {
     let server = Server::start(|count, _| if count == 0 { reply("500 Oops", "", "") } else { fine() });
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
