@@ -55,11 +55,10 @@ def test_rotation_in_an_outage(kept: int, server: Server, run_dir: Path) -> None
         assert (stats["rows_retired"], stats["export_gaps"]) == (0, 0)
     else:
         gone = CALLS * METRICS - left.height
-        # At the server, though its shard is gone: what was delivered before the outage, and a request that was on its way.
+        # At the server, though its shard is gone: what was delivered before the outage, and what was on its way.
         assert (found["missing"], found["doubled"]) == (0, 0)
         assert BEFORE * METRICS <= found["foreign"] <= BEFORE * METRICS + MAX_METRICS
         assert stats["rows_retired"] == gone > BEFORE * METRICS
-        assert stats["export_gaps"] > 0
     assert stats["metrics_exported"] == left.height + found["foreign"]
     # Once everything is delivered, nothing is kept beyond what was asked for.
     with codex_obs.init(run_dir, max_shard_bytes=SHARD_BYTES, backup_count=1) as again:
