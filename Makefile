@@ -27,7 +27,7 @@ export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test mlflow mlflow-server durability lint bench docs clean
+.PHONY: help build demo test mlflow mlflow-server peers durability races fuzz lint bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,15 @@ test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests 
 	cargo test --locked --workspace
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS)
 
+peers: $(CURDIR)/.venv-peers/.installed ## install other trackers into .venv-peers, for the fault matrix to compare with
+
+# They pin much: they have an environment of their own.
+$(CURDIR)/.venv-peers/.installed: $(STAMPS)/venv pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")' \
+		> $(STAMPS)/peers.txt
+	$(PYTHON) -m venv $(@D) 2> /dev/null || $(PYTHON) -m venv --clear --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install -r $(STAMPS)/peers.txt
+	@touch $@
 mlflow: $(STAMPS)/dev mlflow-server ## test the exporter against a real MLflow server (BIG=1: a million metrics too)
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS) tests/mlflow
 
@@ -48,6 +57,12 @@ mlflow-server: $(MLFLOW_VENV)/.installed ## install an MLflow server into .venv-
 
 durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: minutes; 1: hours)
 	$(BIN)/python -m pytest --durability $(SCALE) $(if $(KEEP),--durability-page docs/pages/durability.md) $(PYTEST_ARGS)
+
+races: ## the engine's tests under two sanitizers, its models under loom (a nightly toolchain; half an hour)
+	rust/sanitizers/run.sh
+
+fuzz: ## fuzz the line parser, the frame decoder and recovery (a nightly toolchain; SECONDS_EACH=600)
+	fuzz/run.sh
 
 lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers, documentation
 	cargo fmt --all --check
@@ -67,8 +82,8 @@ bench: $(STAMPS)/dev ## run the benchmarks; figures are ratios to a peer in the 
 docs: $(STAMPS)/docs ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean: ## remove what was built: .venv, .venv-mlflow, target, site, caches (never runs/)
-	rm -rf .venv .venv-mlflow target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+clean: ## remove what was built: .venv*, target, site, caches (never runs/)
+	rm -rf .venv .venv-peers .venv-mlflow target fuzz/target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f python/codex_obs/_core*.so
 
 # A Python without ensurepip (Debian's without python3-venv) installs pip into the new environment from outside.

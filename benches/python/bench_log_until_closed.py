@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CALLS = 500_000
 ROWS = 8 * CALLS
-ROUNDS = 5
+ROUNDS = 3
 SUBJECTS = ("codex_obs", "orjson", "msgspec", "bare")
 MOST_BYTES = 32 << 20
 
@@ -86,6 +86,7 @@ def test_processor_time(
 def test_memory(taken: dict[str, list[Taken]], figures: Figures) -> None:
     peaks = {name: statistics.median(run["peak_bytes"] for run in runs) for name, runs in taken.items()}
     over = (peaks["codex_obs"] - peaks["bare"]) / (1 << 20)
+    figures.measures["peak memory of 4 million rows, MiB"] = over
     figures.notes.append(
         f"peak memory of {ROWS:,} rows: {over:.1f} MiB above a bare interpreter, of {MOST_BYTES >> 20} MiB allowed"
     )

@@ -1,4 +1,4 @@
-"""A small line chart as SVG: one panel a series, a logarithmic axis across, the same linear axis upwards."""
+"""A small line chart as SVG: one panel a series, a logarithmic axis across, a linear one upwards, shared by a line."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TypeAlias
 Series: TypeAlias = list[tuple[float, float]]
 
 _PANEL_WIDTH, _HEIGHT = 240, 200
+_PANELS_A_LINE = 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 24, 40
 # Readable on light and on dark pages.
 _LINE, _INK = "#2f81f7", "#7d8590"
 
 
 def draw(series: dict[str, Series], *, ylabel: str) -> str:
-    """Draw the panels side by side.
+    """Draw the panels, three in a line.
 
     Args:
         series: Points by the name of what grows.
@@ -24,14 +25,19 @@ def draw(series: dict[str, Series], *, ylabel: str) -> str:
     Returns:
         An SVG document.
     """
-    top = _round_up(max(y for points in series.values() for _, y in points))
-    panels = [
-        f'<g transform="translate({index * _PANEL_WIDTH} 0)">{_panel(name, points, top)}</g>'
-        for index, (name, points) in enumerate(series.items())
-    ]
-    width = len(series) * _PANEL_WIDTH
+    panels = []
+    every = list(series.items())
+    for line, start in enumerate(range(0, len(every), _PANELS_A_LINE)):
+        named = every[start : start + _PANELS_A_LINE]
+        top = _round_up(max(y for _, points in named for _, y in points))
+        panels += [
+            f'<g transform="translate({index * _PANEL_WIDTH} {line * _HEIGHT})">{_panel(name, points, top)}</g>'
+            for index, (name, points) in enumerate(named)
+        ]
+    width = min(len(series), _PANELS_A_LINE) * _PANEL_WIDTH
+    height = -(-len(series) // _PANELS_A_LINE) * _HEIGHT
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" height="{_HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="10" fill="{_INK}">\n'
         f"<title>{ylabel} by {', '.join(series)}</title>\n"
         f'<text x="4" y="12">{ylabel}</text>\n' + "\n".join(panels) + "\n</svg>\n"

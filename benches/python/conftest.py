@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 from collections import defaultdict
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from logs import own, write_log
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 OURS = "codex_obs"
 
@@ -24,6 +28,7 @@ class Figures:
     seconds: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     budgets: dict[tuple[str, str], float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
 
     def add(self, comparison: str, subject: str, seconds: float) -> None:
         """Note what one subject took."""
@@ -80,6 +85,20 @@ def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, ob
     command = ["git", "rev-parse", "--short", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return {"id": done.stdout.strip() or "unknown"}
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, object]) -> None:
+    """Keep what the table at the end says, for `benches/tables.py`."""
+    figures = config.stash[_FIGURES]
+    output_json |= {"figures": figures.seconds, "measures": figures.measures}
+
+
+@pytest.fixture(scope="session")
+def gigabyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """Write the log that several benchmarks read, and give its folder and its rows."""
+    path = tmp_path_factory.mktemp("gigabyte") / "run"
+    yield path, write_log(path, own, size_bytes=1_000_000_000)
+    shutil.rmtree(path)
 
 
 @pytest.fixture

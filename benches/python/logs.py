@@ -137,7 +137,8 @@ def write_log(
     *,
     size_bytes: int,
     shards: int = 16,
-    metrics: int = len(METRICS),
+    metrics: list[str] = METRICS,
+    width: int = len(METRICS),
     runs: int = RUNS,
 ) -> int:
     """Write a run of about this size, the oldest shard first.
@@ -147,14 +148,15 @@ def write_log(
         shape: What writes the rows of one call.
         size_bytes: Bytes of all shards together, to within one call a shard.
         shards: Files, of equal size.
-        metrics: Names, of which each call logs 40 (or all, if they are fewer).
+        metrics: Names.
+        width: How many of them each call logs.
         runs: Run ids, which take turns.
 
     Returns:
         How many rows were written.
     """
     directory.mkdir(parents=True)
-    calls = _calls(metrics, runs)
+    calls = _calls(metrics, width, runs)
     rows = 0
     for number in range(shards - 1, -1, -1):
         name = f"metrics.ndjson.{number}" if number else "metrics.ndjson"
@@ -167,11 +169,9 @@ def write_log(
     return rows
 
 
-def _calls(metrics: int, runs: int) -> Iterator[tuple[Call, tuple[str, ...], list[float]]]:
+def _calls(metrics: list[str], width: int, runs: int) -> Iterator[tuple[Call, tuple[str, ...], list[float]]]:
     chance = random.Random(7)
-    names = [METRICS[index] if index < len(METRICS) else f"group_{index}/metric" for index in range(metrics)]
-    width = min(metrics, len(METRICS))
-    batches = [tuple(names[start : start + width]) for start in range(0, metrics - width + 1, width)]
+    batches = [tuple(metrics[start : start + width]) for start in range(0, len(metrics) - width + 1, width)]
     walks: dict[tuple[int, str, int], list[float]] = {}
     time, number = _FIRST_TIME, 0
     while True:

@@ -18,6 +18,8 @@ from codex_obs._progress import Line, share
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codex_obs._backend import StreamOutcome, SyncProgress
     from codex_obs._config import Settings
     from codex_obs.types import SettingsFields
@@ -74,7 +76,7 @@ def sync(
         str | None,
         typer.Option(metavar="ID", help="Experiment of a new MLflow run. Default: MLFLOW_EXPERIMENT_ID or 0."),
     ] = None,
-    ranks: Annotated[
+    export_ranks: Annotated[
         Streams | None, typer.Option(help="Whose metrics: the main stream's, or those of all streams.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
@@ -94,7 +96,7 @@ def sync(
     Nothing is delivered twice, and the same command goes on where it was interrupted.
     """
     try:
-        settings = _settings(uri, run_id, experiment_id, ranks)
+        settings = _settings(uri, run_id, experiment_id, export_ranks)
         paths = _resolve(directories or [])
     except SettingError as error:
         fail(_as_options(str(error)), EXIT_USAGE)
@@ -142,9 +144,7 @@ def _deliver(
         return EXIT_USAGE if isinstance(error, NoLogError | SettingError) else EXIT_INCOMPLETE
     code = 0
     for outcome in outcomes:
-        problem = outcome.problem
-        if problem is None and not outcome.done:
-            problem = watch.why_not or "not everything was delivered"
+        problem = None if outcome.done else watch.why_not or outcome.problem or "not everything was delivered"
         results.append(_result(path, outcome, problem))
         where = visible(path) if outcome.stream == _MAIN_STREAM else f"{visible(path)}, stream {outcome.stream}"
         if not quiet:
@@ -163,19 +163,21 @@ class _Watch:
 
     Args:
         patience_s: How long that is; None is for ever.
+        clock: Gives a time in seconds.
     """
 
-    def __init__(self, patience_s: float | None) -> None:
+    def __init__(self, patience_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.line = Line(sys.stderr)
         self.why_not: str | None = None
         self._patience_s = patience_s
+        self._clock = clock
         self._state: tuple[object, ...] = ()
         self._stuck_since_s: float | None = None
         self._next_words_s = 0.0
 
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         state = (progress.stream, progress.delivered, progress.rejected, progress.bytes_left)
         if state != self._state:
             self._state, self._stuck_since_s = state, None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,16 +77,21 @@ class Programs:
         before: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
         interpreter: Interpreter | None = None,
+        silent: bool = False,
         **variables: str,
     ) -> subprocess.Popen[str]:
-        """Start a program of the folder `programs`, behind a command such as strace."""
+        """Start a program of the folder `programs`, behind a command such as strace.
+
+        Nobody hears a silent one, which never waits for anyone to listen, and it leads the processes that it starts.
+        """
         interpreter = interpreter or interpreters.present()[0]
         command = [*before, interpreter.path, *options, str(HERE / "programs" / f"{name}.py"), *map(str, arguments)]
         paths = [HERE] if interpreter.own_packages else [HERE, interpreters.package_root()]
         found = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
         environment = {**os.environ, **found, **variables}
+        pipe = subprocess.DEVNULL if silent else subprocess.PIPE
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=silent
         )
         self.started.append(process)
         return process
@@ -126,7 +130,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     scale = config.getoption("--durability")
     if scale is None or not ledger.entries:
         return
-    text = f"{facts(scale, Path.cwd())}\n\n{ledger.table()}"
+    text = "\n\n".join(filter(None, [facts(scale, Path.cwd()), ledger.table(), ledger.comparison()]))
     terminalreporter.section("fault matrix")
     terminalreporter.write_line(text)
     page = config.getoption("--durability-page")

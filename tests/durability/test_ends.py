@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from faults import interpreters
+from faults.crew import crew
 from faults.judge import Judgement, judge, rows_of
 from faults.ledger import Entry
 from faults.tally import ACCEPTED, Tally
@@ -59,7 +59,7 @@ def test_ends(
     def end_one(number: int) -> tuple[Judgement, float]:
         return end(manner, interpreter, tmp_path / str(number), programs)
 
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with crew(TOGETHER) as pool:
         for judgement, longest_log_s in pool.map(end_one, range(scale.times(TIMES))):
             entry.attempts += 1
             entry.accepted += judgement.accepted

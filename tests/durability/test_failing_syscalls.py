@@ -48,7 +48,7 @@ OPTIONS_OF: dict[str, dict[str, object]] = {
     "ftruncate": {"limited": LIMITED},
 }
 # The errors of each attempt, and whether the call fails once, for a while or for good.
-ERRORS = {"ENOSPC": ("", "+"), "EIO": ("", "+"), "EINTR": ("", "..{last}"), "EACCES": ("", "+"), "EDQUOT": ("",)}
+ERRORS = {"ENOSPC": ("", "+"), "EIO": ("", "+"), "EINTR": ("", "..{last}"), "EACCES": ("", "+"), "EDQUOT": ("", "+")}
 MOST_TIMES = 30
 DEADLINE_S = 60.0
 

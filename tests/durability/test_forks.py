@@ -18,29 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Programs, Scale
+    from faults.interpreters import Interpreter
     from faults.ledger import Ledger
 
 # The manner, its name in the table and the number of forks.
 MANNERS = {
+    "forks_alone": ("fork while no other thread runs", 400),
     "forks_while_threads_log": ("fork while 4 threads log, half a core", 2000),
     "forks_of_forks": ("fork of a fork while 4 threads log", 400),
     "clones_without_hooks": ("`clone` without hooks", 400),
     "loader_workers": ("workers of a data loader, ended by SIGTERM", 200),
 }
+THREADED = ("forks_while_threads_log", "forks_of_forks", "loader_workers")
 FORKS_PER_RUN = 100
 DEADLINE_S = 300.0
 QUOTA_GROUP = Path("/sys/fs/cgroup/cpu/codex-obs-durability")
 
 
 @pytest.mark.parametrize("manner", MANNERS)
-def test_forks(manner: str, tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+def test_forks(
+    manner: str, interpreter: Interpreter, tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger
+) -> None:
     name, forks = MANNERS[manner]
-    entry = Entry(name)
+    entry = Entry(f"{name}, CPython 3.{interpreter.minor}")
     total = scale.times(forks, least=4)
     with half_a_core() as group:
         for first in range(0, total, FORKS_PER_RUN):
             quota = group if manner == "forks_while_threads_log" else None
-            torment(manner, tmp_path / f"run-{first}", programs, min(FORKS_PER_RUN, total - first), entry, quota=quota)
+            number = min(FORKS_PER_RUN, total - first)
+            directory = tmp_path / f"run-{first}"
+            torment(manner, directory, programs, number, entry, quota=quota, interpreter=interpreter)
         if group is None and manner == "forks_while_threads_log":
             entry.note += "; no quota: control groups cannot be written"
     ledger.enter(entry)
@@ -65,9 +72,15 @@ def torment(
     *,
     quota: Path | None = None,
     before: tuple[str, ...] = (),
+    interpreter: Interpreter | None = None,
 ) -> None:
-    options = ("-W", "error::DeprecationWarning")
-    program = programs.start("forker", manner, directory, forks, before=before, options=options)
+    options = ["-W", "error::DeprecationWarning"]
+    if manner in THREADED:
+        # From Python 3.12 on a fork beside threads warns of them. These are the program's own.
+        options += ["-W", "ignore:This process:DeprecationWarning"]
+    program = programs.start(
+        "forker", manner, directory, forks, before=before, options=tuple(options), interpreter=interpreter
+    )
     if quota is not None:
         (quota / "cgroup.procs").write_text(str(program.pid))
     output, errors = program.communicate(timeout=DEADLINE_S)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.mounts import fill, loop, require, run, shut_down
 from faults.tally import ACCEPTED, STATE, Tally, wait_until
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from conftest import Programs, Scale
     from faults.ledger import Ledger
 
+METRICS = ("a", "b")
 FAULTHANDLER = ("none", "before", "after")
 # More than fit into the ring.
 CALLS_AFTERWARDS = 6000
@@ -48,6 +50,8 @@ def delete_journal(directory: Path) -> None:
     shutil.rmtree(directory / ".codex_obs")
 
 
+# What these do leaves every row that was written where it is.
+HARMLESS = (truncate_journal, delete_journal, make_immutable)
 ACTIONS = (truncate_journal, delete_journal, delete_everything, replace_shard, make_immutable)
 
 
@@ -62,10 +66,12 @@ def test_directory_disturbed(
         for faults in FAULTHANDLER:
             directory = tmp_path / f"run-{round_}-{faults}"
             try:
-                survive(directory, tmp_path, programs, faults, lambda: action(directory), entry)  # noqa: B023 - used at once
+                calls, dropped = survive(directory, tmp_path, programs, faults, lambda: action(directory), entry)  # noqa: B023 - used at once
             finally:
                 if action is make_immutable:
                     run("chattr", "-i", directory)
+            if action in HARMLESS:
+                hold_against(directory, calls, dropped, entry)
     ledger.enter(entry)
 
 
@@ -78,13 +84,17 @@ def test_file_system_shut_down(kind: str, tmp_path: Path, programs: Programs, sc
         for faults in FAULTHANDLER:
             with loop(tmp_path / f"disk-{round_}-{faults}", kind, 400) as disk:
                 strike = fill if full else shut_down
-                survive(disk / "run", tmp_path, programs, faults, lambda: strike(disk), entry)  # noqa: B023 - used at once
+                calls, dropped = survive(disk / "run", tmp_path, programs, faults, lambda: strike(disk), entry)  # noqa: B023 - used at once
+                if full:
+                    (disk / "filler").unlink()
+                    hold_against(disk / "run", calls, dropped, entry)
     ledger.enter(entry)
 
 
 def survive(
     directory: Path, scratch: Path, programs: Programs, faults: str, strike: Callable[[], object], entry: Entry
-) -> None:
+) -> tuple[int, int]:
+    """Have a program log while something strikes. Gives its calls and the rows that it says it dropped."""
     tally = Tally(scratch / f"tally-{entry.attempts}-{faults}")
     program = programs.start("survivor", directory, tally.path, faults)
     wait_until(lambda: tally[ACCEPTED] > 500, DEADLINE_S, "it logs")
@@ -102,3 +112,13 @@ def survive(
     entry.attempts += 1
     entry.accepted += stats["rows_logged"]
     entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
+    return tally[ACCEPTED], stats["rows_dropped"]
+
+
+def hold_against(directory: Path, calls: int, dropped: int, entry: Entry) -> None:
+    """Find every row that was not counted as dropped."""
+    judgement = judge(directory, rows_of({"main": [range(calls)]}, METRICS))
+    entry.lost += abs(judgement.lost - dropped)
+    entry.doubled += judgement.doubled
+    entry.torn += judgement.torn
+    assert (judgement.lost, judgement.doubled, judgement.torn) == (dropped, 0, 0), str(judgement)

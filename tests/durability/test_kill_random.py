@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from faults.ledger import Ledger
 
 METRICS = ("a", "b", "c")
-# Calls a second of each stream; 0 is as fast as it goes.
-STREAMS = {"main": 0, "rank-1": 200, "rank-2": 0}
+# Calls a second of each stream; 0 is as fast as it goes. Each call has a row for every metric.
+STREAMS = {"main": 0, "rank-1": 200 // len(METRICS), "rank-2": 0}
 KILLS_PER_RUN = 10
 DEADLINE_S = 60.0
 

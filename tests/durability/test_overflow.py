@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 THREADS = 4
 CALLS = 40_000
 RING_BYTES = 1 << 20
+DEFAULT_RING_BYTES = 8 << 20
 # Microseconds that every write takes: about a tenth of the speed at which four threads log.
 SLOW_WRITE_US = 60_000
 SLOW_SYNC_US = 3_000_000
+# Later than any call.
+NO_FAULT = "error=EIO:when=60000"
+# As long as a value may be without being cut, with its quotes.
+TEXT_BYTES = 900_000
 ALLOWED_BYTES = RING_BYTES + (16 << 20)
 DEADLINE_S = 300.0
 
@@ -66,9 +71,37 @@ def test_slow_sync(tmp_path: Path, programs: Programs, scale: Scale, ledger: Led
 def test_call_larger_than_the_ring(tmp_path: Path, programs: Programs, ledger: Ledger) -> None:
     entry = Entry("a call larger than the ring")
     options: dict[str, object] = {"threads": THREADS, "calls": 100, "huge": 60_000}
-    told = flood(tmp_path, programs, options, entry, calls="rename", what="error=EIO:when=60000")
+    told = flood(tmp_path, programs, options, entry, calls="rename", what=NO_FAULT)
     assert told["stats"]["rows_dropped"] == 0
     assert told["stats"]["rows_logged"] == 1 + THREADS * (100 * 3 + 60_000)
+    ledger.enter(entry)
+
+
+def test_value_larger_than_the_ring(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """The default ring has room for every value; in a small one a value may be dropped, by a cause of its own."""
+    entry = Entry("a value larger than the ring")
+    texts = scale.times(100, least=10)
+    options: dict[str, object] = {"threads": 1, "calls": 100, "text": TEXT_BYTES, "texts": texts}
+    told = flood(tmp_path, programs, options | {"ring_bytes": TEXT_BYTES // 3}, entry, calls="rename", what=NO_FAULT)
+    assert told["stats"]["rows_logged"] == 1 + 100 * 3 + texts
+    assert told["stats"]["rows_dropped"] == told["stats"]["rows_dropped_oversize"] == texts
+    entry.note = f"{texts:,} rows dropped and counted as too large; none with the default ring"
+    (tmp_path / "default").mkdir()
+    told = flood(
+        tmp_path / "default",
+        programs,
+        options | {"ring_bytes": DEFAULT_RING_BYTES},
+        entry,
+        calls="rename",
+        what=NO_FAULT,
+    )
+    assert told["stats"]["rows_dropped"] == 0
+    payloads = [
+        json.loads(line)["descriptor"]["payload"]
+        for path in (tmp_path / "default" / "run").glob("metrics_manifest.ndjson*")
+        for line in path.read_text().splitlines()
+    ]
+    assert [len(payload) for payload in payloads] == [TEXT_BYTES] * texts
     ledger.enter(entry)
 
 

@@ -184,6 +184,13 @@ def records() -> list[dict[str, Any]]:
     }
     extra = {"last_step": 9, "cause": "full", "count": 3}
     params = {"cli": cli, "config": in_order(config), "derived": derived}
+    refused = {"destination": "mlflow http://h:5000", "remote_run": "ab12"}
+    refused_metric = {
+        **refused, "kind": "metric", "name": "train/lo_s-0a1b2c3d", "status": 400, "reason": 'no "é"',
+        "stream_prefix": "", "split": "train", "metric": "lo@s",
+    }  # fmt: skip
+    refused_param = {**refused, "kind": "param", "name": "lr", "status": 500, "reason": "", "value": "1é"}
+    logged = {"logged": time_text(micros), "step": -(2**63)}
     return [
         {
             "kind": "params", "micros": micros, "cli": cli, "config": config, "derived": derived, "metadata": metadata,
@@ -213,6 +220,17 @@ def records() -> list[dict[str, Any]]:
         {
             "kind": "session", "micros": micros, "record": "finish", "fields": {"status": "finished"},
             "line": line("run_session", run_id=RUN_ID, record="finish", status="finished"),
+        },
+        *(
+            {
+                "kind": "refused", "micros": micros, "fields": {**refused_metric, "value": value, "step": -(2**63)},
+                "line": line("export_rejected", run_id=RUN_ID, **refused_metric, value=value, **logged),
+            }
+            for value in (1e-05, 5.0, "NaN", "Infinity", "-Infinity")
+        ),
+        {
+            "kind": "refused", "micros": micros, "fields": refused_param,
+            "line": line("export_rejected", run_id=RUN_ID, **refused_param),
         },
         {
             "kind": "identity", "micros": micros, "name": "demo", "destinations": {"mlflow": "abc"},

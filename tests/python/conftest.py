@@ -38,6 +38,8 @@ class Tracking(ThreadingHTTPServer):
         self.changed = threading.Condition()
         # With one it answers everything with this status and says why.
         self.refusal: tuple[int, str] | None = None
+        # It answers batches with this metric with status 400 and names its place.
+        self.refused_metric: str | None = None
 
     def answer(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
@@ -53,8 +55,16 @@ class Tracking(ThreadingHTTPServer):
             run["info"] |= {key: body[key] for key in ("status", "end_time") if key in body}
         elif method == "runs/log-batch":
             for kind in ("metrics", "params", "tags"):
-                run["data"][kind] += body.get(kind, [])
+                # What is equal is one, as in MLflow's own store.
+                run["data"][kind] += [item for item in body.get(kind, []) if item not in run["data"][kind]]
         return {"run": run} if method == "runs/get" else {}
+
+    def complaint(self, body: dict[str, Any]) -> tuple[int, str] | None:
+        """Give status and words for a batch that is refused."""
+        keys = [metric["key"] for metric in body.get("metrics", [])]
+        if self.refused_metric not in keys:
+            return None
+        return 400, f"Invalid value for parameter 'metrics[{keys.index(self.refused_metric)}].name' supplied"
 
     def _tag(self, run: dict[str, Any]) -> str:
         return next(str(tag["value"]) for tag in run["data"]["tags"] if tag["key"] == "codex_obs.run_id")
@@ -63,6 +73,9 @@ class Tracking(ThreadingHTTPServer):
         """Give name, value and step of every metric, in the order in which they came."""
         metrics = [metric for run in self.runs.values() for metric in run["data"]["metrics"]]
         return [(metric["key"], metric["value"], metric["step"]) for metric in metrics]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing where a client goes away."""
 
     def wait(self, condition: Any) -> None:
         """Wait until something is true after a request."""
@@ -75,6 +88,9 @@ class _Answer(BaseHTTPRequestHandler):
     server: Tracking
 
     def do_GET(self) -> None:
+        if self.path == "/health":
+            self._send(200, b"OK")
+            return
         path, _, query = self.path.partition("?")
         self._reply(path, dict(pair.split("=") for pair in query.split("&")))
 
@@ -86,14 +102,16 @@ class _Answer(BaseHTTPRequestHandler):
         with self.server.changed:
             self.server.calls.append((method, body))
             self.server.headers.append(str(self.headers))
-            status, answer = 200, {}
-            if self.server.refusal is None:
-                answer = self.server.answer(method, body)
+            refusal = self.server.refusal or self.server.complaint(body)
+            if refusal is None:
+                status, answer = 200, self.server.answer(method, body)
             else:
-                status, words = self.server.refusal
-                answer = {"error_code": "REFUSED", "message": words}
+                code = "RESOURCE_DOES_NOT_EXIST" if refusal[0] == 404 else "INVALID_PARAMETER_VALUE"
+                status, answer = refusal[0], {"error_code": code, "message": refusal[1]}
             self.server.changed.notify_all()
-        content = json.dumps(answer).encode()
+        self._send(status, json.dumps(answer).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nothing listens
 CANARY = "canary-f3b1"
-FAST = {"export_interval_s": 0.0}
 
 
 def status_of(tracking: Any) -> list[str]:
@@ -33,8 +32,8 @@ def component(run_dir: Path, name: str = "mlflow") -> list[dict[str, Any]]:
 
 
 def test_metrics_parameters_and_tags_arrive_and_the_run_is_finished(tracking: Any, run_dir: Path) -> None:
-    options = {"mlflow_tracking_uri": tracking.uri, "mlflow_experiment_id": 7}
-    with codex_obs.init(run_dir, name="first", config={"lr": 0.1}, tags={"team": "x"}, **options) as run:
+    options = codex_obs.Settings(mlflow_tracking_uri=tracking.uri, mlflow_experiment_id="7")
+    with codex_obs.init(run_dir, name="first", config={"lr": 0.1}, tags={"team": "x"}, settings=options) as run:
         run.log({"loss": 0.5, "acc": float("nan")}, step=1)
         run.log({"loss": 0.25}, step=2, split="eval")
         run.event("TRAINER", "words", timesteps=3, reward=1)
@@ -133,13 +132,12 @@ def test_other_ranks_are_exported_only_when_all_are(ranks: Any, names: set[str],
 def test_init_does_not_wait_for_a_server_and_close_says_what_is_left(
     run_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = codex_obs.init(run_dir, mlflow_tracking_uri=NOBODY, **FAST)
+    run = codex_obs.init(run_dir, mlflow_tracking_uri=NOBODY, export_interval_s=0.0)
     run.log({"loss": 0.5, "acc": 0.25})
     assert run.flush(30)
     with caplog.at_level(logging.WARNING, "codex_obs"):
         assert run.close(1.0)
-    assert f"codex-ndjson sync --to mlflow --uri {NOBODY}" in caplog.text
-    assert str(run_dir) in caplog.text
+    assert f"`codex-ndjson sync {run_dir} --to mlflow --uri {NOBODY}`" in caplog.text
     assert "2 rows" in caplog.text
     assert run.stats()["metrics_exported"] == 0
     assert {line["status"] for line in component(run_dir)} <= {"degraded"}
@@ -173,7 +171,7 @@ def test_a_password_shows_nowhere(tracking: Any, run_dir: Path, caplog: pytest.L
     tracking.refusal = (503, f"no, {CANARY} may not")
     uri = tracking.uri.replace("http://", f"http://user:{CANARY}@")
     with caplog.at_level(logging.DEBUG):
-        run = codex_obs.init(run_dir, mlflow_tracking_uri=uri, **FAST)
+        run = codex_obs.init(run_dir, mlflow_tracking_uri=uri, export_interval_s=0.0)
         run.log({"loss": 0.5})
         tracking.wait(lambda: tracking.calls)
         run.close(1.0)
@@ -199,7 +197,7 @@ def test_a_token_shows_nowhere_and_arrives(
 
 
 def test_a_forked_child_sends_nothing_of_its_parent_s(tracking: Any, run_dir: Path) -> None:
-    run = codex_obs.init(run_dir, mlflow_tracking_uri=tracking.uri, **FAST)
+    run = codex_obs.init(run_dir, mlflow_tracking_uri=tracking.uri, export_interval_s=0.0)
     run.log({"loss": 0.5})
     tracking.wait(tracking.points)
     child = os.fork()
@@ -211,7 +209,7 @@ def test_a_forked_child_sends_nothing_of_its_parent_s(tracking: Any, run_dir: Pa
     run.log({"loss": 0.25})
     run.close()
     assert [value for _, value, _ in tracking.points()] == [0.5, 0.25]
-    assert sorted(row["value"] for row in read_rows(run_dir)) == [0.125, 0.25, 0.5]
+    assert {row["value"] for row in read_rows(run_dir)} == {0.125, 0.25, 0.5}
 
 
 def test_the_engine_refuses_words_it_does_not_know(run_dir: Path) -> None:

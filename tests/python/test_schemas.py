@@ -214,3 +214,17 @@ def test_the_hash_of_a_configuration_does_not_depend_on_its_order(tmp_path: Path
             pass
         hashes.append(config_hash(tmp_path / str(index)))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_what_a_destination_refused_is_valid() -> None:
+    validator = Draft202012Validator(schema("export_rejected"), format_checker=FormatChecker())
+    records = Path(__file__).parents[1] / "golden" / "records.ndjson"
+    cases = [json.loads(line) for line in records.read_text("ascii").splitlines()]
+    refused = [json.loads(case["line"]) for case in cases if case["kind"] == "refused"]
+    assert {line["kind"] for line in refused} == {"metric", "param"}
+    for line in refused:
+        validator.validate(line)
+        for key in line:
+            assert not validator.is_valid({name: value for name, value in line.items() if name != key}), key
+        assert not validator.is_valid({**line, "more": 1})
+        assert not validator.is_valid({**line, "value": None})

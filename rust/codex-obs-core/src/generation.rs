@@ -9,27 +9,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-static GENERATION: AtomicU64 = AtomicU64::new(1);
+/// The greatest number given out, in this process or in one that it was forked from.
+static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// A number that differs between a process and those forked from it.
 #[must_use]
 #[inline]
 pub fn current() -> u64 {
-    // Relaxed: a process learns of its own fork only from its own thread.
-    if mark().load(Ordering::Relaxed) == 0 {
-        advance();
+    // Relaxed: the number guards nothing but itself.
+    match mark().load(Ordering::Relaxed) {
+        0 => settle(mark(), &LAST),
+        number => number,
     }
-    GENERATION.load(Ordering::Relaxed)
 }
 
 /// Begins a new generation: this process is a child that has just been forked.
 #[cold]
 pub fn advance() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-    mark().store(1, Ordering::Relaxed);
+    mark().store(next(&LAST), Ordering::Relaxed);
 }
 
-/// The word that is zero in a child that has not yet noticed that it is one.
+/// Gives `mark` a number if it has none. Whatever number of threads ask at once, all get the same.
+#[cold]
+fn settle(mark: &AtomicU64, last: &AtomicU64) -> u64 {
+    // Taken first: a child forked in between must not take the same.
+    let fresh = next(last);
+    match mark.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => fresh,
+        Err(theirs) => theirs,
+    }
+}
+
+fn next(last: &AtomicU64) -> u64 {
+    last.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// The number of this generation; zero in a child that has not yet noticed that it is one.
 #[inline]
 fn mark() -> &'static AtomicU64 {
     static MARK: OnceLock<&'static AtomicU64> = OnceLock::new();
@@ -53,6 +68,29 @@ fn make_mark() -> &'static AtomicU64 {
         // Without memory for one page the hooks alone have to notice.
         Err(_) => Box::leak(Box::new(AtomicU64::new(0))),
     };
-    word.store(1, Ordering::Relaxed);
+    word.store(next(&LAST), Ordering::Relaxed);
     word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_notice_a_fork_at_once_agree_on_the_generation() {
+        let last = AtomicU64::new(0);
+        for _ in 0..200 {
+            let (mark, before) = (AtomicU64::new(0), last.load(Ordering::Relaxed));
+            let barrier = std::sync::Barrier::new(4);
+            let numbers: Vec<u64> = std::thread::scope(|scope| {
+                let ask = || {
+                    barrier.wait();
+                    settle(&mark, &last)
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(numbers[0] > before && numbers.iter().all(|number| *number == numbers[0]), "{numbers:?}");
+        }
+    }
 }

@@ -2,9 +2,11 @@
 //! and a reader that turns the NDJSON into tables.
 //!
 //! Dependencies point one way: [`worker`] uses [`journal`], [`encode`] and [`shard`]; [`summary`] uses [`scan`], which
-//! uses [`shard::name`]. [`error`], [`limits`], [`clock`] and [`fs`] are imported by everyone and import nothing of ours.
+//! uses [`shard::name`]. [`error`], [`limits`], [`clock`], [`fs`] and [`sync`] are imported by everyone and import
+//! nothing of ours.
 
 pub mod clock;
+pub mod delivery;
 pub mod encode;
 pub mod error;
 pub mod export;
@@ -13,6 +15,7 @@ pub mod generation;
 pub mod home;
 pub mod journal;
 pub mod limits;
+mod prefetch;
 pub mod reading;
 pub mod record;
 pub mod rows;

@@ -69,6 +69,14 @@ pub const MAX_SHAPE_BYTES: usize = 4096;
 /// Most members of such a line. It has a few more than the fields of a row.
 pub const MAX_SHAPE_MEMBERS: usize = 64;
 
+/// An attempt to save the journal that failed within this time is repeated at the next call: it costs less than what it may
+/// save.
+pub const JOURNAL_RETRY_FREE: Duration = Duration::from_micros(100);
+
+/// One that took longer is repeated after so many times as long, so that a disk which says slowly that it is full takes a
+/// twentieth of a training loop's time and not all of it.
+pub const JOURNAL_RETRY_SHARE: u32 = 20;
+
 /// Longest time that a metric waits for others before it is sent to a destination, in seconds.
 pub const DEFAULT_EXPORT_INTERVAL_S: f64 = 1.0;
 
@@ -87,6 +95,9 @@ pub const EXPORT_REQUEST_BYTES: usize = 1_000_000;
 /// Longest time of one request from the name look-up to the last byte of the reply.
 pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Longest time of a request that cannot be made smaller, such as the search for a run among a million.
+pub const EXPORT_LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Attempts for one batch before it waits for a back-off.
 pub const EXPORT_QUICK_ATTEMPTS: u32 = 3;
 
@@ -100,7 +111,7 @@ pub const EXPORT_SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 pub const EXPORT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Longest pause that a server's `Retry-After` is granted: a wrong clock must not switch the export off.
-pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// Most bytes kept of a reply. MLflow answers a batch with `{}` and an error with a sentence that may repeat a parameter.
 pub const EXPORT_REPLY_BYTES: usize = 64 << 10;

@@ -102,11 +102,14 @@ fn interruptible<T: Send>(
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
         let outcome = work(&mut |Progress { done, total }| {
-            raised = Python::attach(|py| {
-                py.check_signals()?;
-                progress.map_or(Ok(()), |progress| progress.call1(py, (done, total)).map(drop))
-            })
-            .err();
+            // Asked again while threads are stopping: what was raised first stays.
+            if raised.is_none() {
+                raised = Python::attach(|py| {
+                    py.check_signals()?;
+                    progress.map_or(Ok(()), |progress| progress.call1(py, (done, total)).map(drop))
+                })
+                .err();
+            }
             raised.is_none()
         });
         (outcome, raised)

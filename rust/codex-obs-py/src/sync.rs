@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::sync::{self as engine, SyncOptions};
+use codex_obs_core::delivery::{self as engine, SyncOptions};
 use pyo3::prelude::*;
 
 use crate::error::to_python;

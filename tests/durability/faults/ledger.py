@@ -41,19 +41,34 @@ class Ledger:
     """Every line so far."""
 
     entries: list[Entry] = field(default_factory=list)
+    # What each tracker did, by fault.
+    trackers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def enter(self, entry: Entry) -> None:
         """Add a line."""
         self.entries.append(entry)
 
+    def compare(self, fault: str, tracker: str, outcome: str) -> None:
+        """Note what a fault did to a tracker."""
+        self.trackers.setdefault(tracker, {})[fault] = outcome
+
     def table(self) -> str:
         """Give the table as Markdown, its columns aligned for a terminal."""
-        rows = [list(HEADINGS), *(entry.cells() for entry in self.entries)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-        rows.insert(1, ["-" * width for width in widths])
-        return "\n".join(
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-        )
+        return _markdown([list(HEADINGS), *(entry.cells() for entry in self.entries)])
+
+    def comparison(self) -> str:
+        """Give the table of trackers, a column each."""
+        faults = dict.fromkeys(fault for outcomes in self.trackers.values() for fault in outcomes)
+        rows = [[fault, *(outcomes.get(fault, "") for outcomes in self.trackers.values())] for fault in faults]
+        return _markdown([["fault", *self.trackers], *rows]) if rows else ""
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -8,15 +8,15 @@ import shutil
 import struct
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-
+ROOM_IN_MEMORY = 2 << 30
 _SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN
 _WITHOUT_FLUSHING_THE_LOG = 2
 
@@ -54,9 +54,9 @@ def tmpfs(place: Path, size_mib: int) -> Iterator[Path]:
 
 @contextmanager
 def loop(place: Path, kind: str, size_mib: int, *options: str) -> Iterator[Path]:
-    """Mount a file system of a kind that lies in a file."""
+    """Mount a file system of a kind that lies in a file: in memory, if there is room, where no other load slows it."""
     require("mount", "losetup", f"mkfs.{kind}")
-    image = place.with_suffix(".image")
+    image = image_of(place)
     with image.open("wb") as file:
         file.truncate(size_mib << 20)
     run(f"mkfs.{kind}", *{"ext4": ["-q", "-m", "0"], "xfs": ["-q"], "btrfs": ["-q"]}[kind], image)
@@ -72,10 +72,27 @@ def loop(place: Path, kind: str, size_mib: int, *options: str) -> Iterator[Path]
         image.unlink()
 
 
+def image_of(place: Path) -> Path:
+    """Give the file in which the file system at a place lies."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > ROOM_IN_MEMORY:
+        return memory / f"{os.getpid()}-{place.parent.name}-{place.name}.image"
+    return place.with_suffix(".image")
+
+
+def make_read_only(place: Path) -> None:
+    """Report an error to an ext4 with `errors=remount-ro`: the only way while files are open for writing."""
+    device = run("findmnt", "-n", "-o", "SOURCE", place).strip().rpartition("/")[2]
+    trigger = Path("/sys/fs/ext4", device, "trigger_fs_error")
+    if not trigger.exists():
+        pytest.skip(f"needs {trigger}")
+    trigger.write_text("1\n")
+
+
 def mount_again(place: Path) -> None:
     """Take a file system that was shut down away and bring it back, as a machine does after a power cut."""
     run("umount", place)
-    run("mount", "-o", "loop", place.with_suffix(".image"), place)
+    run("mount", "-o", "loop", image_of(place), place)
 
 
 def fill(folder: Path) -> Path:

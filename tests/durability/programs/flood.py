@@ -21,8 +21,10 @@ def resident_bytes() -> int:
 def main() -> None:
     directory, tally_path, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     threads, calls = options.pop("threads"), options.pop("calls")
-    # Bytes of one text beside the numbers of every thread's last call.
+    # Numbers in every thread's last call.
     huge = options.pop("huge", 0)
+    # Bytes of each text of each thread, and their number.
+    text, texts = options.pop("text", 0), options.pop("texts", 0)
     tally = Tally(tally_path)
     run = codex_obs.init(directory, **options)
     run.log({"first": 0}, step=0)
@@ -39,6 +41,8 @@ def main() -> None:
             tally[LONGEST_NS] = max(tally[LONGEST_NS], took)
             if step % 1000 == 0:
                 most = max(most, resident_bytes())
+        for step in range(calls, calls + texts):
+            run.log({f"text{number}": "x" * text}, step=step)
         if huge:
             names = {f"thread{number}/{index}": float(index) for index in range(huge)}
             run.log(names, step=calls)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import platform
+import select
 import signal
 import sys
 import threading
@@ -53,16 +54,23 @@ class Forker:
                 thread.join()
 
     def wait(self, child: int, name: str) -> None:
-        killer = threading.Timer(WATCHDOG_S, os.kill, (child, signal.SIGKILL))
-        killer.daemon = True
-        killer.start()
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        killer.cancel()
+        status = os.waitstatus_to_exitcode(self.await_end(child))
         if status == -signal.SIGKILL:
             self.hangs += 1
         elif status != 0:
             raise SystemExit(f"{name} ended with {status}")
         self.accepted[name] = ROWS
+
+    @staticmethod
+    def await_end(child: int) -> int:
+        """Wait for a child without a thread, of which the next fork would warn, and kill it if it hangs."""
+        descriptor = os.pidfd_open(child)
+        try:
+            if not select.select([descriptor], [], [], WATCHDOG_S)[0]:
+                os.kill(child, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
+        return os.waitpid(child, 0)[1]
 
     def log_rows(self, name: str) -> None:
         for step in range(ROWS):
@@ -80,6 +88,13 @@ class Forker:
             finally:
                 os._exit(code)
         self.wait(child, name)
+
+    def forks_alone(self) -> None:
+        """The writer's thread must be none that the interpreter warns of, however recently it was woken."""
+        for index in range(self.forks):
+            self.log_rows(f"before{index}")
+            self.accepted[f"before{index}"] = ROWS
+            self.child(f"child{index}", os.fork)
 
     def forks_while_threads_log(self) -> None:
         def fork_all() -> None:

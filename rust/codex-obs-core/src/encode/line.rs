@@ -246,35 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_to_the_byte() {
-        let pieces = Rejected {
-            destination: "mlflow http://h",
-            remote_run: "r2",
-            name: "train/a",
-            status: 400,
-            reason: "no \"a\"",
-        };
-        let start = r#"{"$schema":"https://codexml.ai/schemas/export_rejected.schema.json","schema_version":"v1","timestamp":"1970-01-01T00:00:00.000000Z","run_id":"r","destination":"mlflow http://h","remote_run":"r2","kind":"#;
-        let middle = r#","name":"train/a","status":400,"reason":"no \"a\"""#;
-        let mut metric =
-            RejectedMetric { stream_prefix: "", split: "train", metric: "a", value: 0.5, logged_micros: 1, step: -3 };
-        let with = |value: &str| {
-            format!(
-                "{start}\"metric\"{middle},\"stream_prefix\":\"\",\"split\":\"train\",\"metric\":\"a\",\"value\":{value},\
-                 \"logged\":\"1970-01-01T00:00:00.000001Z\",\"step\":-3}}\n"
-            )
-        };
-        for (value, json) in [(0.5, "0.5"), (f64::NAN, "\"NaN\""), (f64::NEG_INFINITY, "\"-Infinity\"")] {
-            metric.value = value;
-            assert_eq!(text(rejected_metric(0, "r", &pieces, &metric)), with(json));
-        }
-        assert_eq!(
-            text(rejected_text(0, "r", "param", &pieces, "v")),
-            format!("{start}\"param\"{middle},\"value\":\"v\"}}\n")
-        );
-    }
-
-    #[test]
     fn identity_is_one_object() {
         assert_eq!(
             text(identity("r", "n", 0, b"{}")),

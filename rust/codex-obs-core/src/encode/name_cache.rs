@@ -5,7 +5,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::string::push_escaped;
 
 /// Places for names; a run with more names still works, a new one takes the place of another.
-const PLACES: usize = 1 << 14;
+const PLACES: usize = 1 << 15;
+/// Places that a name may have: the first free one from where its hash points to, all within two cache lines. With one
+/// alone, a quarter of 10,000 names would push each other out again and again.
+const CHOICES: usize = 16;
 /// Longer names are escaped each time, so that the memory stays within a few MiB.
 const MAX_NAME_BYTES: usize = 128;
 /// What follows the name in a row.
@@ -13,11 +16,30 @@ const AFTER: &[u8] = b"\",\"value\":";
 
 #[derive(Debug, Default)]
 struct Entry {
-    name: Box<str>,
-    /// The name and [`AFTER`]; empty in the first entry, which stands for no name.
+    /// The name, escaped, and [`AFTER`]; empty in the first entry, which stands for no name.
     escaped: Box<[u8]>,
+    /// The name, if escaping changes it.
+    name: Option<Box<str>>,
     /// The entry that followed this one the last time.
     next: u32,
+}
+
+impl Entry {
+    fn new(name: &str) -> Self {
+        let mut escaped = Vec::with_capacity(name.len() + AFTER.len());
+        push_escaped(&mut escaped, name);
+        let differs = escaped != name.as_bytes();
+        escaped.extend_from_slice(AFTER);
+        Self { escaped: escaped.into(), name: differs.then(|| name.into()), next: 0 }
+    }
+
+    #[inline]
+    fn is(&self, name: &str) -> bool {
+        match &self.name {
+            None => self.escaped.split_last_chunk::<{ AFTER.len() }>().is_some_and(|(own, _)| own == name.as_bytes()),
+            Some(own) => **own == *name,
+        }
+    }
 }
 
 /// Gives `name","value":` with the name escaped.
@@ -40,7 +62,7 @@ impl NameCache {
     #[inline]
     pub(super) fn get(&mut self, name: &str) -> &[u8] {
         let next = self.entries[self.last as usize].next;
-        let found = if next != 0 && *self.entries[next as usize].name == *name {
+        let found = if next != 0 && self.entries[next as usize].is(name) {
             next
         } else if name.len() > MAX_NAME_BYTES {
             return self.escape_long(name);
@@ -52,28 +74,29 @@ impl NameCache {
     }
 
     fn find(&mut self, name: &str) -> u32 {
-        let place = xxh3_64(name.as_bytes()) as usize % PLACES;
-        let mut found = self.places[place];
-        if found == 0 || *self.entries[found as usize].name != *name {
-            found = self.insert(name, place);
-        }
+        let wanted = xxh3_64(name.as_bytes()) as usize % PLACES;
+        let known = (wanted..wanted + CHOICES).find_map(|place| match self.places[place % PLACES] {
+            0 => Some(self.insert(name, place % PLACES)),
+            found => self.entries[found as usize].is(name).then_some(found),
+        });
+        let found = known.unwrap_or_else(|| self.replace(name, wanted));
         self.entries[self.last as usize].next = found;
         found
     }
 
     #[cold]
     fn insert(&mut self, name: &str, place: usize) -> u32 {
-        let mut escaped = Vec::with_capacity(name.len() + AFTER.len());
-        push_escaped(&mut escaped, name);
-        escaped.extend_from_slice(AFTER);
-        let entry = Entry { name: name.into(), escaped: escaped.into(), next: 0 };
-        if self.places[place] == 0 {
-            self.places[place] = self.entries.len() as u32;
-            self.entries.push(entry);
-        } else {
-            self.entries[self.places[place] as usize] = entry;
-        }
-        self.places[place]
+        let found = self.entries.len() as u32;
+        self.places[place] = found;
+        self.entries.push(Entry::new(name));
+        found
+    }
+
+    #[cold]
+    fn replace(&mut self, name: &str, place: usize) -> u32 {
+        let found = self.places[place];
+        self.entries[found as usize] = Entry::new(name);
+        found
     }
 
     #[cold]

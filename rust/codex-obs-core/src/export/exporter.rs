@@ -209,10 +209,16 @@ impl Shared {
         loop {
             // Unwind safe: a courier that met a bug is thrown away.
             match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier))) {
-                Ok(Leave::Halted) => return self.come_home(Some(courier)),
+                Ok(Leave::Halted) => {
+                    let station = lock(&self.station);
+                    // Whoever started it again meanwhile saw that it was out.
+                    if self.wait.is_halted() {
+                        return self.come_home(station, Some(courier));
+                    }
+                }
                 Ok(Leave::Ended) => {
                     drop(courier);
-                    return self.come_home(None);
+                    return self.come_home(lock(&self.station), None);
                 }
                 Err(_) => {
                     self.context.stats.export_errors.add(1);
@@ -222,10 +228,10 @@ impl Shared {
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
                     match self.context.connect() {
                         Ok(destination) => courier = Courier::new(Arc::clone(&self.context), destination),
-                        Err(_) => return self.come_home(None),
+                        Err(_) => return self.come_home(lock(&self.station), None),
                     }
                     if !self.wait.pause(AFTER_PANIC) {
-                        return self.come_home(None);
+                        return self.come_home(lock(&self.station), None);
                     }
                 }
             }
@@ -233,9 +239,8 @@ impl Shared {
     }
 
     /// Brings the courier back; without one nothing is delivered any more.
-    fn come_home(&self, courier: Option<Courier>) {
+    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Option<Courier>) {
         self.context.want_live(false);
-        let mut station = lock(&self.station);
         station.has_ended = courier.is_none();
         station.courier = courier;
         station.is_out = false;

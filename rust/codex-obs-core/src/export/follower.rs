@@ -18,6 +18,8 @@ use crate::worker::files::FileKind;
 
 /// Bytes read in one go before others are looked after: a wish to close, the time of a batch that waits.
 const STRETCH_BYTES: u64 = 4 << 20;
+/// How often the shards are listed again when one of them vanishes.
+const LOOKS: u32 = 16;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Why a reading ended.
@@ -51,8 +53,8 @@ pub struct Follower {
     shard: Option<Shard>,
     /// Whether the cursor is in `shard`, which it is once a line of it was read.
     entered: bool,
-    /// The shards behind it.
-    queue: VecDeque<Source>,
+    /// The shards behind it, with the hashes of their first lines.
+    queue: VecDeque<(Source, Option<u64>)>,
     cursor: Cursor,
     /// Lines read.
     passed: u64,
@@ -218,13 +220,17 @@ impl Follower {
         if self.queue.is_empty() {
             self.look_ahead()?;
         }
-        while let Some(source) = self.queue.pop_front() {
+        for _ in 0..LOOKS {
+            let Some((source, first_line)) = self.queue.pop_front() else { break };
             if let Some(shard) = Shard::open(&source)? {
                 self.shard = Some(shard);
                 self.entered = false;
                 return Ok(true);
             }
-            self.losses.gaps += 1;
+            // Deleted since it was listed, or compressed.
+            self.look_ahead()?;
+            let is_there = self.queue.iter().any(|(_, other)| *other == first_line);
+            self.losses.gaps += u64::from(first_line.is_some() && !is_there);
         }
         Ok(false)
     }
@@ -238,14 +244,16 @@ impl Follower {
             Some(index) => index + 1,
             None => self.behind_cursor(&sources)?,
         };
-        self.enqueue(sources, next);
-        Ok(())
+        self.enqueue(sources, next)
     }
 
-    fn enqueue(&mut self, sources: Vec<Source>, first: usize) {
-        self.queue = sources.into_iter().skip(first).collect();
+    fn enqueue(&mut self, mut sources: Vec<Source>, first: usize) -> Result<()> {
+        let mut behind = sources.split_off(first.min(sources.len()));
+        let hashes = first_lines(&behind)?;
         // So that a shard that retention deletes during an outage gives its room on the disk back.
-        self.queue.iter_mut().for_each(Source::close);
+        behind.iter_mut().for_each(Source::close);
+        self.queue = behind.into_iter().zip(hashes).collect();
+        Ok(())
     }
 
     /// Index of the first of `sources` that comes behind the cursor's shard, whose file is not among them.
@@ -285,8 +293,7 @@ impl Follower {
         }
         let Some((index, shard)) = best else {
             let next = self.behind_cursor(&sources)?;
-            self.enqueue(sources, next);
-            return Ok(());
+            return self.enqueue(sources, next);
         };
         self.cursor.file = shard.id;
         self.cursor.offset = shard.offset();
@@ -295,8 +302,7 @@ impl Follower {
         }
         self.shard = Some(shard);
         self.entered = true;
-        self.enqueue(sources, index + 1);
-        Ok(())
+        self.enqueue(sources, index + 1)
     }
 }
 
@@ -332,3 +338,7 @@ fn first_lines(sources: &[Source]) -> Result<Vec<Option<u64>>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

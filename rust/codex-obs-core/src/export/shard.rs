@@ -194,6 +194,12 @@ impl Shard {
         }
     }
 
+    /// Bytes of memory that the reading takes.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The hash of the first line, if there is a whole one. Only at the start of a shard.
     pub fn first_line(&mut self) -> Result<Option<u64>> {
         loop {

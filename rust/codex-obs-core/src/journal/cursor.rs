@@ -43,6 +43,8 @@ pub struct Intent {
 }
 
 const WORDS: usize = 4 + 2 * 4;
+/// More bytes, frames or intents than any writer lives to see; from here to the greatest number is room to count on.
+const MOST: u64 = u64::MAX / 4;
 /// A file number that stands for no file.
 const NO_FILE: u64 = u64::MAX;
 
@@ -57,6 +59,16 @@ pub fn initialise(memory: &Memory) -> io::Result<()> {
 #[must_use]
 pub fn current(memory: &Memory) -> Cursor {
     read_slot(memory, memory.load(OFFSET_DONE)).after
+}
+
+/// Whether the stored numbers can be those of a writer. Nothing but a writer's death leaves those that can.
+#[must_use]
+pub fn is_sound(memory: &Memory) -> bool {
+    let (begun, done) = (memory.load(OFFSET_BEGUN), memory.load(OFFSET_DONE));
+    let counts = [0, 1].map(|ahead| read_slot(memory, done.wrapping_add(ahead)).after);
+    let is_possible =
+        |at: &Cursor| at.position.is_multiple_of(8) && [at.position, at.sequence, at.rows].iter().all(|&n| n <= MOST);
+    done <= MOST && begun <= done + 1 && counts[..=usize::from(begun > done)].iter().all(is_possible)
 }
 
 /// The intent that was begun and not carried out, if there is one.
@@ -127,7 +139,7 @@ fn read_slot(memory: &Memory, number: u64) -> Intent {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::super::layout::HEADER_BYTES;
     use super::super::memory::{Backing, while_unwritable};

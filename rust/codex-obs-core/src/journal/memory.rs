@@ -244,8 +244,11 @@ fn map(file: Option<&File>, path: &Path, length: usize) -> Result<NonNull<u8>> {
     let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
     // A forked child has no use for the ring: without it, it can neither read half a frame nor write one.
     // SAFETY: the range was mapped just above.
-    unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) }
-        .map_err(|errno| Error::io("map", path, errno.into()))?;
+    if let Err(errno) = unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork) } {
+        // SAFETY: as above, and nobody knows it.
+        let _ = unsafe { rustix::mm::munmap(start, length) };
+        return Err(Error::io("map", path, errno.into()));
+    }
     Ok(NonNull::new(start.cast()).expect("mmap never returns the null page"))
 }
 

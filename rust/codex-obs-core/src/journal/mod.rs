@@ -1,10 +1,15 @@
 //! The journal: a ring of frames in a file, which is both the queue and the crash safety.
 
 pub mod cursor;
+#[cfg(not(loom))]
 pub mod fault;
 pub mod frame;
 pub mod identity;
 pub mod layout;
+#[cfg(not(loom))]
+pub mod memory;
+#[cfg(loom)]
+#[path = "memory_model.rs"]
 pub mod memory;
 pub mod owner;
 pub mod ring;

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::cursor::{self, Cursor};
 use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, first_length, lengths, pad_header, seal};
@@ -14,6 +15,8 @@ use super::layout::{
 };
 use super::memory::{Backing, Memory};
 use crate::error::{Error, Result};
+use crate::limits::{JOURNAL_RETRY_FREE, JOURNAL_RETRY_SHARE};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 
 /// A value on a cache line of its own, so that producers and consumer do not slow each other down.
 #[derive(Debug, Default)]
@@ -31,8 +34,8 @@ pub struct Producer {
     consumed: u64,
     /// Position at which the backlog is looked at again.
     next_check: u64,
-    /// Position from which on frames are in memory only, because they could not be saved. A recovery would stop there.
-    unsaved: Option<u64>,
+    /// Frames that are in memory only. A recovery would stop before them.
+    unsaved: Option<Unsaved>,
     /// Rows published so far; kept by those who publish.
     pub rows: u64,
     /// Whoever publishes a call too large for the ring piece by piece; everyone else waits meanwhile.
@@ -43,6 +46,29 @@ pub struct Producer {
     pub largest_step: Option<i64>,
     /// Whether `largest_step` covers the rows of earlier sessions.
     pub largest_step_known: bool,
+}
+
+/// Why frames could not be saved, and when that is tried again.
+#[derive(Debug)]
+struct Unsaved {
+    /// Position of the first of them.
+    from: u64,
+    why: io::Error,
+    again: Instant,
+}
+
+impl Unsaved {
+    fn at(from: u64, why: &io::Error, again: Instant) -> Self {
+        Self { from, why: same(why), again }
+    }
+
+    fn error(&self) -> io::Error {
+        same(&self.why)
+    }
+}
+
+fn same(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// The ring and its control words.
@@ -112,7 +138,9 @@ impl Ring {
         // SAFETY: the identity is written once, before the version.
         let identity = Identity::from_bytes(unsafe { memory.bytes(OFFSET_IDENTITY, MAX_IDENTITY_BYTES) })
             .ok_or_else(|| Error::corrupt(path, "its identity cannot be read"))?;
-        let start = cursor::current(&memory);
+        // Without a cursor nothing is within reach, but all can still be surveyed.
+        let sound = cursor::is_sound(&memory);
+        let start = if sound { cursor::current(&memory) } else { Cursor::default() };
         let ring = Self::over(memory, size, start, start);
         let end = ring.find_end(start);
         Ok(Some((Self::over(ring.memory, size, start, end), identity)))
@@ -240,7 +268,8 @@ impl Ring {
     ///
     /// # Errors
     /// Only the mirrored backing: the frames are in memory and will be written to the log, but a death before that or
-    /// before the next append that succeeds would lose them.
+    /// before the next append that succeeds would lose them. While saving fails slowly it is tried seldom, so that it takes
+    /// little of the callers' time.
     #[inline]
     pub fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> (Appended, io::Result<()>) {
         let needed = self.needed(producer.position, lengths(frames));
@@ -289,12 +318,15 @@ impl Ring {
         let (at, _) = self.place(producer.position);
         // SAFETY: the range lies between the published and the consumed position, so the consumer does not read it, and the
         // producers' lock is held.
-        let outcome = unsafe {
-            self.memory.copy_in(at, frame);
-            self.memory.publish(at, frame.len())
-        };
-        if outcome.is_err() {
-            producer.unsaved.get_or_insert(producer.position);
+        unsafe { self.memory.copy_in(at, frame) };
+        let mut outcome = Ok(());
+        // Behind frames that are not saved, it goes with them.
+        if producer.unsaved.is_none() {
+            // SAFETY: as above.
+            outcome = unsafe { self.memory.publish(at, frame.len()) };
+            if let Err(error) = &outcome {
+                producer.unsaved = Some(Unsaved::at(producer.position, error, Instant::now()));
+            }
         }
         producer.position += frame.len() as u64;
         producer.sequence += 1;
@@ -304,12 +336,32 @@ impl Ring {
     /// Saves the frames that could not be saved before.
     #[inline]
     fn save_rest(&self, producer: &mut Producer) -> io::Result<()> {
-        if producer.unsaved.is_none() { Ok(()) } else { self.save_from(producer) }
+        match producer.unsaved.take() {
+            None => Ok(()),
+            Some(unsaved) => self.save_again(producer, unsaved),
+        }
     }
 
     #[cold]
-    fn save_from(&self, producer: &mut Producer) -> io::Result<()> {
-        let mut from = producer.unsaved.map_or(producer.position, |from| from.max(self.consumed()));
+    fn save_again(&self, producer: &mut Producer, unsaved: Unsaved) -> io::Result<()> {
+        let begun = Instant::now();
+        if begun < unsaved.again {
+            let error = unsaved.error();
+            producer.unsaved = Some(unsaved);
+            return Err(error);
+        }
+        let outcome = self.save_from(producer, unsaved.from);
+        if let Err(error) = &outcome {
+            // A full btrfs looks for room for milliseconds before it says that there is none.
+            let took = begun.elapsed();
+            let pause = if took < JOURNAL_RETRY_FREE { Duration::ZERO } else { took * JOURNAL_RETRY_SHARE };
+            producer.unsaved = Some(Unsaved::at(unsaved.from, error, begun + took + pause));
+        }
+        outcome
+    }
+
+    fn save_from(&self, producer: &Producer, from: u64) -> io::Result<()> {
+        let mut from = from.max(self.consumed());
         while from < producer.position {
             let (at, room) = self.place(from);
             let length = (producer.position - from).min(room as u64);
@@ -317,7 +369,6 @@ impl Ring {
             unsafe { self.memory.publish(at, length as usize) }?;
             from += length;
         }
-        producer.unsaved = None;
         Ok(())
     }
 
@@ -395,6 +446,10 @@ impl Ring {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "ring_tests.rs"]
 mod tests;
+
+#[cfg(all(test, loom))]
+#[path = "ring_model.rs"]
+mod model;

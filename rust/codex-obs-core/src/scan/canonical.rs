@@ -49,8 +49,8 @@ struct Metric {
     /// The others.
     rest: Box<[u8]>,
     length: usize,
-    /// The metric that followed when this one was seen last.
-    next: Name,
+    /// The metric that followed when this one was seen last, and the time before that it was another.
+    next: [Name; 2],
 }
 
 /// A text with its number.
@@ -66,8 +66,13 @@ const COMPARED: usize = 32;
 impl Metric {
     fn new(text: &[u8]) -> Self {
         let (start, rest) = text.split_at(text.len().min(COMPARED));
-        let mut metric =
-            Self { start: [0; COMPARED], mask: [0; COMPARED], rest: rest.into(), length: text.len(), next: Name::NONE };
+        let mut metric = Self {
+            start: [0; COMPARED],
+            mask: [0; COMPARED],
+            rest: rest.into(),
+            length: text.len(),
+            next: [Name::NONE; 2],
+        };
         metric.start[..start.len()].copy_from_slice(start);
         metric.mask[..start.len()].fill(0xFF);
         metric
@@ -140,7 +145,7 @@ impl Canonical {
     /// The metric that `bytes` begin with.
     #[inline]
     fn metric(&mut self, bytes: &[u8], names: &mut Names) -> Option<Name> {
-        let expected = self.entry(self.last).map_or(Name::NONE, |last| last.next);
+        let expected = self.entry(self.last).map_or(Name::NONE, |last| last.next[0]);
         if let Some(entry) = self.entry(expected)
             && entry.begins(bytes)
         {
@@ -152,6 +157,14 @@ impl Canonical {
 
     /// The same without a guess.
     fn other_metric(&mut self, bytes: &[u8], names: &mut Names) -> Option<Name> {
+        if let Some(Some(last)) = self.metrics.get_mut(self.last.0 as usize) {
+            last.next.swap(0, 1);
+            let expected = last.next[0];
+            if self.entry(expected).is_some_and(|entry| entry.begins(bytes)) {
+                self.last = expected;
+                return Some(expected);
+            }
+        }
         let length = plain_length(bytes)?;
         if !bytes[length..].starts_with(VALUE) {
             return None;
@@ -165,7 +178,7 @@ impl Canonical {
             self.metrics[index] = Some(Metric::new(&bytes[..length + VALUE.len()]));
         }
         if let Some(Some(last)) = self.metrics.get_mut(self.last.0 as usize) {
-            last.next = name;
+            last.next[0] = name;
         }
         self.last = name;
         Some(name)

@@ -67,8 +67,8 @@ pub fn read(
             begin = if buffer[..filled].starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         }
         if count == 0 {
-            if state == State::Within && filled > begin {
-                handle(Piece::Unfinished(&buffer[begin..filled]));
+            if state == State::Within {
+                end(&buffer[begin..filled], &mut handle);
             }
             return Ok(());
         }
@@ -121,6 +121,15 @@ pub fn read(
             buffer.shrink_to_fit();
             state = State::Over;
         }
+    }
+}
+
+/// The end of a file. There may be whole lines in it if the file is shorter than a byte order mark.
+fn end(rest: &[u8], handle: &mut impl FnMut(Piece<'_>) -> bool) {
+    let (lines, unfinished) = rest.split_at(memchr::memrchr(b'\n', rest).map_or(0, |newline| newline + 1));
+    let goes_on = lines.is_empty() || handle(Piece::Lines(lines));
+    if goes_on && !unfinished.is_empty() {
+        handle(Piece::Unfinished(unfinished));
     }
 }
 

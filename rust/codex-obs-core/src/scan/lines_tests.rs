@@ -27,7 +27,10 @@ fn lines(content: &[u8], step: u64, at_once: usize) -> Vec<String> {
                     assert_eq!(bytes.last(), Some(&b'\n'));
                     found.extend(bytes.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec));
                 }
-                Piece::Unfinished(bytes) => found.push(bytes.to_vec()),
+                Piece::Unfinished(bytes) => {
+                    assert!(!bytes.contains(&b'\n'));
+                    found.push(bytes.to_vec());
+                }
                 Piece::TooLong => found.push(b"too long".to_vec()),
             }
             true

@@ -5,9 +5,9 @@
 mod canonical;
 mod json;
 pub mod line;
-mod lines;
+pub mod lines;
 pub mod names;
-mod parser;
+pub mod parser;
 pub mod pass;
 pub mod report;
 pub mod row;

@@ -69,9 +69,9 @@ impl Names {
     }
 }
 
-/// A fast hash with a seed that nobody knows, so that nobody can make texts that collide.
+/// A fast hash of one text, or of one number, with a seed that nobody knows, so that nobody can make texts that collide.
 #[derive(Clone, Debug)]
-struct Seeded(u64);
+pub struct Seeded(u64);
 
 impl Default for Seeded {
     fn default() -> Self {
@@ -80,18 +80,19 @@ impl Default for Seeded {
 }
 
 impl BuildHasher for Seeded {
-    type Hasher = TextHasher;
+    type Hasher = SeededHasher;
 
     #[inline]
-    fn build_hasher(&self) -> TextHasher {
-        TextHasher(self.0)
+    fn build_hasher(&self) -> SeededHasher {
+        SeededHasher(self.0)
     }
 }
 
+/// What [`Seeded`] builds.
 #[derive(Debug)]
-struct TextHasher(u64);
+pub struct SeededHasher(u64);
 
-impl Hasher for TextHasher {
+impl Hasher for SeededHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);

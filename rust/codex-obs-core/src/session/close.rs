@@ -1,9 +1,10 @@
 //! The end of a session: everything is written, or stays in the journal for whoever comes next.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::{Session, claim};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 use crate::export::{Left, RunStatus};
 use crate::worker::drain::Drain;
 use crate::worker::loss::Reporter;

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Session;
 use crate::generation;
 use crate::limits::FORK_WAIT_S;
+use crate::sync::Instant;
 
 /// The sessions that the process of one generation opened.
 struct Registry {

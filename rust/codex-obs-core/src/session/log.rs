@@ -1,11 +1,12 @@
 //! The way of a call into the ring, and what happens when there is no room.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Overflow, Session, steps};
 use crate::journal::frame::{FrameBuilder, first_length, rows_of};
 use crate::journal::ring::{Appended, Producer};
+use crate::sync::Instant;
 use crate::worker::loss::{Cause, Loss};
 
 /// A look at the writer now and then while waiting, in case its wake-up was missed.

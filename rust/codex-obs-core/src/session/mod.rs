@@ -6,6 +6,8 @@ mod export;
 mod fork;
 
 mod log;
+#[cfg(all(test, loom))]
+mod model;
 pub mod pending;
 pub mod records;
 pub mod settings;
@@ -14,9 +16,8 @@ mod threads;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use log::Step;
 pub use pending::{Pending, recover_for_reading};
@@ -35,6 +36,7 @@ use crate::journal::ring::Ring;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
+use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex};
 use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};

@@ -71,6 +71,7 @@ fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<
                 pending.rows += 1;
             }
         }
+        Distance::Boot if !cursor::is_sound(ring.memory()) => return Ok(None),
         Distance::Boot => {
             let intent = cursor::unfinished(ring.memory());
             let extents = intent.into_iter().flat_map(|intent| intent.extents).flatten();

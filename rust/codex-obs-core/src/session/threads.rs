@@ -1,11 +1,11 @@
 //! The session's threads: started when there is work, paused for a fork, ended by close.
 
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError, TryLockError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{PoisonError, TryLockError};
+use std::time::Duration;
 
 use super::Session;
+use crate::sync::{Instant, JoinHandle, MutexGuard, join_by, yield_now};
 use crate::worker::syncer::SyncPolicy;
 
 /// Handles of the threads that were started.
@@ -89,7 +89,7 @@ impl Session {
                 }
                 Err(TryLockError::Poisoned(_)) => return,
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return,
-                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+                Err(TryLockError::WouldBlock) => yield_now(),
             }
         }
     }
@@ -101,13 +101,8 @@ impl Session {
         let home = self.station.wait(deadline);
         let leaving = Instant::now() + LEAVE;
         for handle in [threads.writer.take(), threads.syncer.take()].into_iter().flatten() {
-            while !handle.is_finished() && Instant::now() < deadline.min(leaving) {
-                std::thread::yield_now();
-            }
-            if handle.is_finished() {
-                // A panic was a bug of the thread's own; the drain did not come back then.
-                let _ = handle.join();
-            }
+            // After a panic, which was a bug of the thread's own, the drain did not come back.
+            join_by(handle, deadline.min(leaving));
         }
         home
     }

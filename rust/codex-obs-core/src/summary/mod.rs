@@ -5,5 +5,5 @@ mod sum;
 mod table;
 mod totals;
 
-pub use table::{Group, schema, timestamp_type, to_batch};
-pub use totals::{Totals, merge};
+pub use table::{schema, timestamp_type, to_batch};
+pub use totals::{Group, Groups, Totals, merge};

@@ -3,7 +3,7 @@
 use super::sum::ExactSum;
 use crate::scan::{Position, Row, Value};
 
-/// Statistics of the rows of one group.
+/// Statistics of the rows of one group. A log may have many groups, so they are kept small.
 #[derive(Clone, Debug)]
 pub struct Statistics {
     /// All rows.
@@ -12,8 +12,8 @@ pub struct Statistics {
     pub numeric_count: u64,
     /// Rows with a non-finite number, or null and a `nonfinite` tag.
     pub nonfinite_count: u64,
-    /// Smallest and largest step.
-    pub steps: Option<(i64, i64)>,
+    /// Smallest and largest step; the other way round while there is none.
+    steps: (i64, i64),
     /// Smallest finite number.
     pub min: f64,
     /// Largest finite number.
@@ -24,6 +24,8 @@ pub struct Statistics {
     pub first: End,
     /// The last row.
     pub last: End,
+    /// Phases of the first and the last row; none while both are empty.
+    phases: Option<Box<[String; 2]>>,
     /// Manifest ids of the first and the last row that have one.
     pub manifests: Option<Box<(Manifest, Manifest)>>,
 }
@@ -39,15 +41,17 @@ pub struct Moment {
 }
 
 /// The first or last row of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct End {
     /// Its place in the order.
     pub moment: Moment,
-    /// Its value, if that is a finite number.
-    pub value: Option<f64>,
-    /// Its phase.
-    pub phase: String,
+    /// Its value; `NaN` if that is no finite number.
+    value: f64,
 }
+
+/// Places of [`Statistics::phases`].
+const FIRST: usize = 0;
+const LAST: usize = 1;
 
 /// A manifest id and its row.
 #[derive(Clone, Debug)]
@@ -62,19 +66,22 @@ impl Statistics {
     #[must_use]
     pub fn of(row: &Row<'_>, position: Position) -> Self {
         let moment = Moment { timestamp: row.timestamp, step: row.step, position };
-        let end = End { moment, value: finite(row), phase: row.tags.phase.unwrap_or_default().to_owned() };
+        let end = End { moment, value: finite(row) };
         let mut statistics = Self {
             count: 0,
             numeric_count: 0,
             nonfinite_count: 0,
-            steps: None,
+            steps: (i64::MAX, i64::MIN),
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             sum: ExactSum::default(),
-            first: end.clone(),
+            first: end,
             last: end,
+            phases: None,
             manifests: None,
         };
+        statistics.set_phase(FIRST, row);
+        statistics.set_phase(LAST, row);
         statistics.count_row(row, moment);
         statistics
     }
@@ -84,10 +91,12 @@ impl Statistics {
     pub fn add(&mut self, row: &Row<'_>, position: Position) {
         let moment = Moment { timestamp: row.timestamp, step: row.step, position };
         if moment >= self.last.moment {
-            self.last.set(moment, row);
+            self.last = End { moment, value: finite(row) };
+            self.set_phase(LAST, row);
         }
         if moment < self.first.moment {
-            self.first.set(moment, row);
+            self.first = End { moment, value: finite(row) };
+            self.set_phase(FIRST, row);
         }
         self.count_row(row, moment);
     }
@@ -96,7 +105,7 @@ impl Statistics {
     fn count_row(&mut self, row: &Row<'_>, moment: Moment) {
         self.count += 1;
         if let Some(step) = row.step {
-            self.steps = Some(self.steps.map_or((step, step), |(low, high)| (low.min(step), high.max(step))));
+            self.widen_steps(step, step);
         }
         match row.value {
             Value::Finite(value) => {
@@ -109,6 +118,28 @@ impl Statistics {
         }
         if let Some(id) = row.tags.manifest_id {
             self.manifest(&Manifest { moment, id: id.to_owned() });
+        }
+    }
+
+    #[inline]
+    fn widen_steps(&mut self, low: i64, high: i64) {
+        self.steps = (self.steps.0.min(low), self.steps.1.max(high));
+    }
+
+    #[inline]
+    fn set_phase(&mut self, end: usize, row: &Row<'_>) {
+        if self.phases.is_some() || row.tags.phase.is_some() {
+            self.change_phase(end, row.tags.phase.unwrap_or_default());
+        }
+    }
+
+    fn change_phase(&mut self, end: usize, phase: &str) {
+        if self.phases.is_none() && phase.is_empty() {
+            return;
+        }
+        let known = &mut self.phases.get_or_insert_default()[end];
+        if known != phase {
+            phase.clone_into(known);
         }
     }
 
@@ -142,22 +173,43 @@ impl Statistics {
         self.count += other.count;
         self.numeric_count += other.numeric_count;
         self.nonfinite_count += other.nonfinite_count;
-        self.steps = match (self.steps, other.steps) {
-            (Some((low, high)), Some((other_low, other_high))) => Some((low.min(other_low), high.max(other_high))),
-            (one, None) | (None, one) => one,
-        };
+        self.widen_steps(other.steps.0, other.steps.1);
         self.extremes(other.min, other.max);
         self.sum.merge(&other.sum);
         if other.first.moment < self.first.moment {
-            self.first.clone_from(&other.first);
+            self.first = other.first;
+            self.change_phase(FIRST, other.phase(FIRST));
         }
         if other.last.moment > self.last.moment {
-            self.last.clone_from(&other.last);
+            self.last = other.last;
+            self.change_phase(LAST, other.phase(LAST));
         }
         if let Some(ends) = &other.manifests {
             self.manifest(&ends.0);
             self.manifest(&ends.1);
         }
+    }
+
+    /// Smallest and largest step, if any row has one.
+    #[must_use]
+    pub fn steps(&self) -> Option<(i64, i64)> {
+        (self.steps.0 <= self.steps.1).then_some(self.steps)
+    }
+
+    /// Phase of the first row.
+    #[must_use]
+    pub fn first_phase(&self) -> &str {
+        self.phase(FIRST)
+    }
+
+    /// Phase of the last row.
+    #[must_use]
+    pub fn last_phase(&self) -> &str {
+        self.phase(LAST)
+    }
+
+    fn phase(&self, end: usize) -> &str {
+        self.phases.as_ref().map_or("", |phases| &phases[end])
     }
 
     /// Mean of the finite numbers, if there are any.
@@ -168,23 +220,17 @@ impl Statistics {
 }
 
 impl End {
-    #[inline]
-    fn set(&mut self, moment: Moment, row: &Row<'_>) {
-        self.moment = moment;
-        self.value = finite(row);
-        let phase = row.tags.phase.unwrap_or_default();
-        // Two empty texts are not compared: a comparison of no bytes at an address that is none traps on some processors
-        // (a masked load), which took half of the time of a pass.
-        if !(phase.is_empty() && self.phase.is_empty()) && self.phase != phase {
-            phase.clone_into(&mut self.phase);
-        }
+    /// Its value, if that is a finite number.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        (!self.value.is_nan()).then_some(self.value)
     }
 }
 
 #[inline]
-fn finite(row: &Row<'_>) -> Option<f64> {
+fn finite(row: &Row<'_>) -> f64 {
     match row.value {
-        Value::Finite(value) => Some(value),
-        Value::NonFinite(_) | Value::None => None,
+        Value::Finite(value) => value,
+        Value::NonFinite(_) | Value::None => f64::NAN,
     }
 }

@@ -5,6 +5,8 @@
 //! on how they were divided among threads, and it equals Python's `math.fsum`. Method: R. M. Neal, "Fast exact summation
 //! using small and large superaccumulators", 2015. Only the digits in use are kept: a group's values are of similar size.
 
+use smallvec::SmallVec;
+
 const DIGIT_BITS: u32 = 32;
 const DIGIT_MASK: u64 = (1 << DIGIT_BITS) - 1;
 const FRACTION_BITS: u32 = f64::MANTISSA_DIGITS - 1;
@@ -14,6 +16,9 @@ const LOWEST_POWER: i32 = f64::MIN_EXP - f64::MANTISSA_DIGITS as i32;
 /// Additions until carries are passed on. One adds less than 2^53 to a cell, which has room for 2^10 of these.
 const ADDITIONS_PER_CARRY: u32 = 1000;
 
+/// Digits of a group whose values are of similar size, kept with the rest of the sum.
+const USUAL_DIGITS: usize = 3;
+
 /// A sum.
 #[derive(Clone, Debug, Default)]
 pub struct ExactSum {
@@ -21,7 +26,7 @@ pub struct ExactSum {
     first: u32,
     /// Additions since carries were passed on.
     additions: u32,
-    digits: Vec<i64>,
+    digits: SmallVec<[i64; USUAL_DIGITS]>,
 }
 
 impl ExactSum {
@@ -66,7 +71,7 @@ impl ExactSum {
         }
         if start < self.first {
             let missing = (self.first - start) as usize;
-            self.digits.splice(0..0, std::iter::repeat_n(0, missing));
+            self.digits.insert_many(0, std::iter::repeat_n(0, missing));
             self.first = start;
         }
         let length = (end - self.first) as usize;

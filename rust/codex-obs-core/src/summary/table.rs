@@ -6,15 +6,7 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArr
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::statistics::Statistics;
-
-/// A group and its statistics.
-#[derive(Debug)]
-pub struct Group {
-    /// Run id, split, metric and dataset.
-    pub key: [Box<str>; 4],
-    /// Of its rows.
-    pub statistics: Statistics,
-}
+use super::totals::{Group, Groups};
 
 /// The time zone of every timestamp.
 const UTC: &str = "UTC";
@@ -60,7 +52,10 @@ pub fn schema() -> SchemaRef {
 ///
 /// # Errors
 /// None that can happen: the columns are those of [`schema`].
-pub fn to_batch(groups: &[Group]) -> Result<RecordBatch, ArrowError> {
+pub fn to_batch(groups: &Groups) -> Result<RecordBatch, ArrowError> {
+    let name = |at: usize| -> ArrayRef {
+        Arc::new(groups.iter().map(|group| Some(groups.key(group)[at])).collect::<StringViewArray>())
+    };
     let text =
         |get: fn(&Group) -> Option<&str>| -> ArrayRef { Arc::new(groups.iter().map(get).collect::<StringViewArray>()) };
     let int = |get: fn(&Statistics) -> Option<i64>| -> ArrayRef {
@@ -76,24 +71,24 @@ pub fn to_batch(groups: &[Group]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(
         schema(),
         vec![
-            text(|group| Some(&group.key[0])),
-            text(|group| Some(&group.key[1])),
-            text(|group| Some(&group.key[2])),
-            text(|group| Some(&group.key[3])),
+            name(0),
+            name(1),
+            name(2),
+            name(3),
             int(|statistics| Some(statistics.count as i64)),
-            int(|statistics| statistics.steps.map(|(low, _)| low)),
-            int(|statistics| statistics.last.moment.step.or(statistics.steps.map(|(_, high)| high))),
+            int(|statistics| statistics.steps().map(|(low, _)| low)),
+            int(|statistics| statistics.last.moment.step.or(statistics.steps().map(|(_, high)| high))),
             time(|statistics| statistics.first.moment.timestamp),
             time(|statistics| statistics.last.moment.timestamp),
-            float(|statistics| statistics.first.value),
-            float(|statistics| statistics.last.value),
+            float(|statistics| statistics.first.value()),
+            float(|statistics| statistics.last.value()),
             float(|statistics| (statistics.numeric_count > 0).then_some(statistics.min)),
             float(|statistics| (statistics.numeric_count > 0).then_some(statistics.max)),
             float(Statistics::mean),
             text(|group| group.statistics.manifests.as_deref().map(|ends| ends.0.id.as_str())),
             text(|group| group.statistics.manifests.as_deref().map(|ends| ends.1.id.as_str())),
-            text(|group| Some(&group.statistics.first.phase)),
-            text(|group| Some(&group.statistics.last.phase)),
+            text(|group| Some(group.statistics.first_phase())),
+            text(|group| Some(group.statistics.last_phase())),
             int(|statistics| Some(statistics.numeric_count as i64)),
             int(|statistics| Some(statistics.nonfinite_count as i64)),
         ],

@@ -5,29 +5,42 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 
 use super::statistics::Statistics;
-use super::table::Group;
+use crate::prefetch::prefetch;
+use crate::scan::names::Seeded;
 use crate::scan::{Name, Names, Position, Row, Sink};
 
 const UNKNOWN_RUN: &str = "unknown";
+/// As many groups stay in the nearest caches, so that asking for the next one in time would only cost.
+const CACHED_GROUPS: usize = 512;
+/// How much room is made for groups at once, in times of those there are: copying them costs more than room that is
+/// never touched.
+const GROWTH: usize = 4;
 
 /// Statistics of the groups that one thread meets.
 #[derive(Debug, Default)]
 pub struct Totals {
     groups: Vec<Entry>,
-    numbers: HashMap<Key, u32>,
+    numbers: HashMap<u128, u32, Seeded>,
     last: u32,
 }
 
 #[derive(Debug)]
 struct Entry {
     key: Key,
-    /// The group of the row that followed when this one was met last: mostly it does so again.
-    next: u32,
+    /// The groups of the rows that followed when this one was met last, and the time before that it was another: mostly
+    /// one of them does so again.
+    next: [u32; 2],
     statistics: Statistics,
 }
 
 /// Run id, split, metric and dataset.
 type Key = [Name; 4];
+
+/// A key as one number, which is hashed at once.
+#[inline]
+fn packed(key: Key) -> u128 {
+    key.iter().fold(0, |all, name| all << u32::BITS | u128::from(name.0))
+}
 
 impl Sink for Totals {
     fn begin(&mut self, _number: usize, _stream: &Arc<str>) {}
@@ -35,12 +48,19 @@ impl Sink for Totals {
     #[inline]
     fn row(&mut self, row: &Row<'_>, _names: &Names, position: Position) {
         let key = [row.run_id, row.split, row.metric, row.dataset];
-        let expected = self.groups.get(self.last as usize).map_or(0, |last| last.next);
+        let expected = self.groups.get(self.last as usize).map_or(0, |last| last.next[0]);
         if let Some(entry) = self.groups.get_mut(expected as usize)
             && entry.key == key
         {
             self.last = expected;
-            return entry.statistics.add(row, position);
+            let next = entry.next[0];
+            entry.statistics.add(row, position);
+            if self.groups.len() > CACHED_GROUPS
+                && let Some(next) = self.groups.get(next as usize)
+            {
+                prefetch(next);
+            }
+            return;
         }
         self.other(key, row, position);
     }
@@ -49,55 +69,97 @@ impl Sink for Totals {
 impl Totals {
     /// A row of another group than expected.
     fn other(&mut self, key: Key, row: &Row<'_>, position: Position) {
+        if let Some(last) = self.groups.get_mut(self.last as usize) {
+            last.next.swap(0, 1);
+            let expected = last.next[0];
+            if let Some(entry) = self.groups.get_mut(expected as usize)
+                && entry.key == key
+            {
+                self.last = expected;
+                return entry.statistics.add(row, position);
+            }
+        }
         let new = self.groups.len() as u32;
-        let number = *self.numbers.entry(key).or_insert(new);
+        let number = *self.numbers.entry(packed(key)).or_insert(new);
         if number == new {
-            self.groups.push(Entry { key, next: 0, statistics: Statistics::of(row, position) });
+            if self.groups.len() == self.groups.capacity() {
+                self.groups.reserve_exact((GROWTH - 1) * self.groups.len().max(CACHED_GROUPS));
+            }
+            self.groups.push(Entry { key, next: [0; 2], statistics: Statistics::of(row, position) });
         } else {
             self.groups[number as usize].statistics.add(row, position);
         }
-        self.groups[self.last as usize].next = number;
+        self.groups[self.last as usize].next[0] = number;
         self.last = number;
     }
 }
 
+/// A group of all threads.
+#[derive(Debug)]
+pub struct Group {
+    key: Key,
+    /// Of its rows.
+    pub statistics: Statistics,
+}
+
 /// The groups of all threads, in the order of the table: by the time of the first row (none first), then by name.
+#[derive(Debug)]
+pub struct Groups {
+    texts: Names,
+    found: Vec<Group>,
+    order: Vec<u32>,
+}
+
+impl Groups {
+    /// The groups.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Group> {
+        self.order.iter().map(|&place| &self.found[place as usize])
+    }
+
+    /// A group's run id, split, metric and dataset.
+    #[must_use]
+    pub fn key(&self, group: &Group) -> [&str; 4] {
+        group.key.map(|name| self.texts.text(name))
+    }
+}
+
+/// Puts together what the threads found.
 #[must_use]
-pub fn merge(parts: Vec<(Totals, Names)>) -> Vec<Group> {
+pub fn merge(parts: Vec<(Totals, Names)>) -> Groups {
     let mut texts = Names::default();
     let unknown_run = texts.number(UNKNOWN_RUN);
-    let mut merged: Vec<(Key, Statistics)> = Vec::new();
-    let mut numbers: HashMap<Key, usize> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut numbers: HashMap<u128, u32, Seeded> = HashMap::default();
     for (totals, names) in parts {
         // A text that is missing and one that is empty are the same here.
         let common: Vec<Name> =
             names.texts().map(|text| if text.is_empty() { Name::NONE } else { texts.number(text) }).collect();
-        merged.reserve(totals.groups.len());
-        numbers.reserve(totals.groups.len());
+        if groups.is_empty() {
+            groups.reserve(totals.groups.len());
+            numbers.reserve(totals.groups.len());
+        }
         for entry in totals.groups {
             let mut key = entry.key.map(|name| common[name.0 as usize]);
             if key[0] == Name::NONE {
                 key[0] = unknown_run;
             }
-            match numbers.entry(key) {
-                Occupied(known) => merged[*known.get()].1.merge(&entry.statistics),
+            match numbers.entry(packed(key)) {
+                Occupied(known) => groups[*known.get() as usize].statistics.merge(&entry.statistics),
                 Vacant(vacant) => {
-                    vacant.insert(merged.len());
-                    merged.push((key, entry.statistics));
+                    vacant.insert(groups.len() as u32);
+                    groups.push(Group { key, statistics: entry.statistics });
                 }
             }
         }
     }
-    // The places are sorted, not the statistics, which are large.
-    let mut places: Vec<usize> = (0..merged.len()).collect();
-    places.sort_unstable_by(|&one, &other| {
-        let ((one_key, one), (other_key, other)) = (&merged[one], &merged[other]);
-        let by_time = one.first.moment.timestamp.cmp(&other.first.moment.timestamp);
+    // The places are sorted, not the groups, which are large.
+    let mut order: Vec<u32> = (0..groups.len() as u32).collect();
+    order.sort_unstable_by(|&one, &other| {
+        let (one, other) = (&groups[one as usize], &groups[other as usize]);
+        let by_time = one.statistics.first.moment.timestamp.cmp(&other.statistics.first.moment.timestamp);
         // UTF-8 sorts by code point.
-        by_time.then_with(|| one_key.map(|name| texts.text(name)).cmp(&other_key.map(|name| texts.text(name))))
+        by_time.then_with(|| one.key.map(|name| texts.text(name)).cmp(&other.key.map(|name| texts.text(name))))
     });
-    let mut merged: Vec<Option<(Key, Statistics)>> = merged.into_iter().map(Some).collect();
-    let group =
-        |(key, statistics): (Key, Statistics)| Group { key: key.map(|name| texts.text(name).into()), statistics };
-    places.into_iter().filter_map(|place| merged[place].take()).map(group).collect()
+    Groups { texts, found: groups, order }
 }

@@ -1,8 +1,10 @@
 //! What passes between the writer thread and everyone else: wake-ups, progress, the wish to stop.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::sync::{AtomicBool, Condvar, Instant, Mutex, MutexGuard};
 
 /// The shared state.
 #[derive(Debug, Default)]
@@ -149,3 +151,7 @@ impl Control {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "control_model.rs"]
+mod model;

@@ -128,3 +128,18 @@ fn rows_of_a_journal_that_cannot_be_written_any_more_still_reach_the_log() {
     });
     assert_eq!(log(folder.path()).1.lines().count(), 3);
 }
+
+#[test]
+fn a_batch_whose_bytes_were_lost_while_it_was_made_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3, Backing::Mapped);
+    let (ring, mut at) = (Arc::clone(&drain.ring), drain.cursor);
+    let (frame, next) = ring.frame(&mut at).unwrap();
+    drain.add_call(&frame, at, next).unwrap();
+    let journal = std::fs::OpenOptions::new().write(true).open(folder.path().join("journal")).unwrap();
+    journal.set_len(crate::journal::layout::HEADER_BYTES as u64).unwrap();
+    assert!(!frame.verify(at.sequence), "its bytes are gone");
+    assert!(drain.commit(next).unwrap());
+    while drain.batch().unwrap() {}
+    assert_eq!((log(folder.path()).1.as_str(), drain.reporting.stats.rows_written.get()), ("", 0));
+}

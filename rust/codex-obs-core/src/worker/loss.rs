@@ -1,8 +1,8 @@
 //! Rows that could not be kept: counted at once, put on record as soon as writing works again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::drain::Drain;
 use super::files::FileKind;
@@ -10,6 +10,7 @@ use super::notes::Notes;
 use super::thread::Errands;
 use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 
 /// Why rows were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,7 +131,8 @@ impl Errands for Reporter {
                 self.losses.note(cause, loss, |_| {});
             }
         }
-        let unreported = self.losses.lock().values().map(|loss| loss.rows).sum();
-        drain.keep_unreported(unreported);
+        // Under the lock, or what is noted meanwhile would be forgotten again.
+        let by_cause = self.losses.lock();
+        drain.keep_unreported(by_cause.values().map(|loss| loss.rows).sum());
     }
 }

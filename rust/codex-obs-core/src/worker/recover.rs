@@ -24,6 +24,7 @@ use crate::journal::cursor;
 use crate::journal::identity::{Identity, Process};
 use crate::journal::memory::Backing;
 use crate::journal::ring::Ring;
+use crate::limits::DEFAULT_FILE_MODE;
 use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
@@ -129,10 +130,12 @@ pub fn recover(
     let (ring, identity) = match Ring::attach(file, &path, Backing::Auto) {
         Ok(Some(journal)) => journal,
         Ok(None) => {
+            recovered.torn_tails = mend_all(directory, stream, clock)?;
             remove(&path)?;
             return Ok(recovered);
         }
         Err(error) if error.io_kind().is_none() => {
+            recovered.torn_tails = mend_all(directory, stream, clock)?;
             set_aside(&path)?;
             recovered.journals_damaged = 1;
             return Ok(recovered);
@@ -142,6 +145,12 @@ pub fn recover(
     let distance = Distance::of(&identity.process, observer);
     if distance == Distance::Foreign && !foreign {
         recovered.journals_foreign = 1;
+        return Ok(recovered);
+    }
+    if distance == Distance::Boot && !cursor::is_sound(ring.memory()) {
+        recovered.torn_tails = mend_all(directory, stream, clock)?;
+        set_aside(&path)?;
+        recovered.journals_damaged = 1;
         return Ok(recovered);
     }
     let mut files = files_of(directory, stream, &identity, clock);
@@ -162,6 +171,7 @@ pub fn recover(
             drain.write_line(FileKind::Summary, &line, drain.cursor())?;
             drain.keep_unreported(0);
         }
+        mend_rest(directory, stream, drain.files(), &stats)?;
         sync(drain.files())?;
     } else {
         replay::replay(directory, stream, &ring, &identity, &mut files, &stats)?;
@@ -182,7 +192,8 @@ pub fn recover(
     Ok(recovered)
 }
 
-/// Sets the torn tails of the files aside to which nothing was appended: a power cut spares none of them.
+/// Sets the torn tails of the files aside to which nothing was appended: neither a power cut nor another program
+/// spares them.
 fn mend_rest(directory: &Path, stream: &Stream, files: &mut Files, stats: &Stats) -> Result<()> {
     for kind in FileKind::ALL {
         let writer = files.get(kind);
@@ -193,6 +204,13 @@ fn mend_rest(directory: &Path, stream: &Stream, files: &mut Files, stats: &Stats
         }
     }
     Ok(())
+}
+
+/// As [`mend_rest`], for all files, where the journal says nothing of them. Gives how many tails were torn.
+fn mend_all(directory: &Path, stream: &Stream, clock: &Clock) -> Result<u64> {
+    let (mut files, stats) = (Files::new(directory, stream, Policy::OFF, DEFAULT_FILE_MODE, clock), Stats::default());
+    mend_rest(directory, stream, &mut files, &stats)?;
+    Ok(stats.torn_tails.get())
 }
 
 /// Writers for the files of `stream` by the rules that its journal names.

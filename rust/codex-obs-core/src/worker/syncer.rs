@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crate::fs::Held;
 use crate::stats::Stats;
+use crate::sync::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard};
 
 /// When files are synced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +68,7 @@ impl Syncer {
             state.running = true;
         }
         let syncer = Arc::clone(self);
-        let started = std::thread::Builder::new().name("codex-obs-sync".into()).spawn(move || syncer.run());
+        let started = Builder::new().name("codex-obs-sync".into()).spawn(move || syncer.run());
         if started.is_err() {
             self.lock().running = false;
         }
@@ -206,7 +206,7 @@ impl Syncer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,13 +1,12 @@
 //! The writer thread: drains until it is told to stop, backs off while the disk refuses.
 
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::control::Control;
 use super::drain::Drain;
+use crate::sync::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, survives};
 
 /// The writer's look at the ring without being asked, while there was something lately: what `tail -f` lags behind.
 const POLL: Duration = Duration::from_millis(20);
@@ -79,7 +78,7 @@ impl<E: Errands + 'static> Station<E> {
     /// Starts a thread that takes the drain out, works until [`Control::request_stop`] and brings it back.
     pub fn start(self: &Arc<Self>, control: &Arc<Control>) -> std::io::Result<JoinHandle<()>> {
         let (station, control) = (Arc::clone(self), Arc::clone(control));
-        std::thread::Builder::new().name("codex-obs-writer".into()).spawn(move || {
+        Builder::new().name("codex-obs-writer".into()).spawn(move || {
             while let ControlFlow::Continue(taken) = station.take_to_work(&control) {
                 if let Some((mut drain, mut errands)) = taken {
                     run_on(&mut drain, &mut errands, &control);
@@ -124,7 +123,7 @@ impl<E: Errands + 'static> Station<E> {
 fn run_on<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
     loop {
         // Unwind safe: the drain takes an unfinished append back before it begins another.
-        if catch_unwind(AssertUnwindSafe(|| run(drain, errands, control))).is_ok() {
+        if survives(|| run(drain, errands, control)) {
             return;
         }
         drain.note_panic();

@@ -161,6 +161,34 @@ fn push(builder: &mut FrameBuilder, metric: &str, value: &Value, legacy: bool) {
     }
 }
 
+fn refused(micros: i64, fields: &Value) -> Vec<u8> {
+    let field = |name: &str| fields[name].as_str().unwrap();
+    let pieces = line::Rejected {
+        destination: field("destination"),
+        remote_run: field("remote_run"),
+        name: field("name"),
+        status: fields["status"].as_u64().unwrap() as u16,
+        reason: field("reason"),
+    };
+    if field("kind") != "metric" {
+        return line::rejected_text(micros, RUN_ID, field("kind"), &pieces, field("value"));
+    }
+    let value = fields["value"].as_f64().unwrap_or_else(|| match field("value") {
+        "NaN" => f64::NAN,
+        "Infinity" => f64::INFINITY,
+        _ => f64::NEG_INFINITY,
+    });
+    let metric = line::RejectedMetric {
+        stream_prefix: field("stream_prefix"),
+        split: field("split"),
+        metric: field("metric"),
+        value,
+        logged_micros: micros,
+        step: fields["step"].as_i64().unwrap(),
+    };
+    line::rejected_metric(micros, RUN_ID, &pieces, &metric)
+}
+
 #[test]
 fn the_lines_of_the_other_files_are_written_as_in_the_golden_file() {
     for case in cases("records.ndjson") {
@@ -184,6 +212,7 @@ fn the_lines_of_the_other_files_are_written_as_in_the_golden_file() {
             }
             "session" => line::session(micros, RUN_ID, field("record").unwrap(), &json(&case["fields"])),
             "identity" => line::identity(RUN_ID, field("name").unwrap(), micros, &json(&case["destinations"])),
+            "refused" => refused(micros, &case["fields"]),
             kind => panic!("{kind}"),
         };
         assert_eq!(text(written), format!("{}\n", case["line"].as_str().unwrap()));

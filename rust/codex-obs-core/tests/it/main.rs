@@ -1,9 +1,12 @@
 //! Tests of the engine from outside, as one binary.
 
+mod corpora;
 mod exporting;
 mod golden;
+mod properties;
 mod recovery;
 mod remote;
+mod schedules;
 mod sessions;
 mod support;
 mod syncing;

@@ -198,6 +198,39 @@ fn a_journal_that_makes_no_sense_is_set_aside_and_kept() {
 }
 
 #[test]
+fn a_cursor_that_no_writer_leaves_is_not_followed() {
+    for (offset, word) in [(512, u64::MAX - 7), (512, 4), (520, u64::MAX), (528, u64::MAX), (192, u64::MAX), (128, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = leave_journal(folder.path(), gone(), 3);
+        ring.memory().store(offset, word).unwrap();
+        drop(ring);
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.journals_damaged, recovered.rows_recovered), (1, 0), "{word} at {offset}");
+        assert!(folder.path().join(".codex_obs/damaged-journal-main-0").exists());
+    }
+    // After a reboot no cursor is followed anyway.
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 3);
+    ring.memory().store(512, u64::MAX - 7).unwrap();
+    drop(ring);
+    assert_eq!(recover(folder.path(), false), 6);
+}
+
+#[test]
+fn no_file_keeps_half_a_line_whatever_became_of_the_journal() {
+    for damaged in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = leave_journal(folder.path(), gone(), 2);
+        ring.memory().store(0, if damaged { 7 } else { ring.memory().load(0) }).unwrap();
+        drop(ring);
+        std::fs::write(folder.path().join("run.ndjson"), "{\"record\":\"sta").unwrap();
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.journals_damaged, recovered.torn_tails), (damaged.into(), 1));
+        assert_eq!(text(folder.path(), "run.ndjson"), "");
+    }
+}
+
+#[test]
 fn rows_that_a_dead_process_had_dropped_are_put_on_record() {
     let folder = tempfile::tempdir().unwrap();
     leave_journal(folder.path(), gone(), 1).store_dropped(7).unwrap();

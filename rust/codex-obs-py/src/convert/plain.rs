@@ -65,6 +65,9 @@ pub fn number(value: &Bound<'_, PyAny>) -> Option<f64> {
 }
 
 fn other_number(value: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Some(number) = numpy::float32(value) {
+        return Some(number);
+    }
     // Comparing a few addresses is cheaper than asking whether a class is made from float.
     if value.is_exact_instance_of::<PyInt>() || numpy::is_plain_number(value) {
         return value.extract().ok();

@@ -8,6 +8,7 @@ use super::classify;
 use super::link::{Complaint, Halt, Outcome};
 use super::names::Names;
 use super::payload::LogBatch;
+use super::reach::Reach;
 use super::rejected::Refused;
 use crate::error::Result;
 use crate::export::Point;
@@ -23,6 +24,10 @@ const SUSPICIOUS_ROUNDS: u32 = 2;
 /// The same while no metric was ever stored that could be sent again for comparison.
 const UNWITNESSED_ROUNDS: u32 = 4;
 
+const METRICS: &str = "metrics";
+const PARAMS: &str = "params";
+const TAGS: &str = "tags";
+
 /// What carries requests for a batch.
 pub trait Courier {
     /// Sends a `log-batch` request, at most `attempts` times.
@@ -36,15 +41,6 @@ pub trait Courier {
 
     /// Keeps what was refused where it can be found again.
     fn keep(&mut self, refused: Refused<'_>, key: &str, complaint: &Complaint) -> Result<()>;
-}
-
-/// How far one request goes; it shrinks where a server is slow or takes less.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    /// Most members.
-    pub members: usize,
-    /// Most bytes.
-    pub bytes: usize,
 }
 
 /// What a batch was made from. Given the same again, the batch goes on where it stopped.
@@ -101,12 +97,11 @@ impl Batch {
             let key = names.metric(point);
             // What MLflow stores as one row is sent once: older servers answer a repeated NaN within one request with 500.
             let identity = (key, point.timestamp_micros.div_euclid(1000), point.step, stored_bits(point.value));
-            match seen.get(&identity) {
-                Some(&first) => entries[first].copies += 1,
-                None => {
-                    entries.push(Entry { key: identity.0.clone(), index, copies: 1 });
-                    seen.insert(identity, entries.len() - 1);
-                }
+            if let Some(&first) = seen.get(&identity) {
+                entries[first].copies += 1;
+            } else {
+                entries.push(Entry { key: identity.0.clone(), index, copies: 1 });
+                seen.insert(identity, entries.len() - 1);
             }
         }
         Self::new(Source::Metrics(points.to_vec()), entries, run_id)
@@ -189,7 +184,10 @@ impl Batch {
             self.parts.push(Part::Unknown(rest));
         }
         match courier.send(&body, EXPORT_QUICK_ATTEMPTS) {
-            Outcome::Accepted(_) => self.is_vouched = true,
+            Outcome::Accepted(_) => {
+                self.is_vouched = true;
+                reach.answered(entries.len());
+            }
             Outcome::Refused { part: Some(part), complaint } if self.member(part, entries.len()).is_some() => {
                 let named = entries.remove(self.member(part, entries.len()).unwrap_or_default());
                 self.parts.push(Part::Unknown(entries));
@@ -202,7 +200,7 @@ impl Batch {
                 self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
             }
             Outcome::TooLarge(complaint) => {
-                reach.bytes = (body.len() / 2).max(1);
+                reach.too_large(body.len());
                 if entries.len() > 1 {
                     let right = entries.split_off(entries.len() / 2);
                     self.parts.extend([Part::Unknown(right), Part::Unknown(entries)]);
@@ -235,7 +233,7 @@ impl Batch {
     ) -> std::result::Result<(), Halt> {
         let (left, right) = entries.split_at(entries.len() / 2);
         let (left, right) = (left.to_vec(), right.to_vec());
-        let (body, taken) = self.body(&left, Reach { members: usize::MAX, bytes: usize::MAX });
+        let (body, taken) = self.body(&left, Reach::UNLIMITED);
         debug_assert_eq!(taken, left.len());
         match courier.send(&body, 1) {
             Outcome::Accepted(_) => {
@@ -271,7 +269,7 @@ impl Batch {
     ) -> std::result::Result<(), Halt> {
         let mut complaint = complaint;
         if is_deduced || complaint.status >= 500 {
-            let (body, _) = self.body(&[entry], Reach { members: 1, bytes: usize::MAX });
+            let (body, _) = self.body(&[entry], Reach::UNLIMITED);
             let again = |complaint: Complaint| Part::Bad { entries: vec![entry], complaint, is_deduced };
             match courier.send(&body, CONVICTING_ATTEMPTS) {
                 Outcome::Accepted(_) => {
@@ -359,25 +357,19 @@ impl Batch {
 
     /// The member that the server names, if there is one.
     fn member(&self, part: classify::Part, count: usize) -> Option<usize> {
-        let index = match (&self.source, part) {
-            (Source::Metrics(_), classify::Part::Metric(index))
-            | (Source::Params(_), classify::Part::Param(index))
-            | (Source::Tags(_), classify::Part::Tag(index)) => index,
-            _ => return None,
+        let (kind, index) = match part {
+            classify::Part::Metric(index) => (METRICS, index),
+            classify::Part::Param(index) => (PARAMS, index),
+            classify::Part::Tag(index) => (TAGS, index),
         };
-        (index < count).then_some(index)
+        (kind == self.source.kind() && index < count).then_some(index)
     }
 
     /// The request with as many of the entries as it reaches, and how many those are.
     fn body(&self, entries: &[usize], reach: Reach) -> (Vec<u8>, usize) {
-        let kind = match &self.source {
-            Source::Metrics(_) => "metrics",
-            Source::Params(_) => "params",
-            Source::Tags(_) => "tags",
-        };
-        let mut batch = LogBatch::new(&self.run_id, kind, reach.bytes);
+        let mut batch = LogBatch::new(&self.run_id, self.source.kind(), reach.bytes());
         let mut taken = 0;
-        for entry in entries.iter().take(reach.members.max(1)) {
+        for entry in entries.iter().take(reach.members().max(1)) {
             let Entry { key, index, .. } = &self.entries[*entry];
             let has_room = match &self.source {
                 Source::Metrics(points) => {
@@ -396,6 +388,15 @@ impl Batch {
 }
 
 impl Source {
+    /// The name of the list in a request.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Metrics(_) => METRICS,
+            Self::Params(_) => PARAMS,
+            Self::Tags(_) => TAGS,
+        }
+    }
+
     fn pairs(&self) -> &[(String, String)] {
         match self {
             Self::Metrics(_) => &[],

@@ -117,7 +117,7 @@ fn points(count: usize) -> Vec<Point> {
         .collect()
 }
 
-const REACH: Reach = Reach { members: 1000, bytes: 1_000_000 };
+const REACH: Reach = Reach::new(1000, 1_000_000);
 
 /// Delivers to the end; gives the batch and how often it had to wait.
 fn deliver(count: usize, model: &mut Model) -> (Batch, u32) {
@@ -203,7 +203,7 @@ fn what_is_too_large_goes_in_pieces() {
     let mut reach = REACH;
     batch.deliver(&mut model, &mut reach).unwrap();
     check(100, &model, &batch);
-    assert!((100..=400).contains(&reach.bytes), "{reach:?}");
+    assert!((100..=400).contains(&reach.bytes()), "{reach:?}");
     assert!(model.stored.values().all(|&times| times == 1));
     let more = model.requests;
     Batch::of_metrics(&points(5), "r", &mut Names::default()).deliver(&mut model, &mut reach).unwrap();
@@ -262,13 +262,13 @@ proptest! {
         let poison: BTreeSet<usize> = picks.into_iter().filter(|index| *index < count).collect();
         let mut model = Model::new(manner, poison);
         let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::default());
-        let mut reach = Reach { members, bytes: 1_000_000 };
+        let mut reach = Reach::new(members, 1_000_000);
         let mut pauses = 0;
         while batch.deliver(&mut model, &mut reach).is_err() {
             pauses += 1;
             prop_assert!(pauses < 20);
         }
         check(count, &model, &batch);
-        prop_assert!(model.largest <= members.max(reach.members));
+        prop_assert!(model.largest <= members.max(reach.members()));
     }
 }

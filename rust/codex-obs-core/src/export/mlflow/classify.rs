@@ -121,15 +121,16 @@ fn named_part(message: &str) -> Option<Part> {
 }
 
 fn first_part(text: &str) -> Option<Part> {
-    let kinds: [(&str, fn(usize) -> Part); 3] =
-        [("metrics[", Part::Metric), ("params[", Part::Param), ("tags[", Part::Tag)];
-    let found = kinds.iter().filter_map(|(name, part)| {
-        let start = text.find(name)?;
-        let digits = text[start + name.len()..].split_once(']')?.0;
+    let position = |kind: &str| {
+        let start = text.find(kind)?;
+        let digits = text[start + kind.len()..].split_once(']')?.0;
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        Some((start, part(plain.then(|| digits.parse().ok())??)))
-    });
-    found.min_by_key(|(start, _)| *start).map(|(_, part)| part)
+        Some((start, plain.then(|| digits.parse().ok())??))
+    };
+    let metric = position("metrics[").map(|(start, index)| (start, Part::Metric(index)));
+    let param = position("params[").map(|(start, index)| (start, Part::Param(index)));
+    let tag = position("tags[").map(|(start, index)| (start, Part::Tag(index)));
+    [metric, param, tag].into_iter().flatten().min_by_key(|(start, _)| *start).map(|(_, part)| part)
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use super::settings::MlflowSettings;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::export::Wait;
-use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_WORDS};
+use crate::limits::{EXPORT_LONGEST_TIMEOUT, EXPORT_QUICK_ATTEMPTS, EXPORT_WORDS};
+
+/// Doublings of a timeout before its cap counts alone.
+const MOST_PATIENCE: u32 = 8;
 
 /// What came of a request after all its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Link {
     clock: Clock,
     /// Requests in a row of which nothing came.
     failures: u32,
+    /// Requests in a row that were not answered in time and could not be made smaller.
+    patience: u32,
     random: u64,
 }
 
@@ -91,6 +96,7 @@ impl Link {
             timeout: settings.limits.timeout,
             clock: settings.clock.clone(),
             failures: 0,
+            patience: 0,
             random: RandomState::new().hash_one(0),
         })
     }
@@ -102,17 +108,43 @@ impl Link {
 
     /// Posts `body` at most `attempts` times.
     pub fn post_up_to(&mut self, attempts: u32, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
-        self.exchange(attempts, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
+        self.exchange(attempts, self.timeout, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
     }
 
-    /// Asks for `url`.
+    /// Asks for the description of a run. One that is longer than `most_bytes` is taken as empty.
     pub fn get(&mut self, url: &str, most_bytes: usize, wait: &Wait) -> Outcome {
-        self.exchange(EXPORT_QUICK_ATTEMPTS, wait, |client, timeout| client.get(url, most_bytes, timeout))
+        self.patiently(EXPORT_QUICK_ATTEMPTS, wait, |client, timeout| {
+            let reply = client.get(url, most_bytes, timeout)?;
+            let is_too_long = reply.is_cut && reply.status == 200;
+            Ok(if is_too_long { Reply { body: b"{}".to_vec(), is_cut: false, ..reply } } else { reply })
+        })
+    }
+
+    /// Posts what cannot be made smaller where the server is slow: each time that it does not answer in time, the next attempt
+    /// may take twice as long. At most `attempts`, fewer while the server is down.
+    pub fn post_patiently(&mut self, attempts: u32, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+        self.patiently(attempts, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
+    }
+
+    fn patiently(
+        &mut self,
+        attempts: u32,
+        wait: &Wait,
+        send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
+    ) -> Outcome {
+        let timeout = self.timeout.saturating_mul(1 << self.patience.min(MOST_PATIENCE)).min(EXPORT_LONGEST_TIMEOUT);
+        let outcome = self.exchange(attempts, timeout.max(self.timeout), wait, send);
+        self.patience = match outcome {
+            Outcome::Halted(Halt::Later { is_timeout: true, .. }) => self.patience.saturating_add(1),
+            _ => 0,
+        };
+        outcome
     }
 
     fn exchange(
         &mut self,
         attempts: u32,
+        timeout: Duration,
         wait: &Wait,
         send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
     ) -> Outcome {
@@ -123,9 +155,9 @@ impl Link {
             if wait.is_over() {
                 return Outcome::Halted(Halt::later(Duration::ZERO, "the time to close was up".to_owned()));
             }
-            let again = match send(&self.client, wait.at_most(self.timeout)) {
+            let again = match send(&self.client, wait.at_most(timeout)) {
                 Ok(reply) => self.judge(reply),
-                Err(failure) => self.no_reply(failure),
+                Err(failure) => self.no_reply(failure, timeout),
             };
             let again = match again {
                 Judgement::Final(outcome) => return outcome,
@@ -173,11 +205,11 @@ impl Link {
         }
     }
 
-    fn no_reply(&mut self, failure: Failure) -> Judgement {
+    fn no_reply(&mut self, failure: Failure, timeout: Duration) -> Judgement {
         let base = &self.base;
         match failure {
             Failure::Timeout => Judgement::Again(Again {
-                why: format!("{base} did not answer within {} s", self.timeout.as_secs_f64()),
+                why: format!("{base} did not answer within {} s", timeout.as_secs_f64()),
                 is_timeout: true,
                 ..Again::default()
             }),

@@ -12,6 +12,7 @@ pub mod link;
 pub mod names;
 pub mod payload;
 pub mod proxy;
+pub mod reach;
 pub mod rejected;
 pub mod resolver;
 pub mod retry;
@@ -24,10 +25,11 @@ mod runs;
 
 pub use settings::{MlflowSettings, RequestLimits};
 
-use self::batch::{Batch, Courier, Reach};
+use self::batch::{Batch, Courier};
 use self::link::{Complaint, Halt, Link, Outcome};
 use self::names::Names;
 use self::payload::LogBatch;
+use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
 use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
 use crate::error::Result;
@@ -35,9 +37,6 @@ use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
 
 /// The tag by which a run is found again, since creating one is not idempotent.
 pub const RUN_TAG: &str = "codex_obs.run_id";
-
-/// Batches in a row that time out before the next request is made smaller. The first comes again with identical bytes.
-const PATIENT_TIMEOUTS: u32 = 2;
 
 /// An MLflow server as a destination.
 #[derive(Debug)]
@@ -52,10 +51,10 @@ pub struct Mlflow {
     /// The value of our tag.
     tag: String,
     reach: Reach,
-    timeouts: u32,
     /// The batch that was not done at the last call.
     batch: Option<Batch>,
-    text_batch: Option<Batch>,
+    param_batch: Option<Batch>,
+    tag_batch: Option<Batch>,
     /// A metric that is stored, to be sent again where it is doubted that the server works.
     witness: Option<Vec<u8>>,
 }
@@ -74,10 +73,10 @@ impl Mlflow {
             notices: Vec::new(),
             run_id: None,
             tag: String::new(),
-            reach: Reach { members: settings.limits.metrics, bytes: settings.limits.bytes },
-            timeouts: 0,
+            reach: Reach::new(settings.limits.metrics, settings.limits.bytes),
             batch: None,
-            text_batch: None,
+            param_batch: None,
+            tag_batch: None,
             witness: None,
             settings: settings.clone(),
         })
@@ -106,8 +105,6 @@ impl Mlflow {
         self.reach = reach;
         match outcome {
             Ok(()) => {
-                self.timeouts = 0;
-                self.reach.members = self.reach.members.saturating_mul(2).min(self.settings.limits.metrics);
                 if let Some((key, point)) = batch.witness() {
                     let mut body = LogBatch::new(&id, "metrics", self.settings.limits.bytes);
                     body.metric(key, point.value, point.timestamp_micros, point.step);
@@ -116,36 +113,21 @@ impl Mlflow {
                 Delivery::Done { rejected: batch.rejected() }
             }
             Err(halt) => {
-                self.slow_down(&halt, points.len());
+                if matches!(halt, Halt::Later { is_timeout: true, .. }) {
+                    self.reach.timed_out(points.len());
+                }
                 self.batch = Some(batch);
                 self.run_trouble(runs::Trouble::Halted(halt), &id)
             }
         }
     }
 
-    /// Makes the next request smaller where the server had one and did not answer in time, again and again: a server that
-    /// needs longer for a whole batch than it is given would never get ahead.
-    fn slow_down(&mut self, halt: &Halt, points: usize) {
-        match halt {
-            Halt::Later { is_timeout: true, .. } => {
-                self.timeouts += 1;
-                if self.timeouts >= PATIENT_TIMEOUTS {
-                    self.reach.members = (self.reach.members.min(points) / 2).max(1);
-                }
-            }
-            Halt::Later { .. } | Halt::Gone(_) => self.timeouts = 0,
-        }
-    }
-
-    fn send_texts(&mut self, wait: &Wait) -> Delivery {
-        let (Some(id), Some(mut batch)) = (self.run_id.clone(), self.text_batch.take()) else { return Delivery::DONE };
-        let mut reach = Reach { members: self.settings.limits.params, bytes: self.reach.bytes };
-        match self.carry(&mut batch, &mut reach, &id, wait) {
-            Ok(()) => Delivery::Done { rejected: batch.rejected() },
-            Err(halt) => {
-                self.text_batch = Some(batch);
-                self.run_trouble(runs::Trouble::Halted(halt), &id)
-            }
+    /// Sends parameters or tags; what is not done is given back.
+    fn send_texts(&mut self, mut batch: Batch, id: &str, wait: &Wait) -> (Delivery, Option<Batch>) {
+        let mut reach = Reach::new(self.settings.limits.params, self.reach.bytes());
+        match self.carry(&mut batch, &mut reach, id, wait) {
+            Ok(()) => (Delivery::Done { rejected: batch.rejected() }, None),
+            Err(halt) => (self.run_trouble(runs::Trouble::Halted(halt), id), Some(batch)),
         }
     }
 
@@ -251,4 +233,8 @@ impl Courier for Route<'_> {
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod runs_tests;
+#[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod tls_tests;

@@ -45,16 +45,25 @@ impl Mlflow {
     pub(super) fn send_params(&mut self, params: &[(String, String)], wait: &Wait) -> Delivery {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let source = Source::Params(self.shortened(params, "parameter", PARAM_CHARACTERS[0]));
-        if self.text_batch.as_ref().is_some_and(|batch| *batch.source() == source) {
-            return self.send_texts(wait);
-        }
+        let begun = self.param_batch.take().filter(|batch| *batch.source() == source);
+        let batch = match begun.map_or_else(|| self.new_params(source, &id, wait), Ok) {
+            Ok(batch) => batch,
+            Err(delivery) => return delivery,
+        };
+        let (delivery, left) = self.send_texts(batch, &id, wait);
+        self.param_batch = left;
+        delivery
+    }
+
+    /// A batch of the parameters that the run does not have.
+    fn new_params(&mut self, source: Source, id: &str, wait: &Wait) -> Result<Batch, Delivery> {
         let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
         let stored = match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
             Ok(reply) => stored_params(&reply),
-            Err(trouble) => return self.run_trouble(trouble, &id),
+            Err(trouble) => return Err(self.run_trouble(trouble, id)),
         };
         let (names, notices) = (&mut self.names, &mut self.notices);
-        let batch = Batch::of_texts(source, &id, |key, value| {
+        Ok(Batch::of_texts(source, id, |key, value| {
             let name = names.plain("parameter", key).into_owned();
             match stored.get(&name) {
                 Some(old) if is_same(old, value) => None,
@@ -68,20 +77,19 @@ impl Mlflow {
                 }
                 None => Some(name),
             }
-        });
-        self.text_batch = Some(batch);
-        self.send_texts(wait)
+        }))
     }
 
     pub(super) fn send_tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let source = Source::Tags(self.shortened(tags, "tag", TAG_CHARACTERS));
-        if self.text_batch.as_ref().is_none_or(|batch| *batch.source() != source) {
-            let names = &mut self.names;
-            let batch = Batch::of_texts(source, &id, |key, _| Some(names.plain("tag", key).into_owned()));
-            self.text_batch = Some(batch);
-        }
-        self.send_texts(wait)
+        let begun = self.tag_batch.take().filter(|batch| *batch.source() == source);
+        let names = &mut self.names;
+        let batch =
+            begun.unwrap_or_else(|| Batch::of_texts(source, &id, |key, _| Some(names.plain("tag", key).into_owned())));
+        let (delivery, left) = self.send_texts(batch, &id, wait);
+        self.tag_batch = left;
+        delivery
     }
 
     /// Values as long as the server takes them; each cut is reported.
@@ -89,7 +97,7 @@ impl Mlflow {
         let short = |(key, value): &(String, String)| {
             let cut = value.char_indices().nth(longest).map(|(end, _)| value[..end].to_owned());
             if cut.is_some() {
-                let notice = format!("the {kind} {:?} is cut to {longest} characters in MLflow", shown(key));
+                let notice = format!("the {kind} {} is cut to {longest} characters in MLflow", shown(key));
                 // The same pairs come again after a pause.
                 if !self.notices.contains(&notice) {
                     self.notices.push(notice);

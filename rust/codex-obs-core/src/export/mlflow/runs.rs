@@ -7,7 +7,7 @@ use super::link::{Complaint, Halt, Outcome};
 use super::payload;
 use super::{Mlflow, RUN_TAG};
 use crate::export::{Delivery, RunFacts, RunStatus, Wait};
-use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 
 /// Most characters of a run's name: the width of MLflow's column.
 const NAME_CHARACTERS: usize = 250;
@@ -39,6 +39,12 @@ impl Mlflow {
     pub(super) fn find_or_create(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
         let known = self.settings.run_id.clone().or_else(|| run.remote_run.clone());
         let found = match known {
+            Some(id) if !is_run_id(&id) => {
+                let why = format!(
+                    "{id:?} cannot be the identifier of a run in MLflow; set mlflow_run_id to one, or to nothing"
+                );
+                Err(Delivery::Stopped { why })
+            }
             Some(id) => self.confirm(&id, run, wait).map(|()| Some(id)),
             None => self.search(run, wait),
         };
@@ -105,9 +111,9 @@ impl Mlflow {
         let name: String = name.chars().take(NAME_CHARACTERS).collect();
         let experiment = &self.settings.experiment_id;
         let body = payload::create(experiment, &name, run.start_micros, RUN_TAG, &tag_value(&run.run_id));
-        // Not idempotent: one attempt, and whatever comes of it, the tag is searched for first the next time.
+        // Not idempotent: whatever comes of this one attempt, the tag is searched for first the next time.
         let url = self.settings.endpoint.url("runs/create");
-        let outcome = self.link.post_up_to(1, &url, &body, EXPORT_REPLY_BYTES, wait);
+        let outcome = self.link.post_patiently(1, &url, &body, EXPORT_REPLY_BYTES, wait);
         let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble))?;
         let created: Created = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
         let id = created.run.info.run_id;
@@ -116,7 +122,7 @@ impl Mlflow {
 
     fn run_request(&mut self, method: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Result<Vec<u8>, Trouble> {
         let url = self.settings.endpoint.url(method);
-        accepted(self.link.post(&url, body, most_bytes, wait))
+        accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, body, most_bytes, wait))
     }
 
     /// What to do about trouble with a run that should exist.

@@ -220,7 +220,7 @@ fn serve(stream: &mut (impl Read + Write), number: usize, shared: &Shared, stopp
 
 fn read_request(stream: &mut impl Read, connection: usize) -> Option<Request> {
     let mut bytes = Vec::new();
-    let mut buffer = [0; 65536];
+    let mut buffer = [0; 8192];
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap();

@@ -1,0 +1,421 @@
+//! Delivery of a run to a destination from outside of it: later, again, or while it goes on.
+//!
+//! The couriers are those of a live run and go on where it stopped. They work on a thread of their own, so that whoever
+//! waits hears how far they are and may stop them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::export::courier::{Context, Courier, Step, known_progress};
+use crate::export::cursor::Cursor;
+use crate::export::follower::{Follower, Stopped};
+use crate::export::left::bytes_left;
+use crate::export::rows::Rows;
+use crate::export::{ExportSettings, RunStatus, Wait};
+use crate::home::Home;
+use crate::limits::DEFAULT_FILE_MODE;
+use crate::scan::Snapshot;
+use crate::session::records::last_status;
+use crate::session::{is_written, recover_directory};
+use crate::shard::name::Stream;
+use crate::stats::Stats;
+
+/// Time between two calls of a [`Tick`].
+const TICK: Duration = Duration::from_millis(50);
+/// Time between two looks at a run that goes on.
+const LOOK: Duration = Duration::from_millis(200);
+/// Points looked at in one go when they are only counted.
+const COUNT_POINTS: usize = 1 << 14;
+
+/// Asked now and then whether to go on.
+pub type Tick<'a> = &'a mut dyn FnMut(&SyncProgress) -> bool;
+
+/// How a delivery is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncOptions {
+    /// Goes on until the run has ended.
+    pub follow: bool,
+    /// Counts what would be sent, and sends nothing.
+    pub dry_run: bool,
+}
+
+/// How far a delivery has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncProgress {
+    /// The stream that is delivered at the moment.
+    pub stream: String,
+    /// Points that were accepted.
+    pub delivered: u64,
+    /// Points that were refused for good.
+    pub rejected: u64,
+    /// Bytes of the log that are still to be read, as they are stored.
+    pub bytes_left: u64,
+    /// Bytes that were to be read at the start.
+    pub bytes_total: u64,
+    /// Why it waits, if it does.
+    pub waiting: Option<String>,
+}
+
+/// What came of a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncOutcome {
+    /// The streams, the main one first.
+    pub streams: Vec<StreamOutcome>,
+    /// Rows that were brought back from the journals of dead writers.
+    pub rows_recovered: u64,
+}
+
+/// What came of the delivery of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamOutcome {
+    /// The stream.
+    pub stream: String,
+    /// Points that were accepted; in a dry run those that would be sent.
+    pub delivered: u64,
+    /// Points that were refused for good.
+    pub rejected: u64,
+    /// Parameters that were accepted.
+    pub params: u64,
+    /// Lines that are no rows.
+    pub lines_skipped: u64,
+    /// Times that rows were gone before they were delivered.
+    pub gaps: u64,
+    /// The remote run.
+    pub remote_run: Option<String>,
+    /// Whether everything was delivered.
+    pub done: bool,
+    /// Why not.
+    pub problem: Option<String>,
+    /// How the run ended, as the destination was told now or earlier.
+    pub status: Option<RunStatus>,
+    /// What the user should hear.
+    pub notices: Vec<String>,
+}
+
+/// Delivers what is missing of the run in `directory`.
+///
+/// # Errors
+/// If there is no run, if it cannot be read, or if the set-up of the destination cannot work. What a destination does is no
+/// error but a part of the outcome.
+pub fn sync(
+    directory: &Path,
+    settings: &ExportSettings,
+    options: &SyncOptions,
+    clock: &Clock,
+    tick: Tick<'_>,
+) -> Result<SyncOutcome> {
+    let home = Home::of(directory)?;
+    if options.dry_run {
+        return count(directory, settings, clock, &home, tick);
+    }
+    let rows_recovered = recover_directory(directory, false)?.rows_recovered;
+    let mut runner = Runner::new(directory, settings, *options, clock)?;
+    let shared = Arc::clone(&runner.shared);
+    let wait = Arc::clone(&runner.wait);
+    let outcome = std::thread::scope(|scope| {
+        let (sender, receiver) = bounded(1);
+        scope.spawn(move || {
+            let outcome = runner.run();
+            // The receiver outlives this thread.
+            let _ = sender.send(outcome.map(|()| runner.outcomes()));
+        });
+        loop {
+            match receiver.recv_timeout(TICK) {
+                Ok(outcome) => break outcome,
+                // The scope passes the panic on.
+                Err(RecvTimeoutError::Disconnected) => break Ok(Vec::new()),
+                Err(RecvTimeoutError::Timeout) if !tick(&lock(&shared).clone()) => wait.close(Some(Instant::now())),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    });
+    tick(&lock(&shared).clone());
+    Ok(SyncOutcome { streams: outcome?, rows_recovered })
+}
+
+fn lock(shared: &Mutex<SyncProgress>) -> MutexGuard<'_, SyncProgress> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The streams to deliver, which are some.
+fn streams(directory: &Path, settings: &ExportSettings) -> Result<Vec<Stream>> {
+    let found: Vec<Stream> =
+        Snapshot::streams(directory)?.into_iter().filter(|stream| settings.includes(stream)).collect();
+    if found.is_empty() {
+        return Err(Error::no_log(format!("{} holds no metrics to deliver", directory.display())));
+    }
+    Ok(found)
+}
+
+fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: &Clock, is_live: bool) -> Context {
+    Context {
+        directory: directory.to_owned(),
+        stream: stream.clone(),
+        settings: settings.clone(),
+        file_mode: DEFAULT_FILE_MODE,
+        clock: clock.clone(),
+        stats: Arc::default(),
+        warnings: Arc::default(),
+        notes: Arc::default(),
+        kept: None,
+        live: None,
+        is_live,
+    }
+}
+
+/// Counts what would be sent.
+fn count(
+    directory: &Path,
+    settings: &ExportSettings,
+    clock: &Clock,
+    home: &Home,
+    tick: Tick<'_>,
+) -> Result<SyncOutcome> {
+    let mut outcome = SyncOutcome::default();
+    let mut progress = SyncProgress::default();
+    for stream in streams(directory, settings)? {
+        let context = context(directory, &stream, settings, clock, false);
+        let destination = context.connect()?;
+        let known = known_progress(&context, &destination.address(), destination.remote_run())?;
+        progress.stream = stream.to_string();
+        progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
+        let rows = Rows::new("", home.created_micros);
+        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor)?;
+        let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
+        let mut points = Vec::new();
+        loop {
+            let stopped = follower.read(&mut points, COUNT_POINTS)?;
+            counted.delivered += points.len() as u64;
+            points.clear();
+            progress.bytes_left = bytes_left(directory, &stream, Some(follower.cursor()))?;
+            counted.done = stopped == Stopped::AtEnd;
+            if counted.done || !tick(&progress) {
+                break;
+            }
+        }
+        counted.remote_run = destination.remote_run().map(str::to_owned);
+        counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&destination.address()).cloned());
+        (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
+        outcome.streams.push(counted);
+    }
+    Ok(outcome)
+}
+
+/// One stream's courier and what became of it.
+struct Task {
+    stream: Stream,
+    courier: Courier,
+    context: Arc<Context>,
+    /// Not before this.
+    pause_until: Option<Instant>,
+    problem: Option<String>,
+    /// There was nothing more at the last look.
+    is_idle: bool,
+    /// Nothing can be delivered any more.
+    has_ended: bool,
+}
+
+struct Runner {
+    directory: std::path::PathBuf,
+    settings: ExportSettings,
+    options: SyncOptions,
+    clock: Clock,
+    tasks: Vec<Task>,
+    wait: Arc<Wait>,
+    shared: Arc<Mutex<SyncProgress>>,
+    status: Option<RunStatus>,
+    counted: Instant,
+}
+
+impl Runner {
+    fn new(directory: &Path, settings: &ExportSettings, options: SyncOptions, clock: &Clock) -> Result<Self> {
+        let mut runner = Self {
+            directory: directory.to_owned(),
+            settings: settings.clone(),
+            options,
+            clock: clock.clone(),
+            tasks: Vec::new(),
+            wait: Arc::default(),
+            shared: Arc::default(),
+            status: None,
+            counted: Instant::now(),
+        };
+        runner.add_streams()?;
+        let total = runner.bytes_left();
+        let mut shared = lock(&runner.shared);
+        (shared.bytes_total, shared.bytes_left) = (total, total);
+        drop(shared);
+        Ok(runner)
+    }
+
+    /// Couriers for the streams that have none yet.
+    fn add_streams(&mut self) -> Result<()> {
+        let is_live = is_written(&self.directory, &Stream::main());
+        for stream in streams(&self.directory, &self.settings)? {
+            if self.tasks.iter().any(|task| task.stream == stream) {
+                continue;
+            }
+            let context = Arc::new(context(&self.directory, &stream, &self.settings, &self.clock, is_live));
+            let courier = Courier::new(Arc::clone(&context), context.connect()?);
+            let task =
+                Task { stream, courier, context, pause_until: None, problem: None, is_idle: false, has_ended: false };
+            self.tasks.push(task);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        loop {
+            // Looked at first: what was written before a run ended is there at the look that follows.
+            let goes_on =
+                self.options.follow && self.tasks.iter().any(|task| is_written(&self.directory, &task.stream));
+            if self.options.follow && !goes_on {
+                recover_directory(&self.directory, false)?;
+            }
+            self.deliver(!goes_on);
+            if self.wait.is_closing() {
+                return Ok(());
+            }
+            if !goes_on {
+                break;
+            }
+            self.wait.pause(LOOK);
+            self.add_streams()?;
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Steps until there is nothing to do right now or, with `flush`, nothing at all.
+    fn deliver(&mut self, flush: bool) {
+        self.tasks.iter_mut().for_each(|task| task.is_idle = false);
+        while !self.wait.is_closing() {
+            let mut next: Option<Instant> = None;
+            let mut worked = false;
+            for index in 0..self.tasks.len() {
+                let task = &mut self.tasks[index];
+                if task.has_ended || task.is_idle {
+                    continue;
+                }
+                if task.pause_until.is_none_or(|until| until <= Instant::now()) {
+                    let step = task.courier.step(&self.wait, flush);
+                    worked |= task.take(step);
+                }
+                next = next.into_iter().chain(task.pause_until).min();
+                self.show(index);
+            }
+            if worked {
+                continue;
+            }
+            // What waits for a destination is waited for only where this is the last chance.
+            let Some(until) = next.filter(|_| flush) else { return };
+            self.wait.pause(until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Tells the destination how the run ended, once everything of all streams is there.
+    fn finish(&mut self) {
+        let main = Stream::main();
+        if is_written(&self.directory, &main) || self.tasks.iter().any(|task| !task.is_idle) {
+            return;
+        }
+        let Ok(Some((status, end_micros))) = last_status(&self.directory, &main) else { return };
+        let Some(task) = self.tasks.iter_mut().find(|task| task.stream.is_main()) else { return };
+        task.courier.end_as(status, end_micros);
+        task.is_idle = false;
+        self.deliver(true);
+        let told = self.tasks.iter().any(|task| task.stream.is_main() && task.courier.has_finished());
+        self.status = told.then_some(status);
+    }
+
+    fn bytes_left(&self) -> u64 {
+        let left = |task: &Task| {
+            let cursor: Option<Cursor> = match task.courier.delivered() {
+                Some(cursor) => Some(cursor.clone()),
+                None => task.courier.known_progress().ok().and_then(|progress| progress.cursor),
+            };
+            bytes_left(&self.directory, &task.stream, cursor.as_ref()).unwrap_or(0)
+        };
+        self.tasks.iter().map(left).sum()
+    }
+
+    /// Lets others see how far it is.
+    fn show(&mut self, index: usize) {
+        let sum = |count: fn(&Stats) -> u64| self.tasks.iter().map(|task| count(&task.context.stats)).sum();
+        let (delivered, rejected) =
+            (sum(|stats| stats.metrics_exported.get()), sum(|stats| stats.metrics_rejected.get()));
+        let bytes_left = (self.counted.elapsed() >= TICK).then(|| self.bytes_left());
+        if bytes_left.is_some() {
+            self.counted = Instant::now();
+        }
+        let task = &self.tasks[index];
+        let mut shared = lock(&self.shared);
+        task.stream.as_str().clone_into(&mut shared.stream);
+        (shared.delivered, shared.rejected) = (delivered, rejected);
+        shared.waiting.clone_from(&task.problem);
+        if let Some(left) = bytes_left {
+            shared.bytes_left = left;
+            shared.bytes_total = shared.bytes_total.max(left);
+        }
+    }
+
+    fn outcomes(&mut self) -> Vec<StreamOutcome> {
+        let told = self.status;
+        let outcome = |task: &mut Task| {
+            let stats = &task.context.stats;
+            let done = task.is_idle && task.problem.is_none();
+            StreamOutcome {
+                stream: task.stream.to_string(),
+                delivered: stats.metrics_exported.get(),
+                rejected: stats.metrics_rejected.get(),
+                params: stats.params_exported.get(),
+                lines_skipped: stats.export_lines_skipped.get(),
+                gaps: stats.export_gaps.get(),
+                remote_run: task.courier.remote_run().map(str::to_owned),
+                done,
+                problem: task.problem.take().or_else(|| (!done).then(|| "it was stopped before the end".to_owned())),
+                status: told.filter(|_| task.stream.is_main()),
+                notices: task.context.warnings.take(),
+            }
+        };
+        let outcomes = self.tasks.iter_mut().map(outcome).collect();
+        let left = self.bytes_left();
+        lock(&self.shared).bytes_left = left;
+        outcomes
+    }
+}
+
+impl Task {
+    /// Notes what came of a step. Gives whether another may follow at once.
+    fn take(&mut self, step: Step) -> bool {
+        self.pause_until = None;
+        match step {
+            Step::Worked => {
+                self.problem = None;
+                return true;
+            }
+            Step::Idle(_) => {
+                self.problem = None;
+                self.is_idle = true;
+            }
+            Step::Later { why, .. } if self.courier.is_held_elsewhere() => {
+                self.problem = Some(why);
+                self.has_ended = true;
+            }
+            Step::Later { pause, why } => {
+                self.problem = Some(why);
+                self.pause_until = Some(Instant::now() + pause);
+            }
+            Step::Stopped { why } => {
+                self.problem = Some(why);
+                self.has_ended = true;
+            }
+        }
+        false
+    }
+}

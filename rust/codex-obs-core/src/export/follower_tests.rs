@@ -1,0 +1,361 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::export::cursor::Progress;
+use crate::shard::name::{Coding, shard_path};
+use crate::shard::rotate::{retire, shift};
+use crate::worker::feed::Feed;
+
+fn line(step: i64) -> String {
+    // Long and short ones, so that offsets differ.
+    let pad = "x".repeat((step % 7) as usize * 5);
+    format!(
+        "{{\"timestamp\":\"1970-01-01T00:00:00.000001Z\",\"step\":{step},\"split\":\"train\",\"metric\":\"m\",\"value\":{step},\"tags\":{{\"pad\":\"{pad}\"}}}}\n"
+    )
+}
+
+fn open(folder: &Path, cursor: Option<Cursor>) -> Follower {
+    Follower::open(folder, &Stream::main(), Rows::new("", 0), None, cursor).unwrap()
+}
+
+/// The steps of everything that comes next.
+fn rest(follower: &mut Follower) -> Vec<i64> {
+    let mut points = Vec::new();
+    while follower.read(&mut points, usize::MAX).unwrap() != Stopped::AtEnd {}
+    points.iter().map(|point| point.step).collect()
+}
+
+fn compress(path: &Path, coding: Coding) {
+    let bytes = fs::read(path).unwrap();
+    let target = path.with_file_name(format!("{}{}", path.file_name().unwrap().to_str().unwrap(), coding.suffix()));
+    let packed = match coding {
+        Coding::Plain => return,
+        Coding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(&bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        Coding::Zstandard => zstd::encode_all(&bytes[..], 1).unwrap(),
+    };
+    fs::write(target, packed).unwrap();
+    fs::remove_file(path).unwrap();
+}
+
+/// A log and what is done to it.
+struct Log {
+    folder: tempfile::TempDir,
+    base: PathBuf,
+    next: i64,
+}
+
+impl Log {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("metrics.ndjson");
+        fs::write(&base, "").unwrap();
+        Self { folder, base, next: 0 }
+    }
+
+    fn append(&mut self, count: i64) {
+        let text: String = (self.next..self.next + count).map(line).collect();
+        fs::OpenOptions::new().append(true).create(true).open(&self.base).unwrap().write_all(text.as_bytes()).unwrap();
+        self.next += count;
+    }
+
+    fn rotate(&self) {
+        // The writer never rotates an empty shard.
+        if fs::metadata(&self.base).unwrap().len() > 0 {
+            shift(&self.base).unwrap();
+            fs::write(&self.base, "").unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_shard_is_read_in_order_whatever_it_is_packed_in() {
+    let mut log = Log::new();
+    for coding in [Coding::Gzip, Coding::Plain, Coding::Zstandard, Coding::Plain] {
+        log.append(10);
+        log.rotate();
+        compress(&shard_path(&log.base, 1, Coding::Plain), coding);
+    }
+    // A gap in the numbers.
+    fs::rename(shard_path(&log.base, 4, Coding::Gzip), shard_path(&log.base, 9, Coding::Gzip)).unwrap();
+    log.append(10);
+    for done in 0..=50 {
+        let mut follower = open(log.folder.path(), None);
+        let mut points = Vec::new();
+        assert_eq!(follower.read(&mut points, done).unwrap(), Stopped::Full);
+        let mut again = open(log.folder.path(), Some(follower.cursor().clone()).filter(|_| done > 0));
+        assert_eq!(rest(&mut again), (done as i64..50).collect::<Vec<_>>(), "from {done}");
+        assert_eq!((again.losses(), rest(&mut again).len()), (Losses::default(), 0));
+    }
+}
+
+#[test]
+fn a_half_written_line_is_waited_for_and_a_torn_one_of_an_old_shard_counted() {
+    let mut log = Log::new();
+    log.append(2);
+    let mut follower = open(log.folder.path(), None);
+    let (start, end) = ("{\"step\":2,\"metric\":\"m\",", "\"value\":2}\n");
+    let mut file = fs::OpenOptions::new().append(true).open(&log.base).unwrap();
+    file.write_all(start.as_bytes()).unwrap();
+    assert_eq!(rest(&mut follower), [0, 1]);
+    file.write_all(end.as_bytes()).unwrap();
+    assert_eq!(rest(&mut follower), [2]);
+    file.write_all(b"{\"torn").unwrap();
+    assert_eq!(rest(&mut follower), [] as [i64; 0]);
+    // An append that is taken back.
+    file.set_len(file.metadata().unwrap().len() - 6).unwrap();
+    log.next = 3;
+    log.append(2);
+    assert_eq!((rest(&mut follower), follower.losses().refused), (vec![3, 4], 0));
+    file.write_all(b"{\"torn").unwrap();
+    log.rotate();
+    log.append(1);
+    assert_eq!((rest(&mut follower), follower.losses().refused), (vec![5], 1));
+}
+
+#[test]
+fn a_shard_that_was_deleted_is_a_gap_and_the_rest_follows() {
+    let mut log = Log::new();
+    for _ in 0..4 {
+        log.append(3);
+        log.rotate();
+    }
+    log.append(3);
+    let mut follower = open(log.folder.path(), None);
+    let mut points = Vec::new();
+    follower.read(&mut points, 2).unwrap();
+    let cursor = follower.cursor().clone();
+    retire(&log.base, 2, None).unwrap();
+    assert_eq!(rest(&mut follower), [2, 6, 7, 8, 9, 10, 11, 12, 13, 14], "the open shard is read to its end");
+    assert!(follower.losses().gaps > 0);
+    let mut again = open(log.folder.path(), Some(cursor));
+    assert_eq!((rest(&mut again), again.losses().gaps), ((6..15).collect(), 1));
+}
+
+#[test]
+fn a_current_shard_that_was_replaced_is_read_anew_and_the_ones_before_are_not() {
+    let mut log = Log::new();
+    for _ in 0..3 {
+        log.append(3);
+        log.rotate();
+    }
+    log.append(3);
+    let mut follower = open(log.folder.path(), None);
+    assert_eq!(rest(&mut follower), (0..12).collect::<Vec<_>>());
+    let cursor = follower.cursor().clone();
+    // Copied and truncated by another program.
+    fs::write(&log.base, "").unwrap();
+    assert_eq!(rest(&mut follower), [] as [i64; 0]);
+    log.append(2);
+    assert_eq!(rest(&mut follower), [12, 13]);
+    assert_eq!(rest(&mut open(log.folder.path(), Some(cursor))), [12, 13]);
+}
+
+#[test]
+fn of_shards_that_begin_alike_the_right_one_is_found() {
+    let mut log = Log::new();
+    for _ in 0..4 {
+        log.next = 0;
+        log.append(3);
+        log.rotate();
+    }
+    let mut follower = open(log.folder.path(), None);
+    let mut points = Vec::new();
+    follower.read(&mut points, 5).unwrap();
+    let mut again = open(log.folder.path(), Some(follower.cursor().clone()));
+    assert_eq!(rest(&mut again), [2, 0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn a_cut_shard_goes_on_behind_the_latest_line_that_was_delivered() {
+    let mut log = Log::new();
+    log.append(10);
+    let mut follower = open(log.folder.path(), None);
+    let mut points = Vec::new();
+    follower.read(&mut points, 5).unwrap();
+    let cursor = follower.cursor().clone();
+    // A line before the place is gone: the hash says where to go on.
+    let text: String = (0..10).filter(|step| *step != 2).map(line).collect();
+    fs::write(&log.base, text).unwrap();
+    assert_eq!(rest(&mut open(log.folder.path(), Some(cursor.clone()))), [5, 6, 7, 8, 9]);
+    // The last delivered line is gone as well: from the start.
+    fs::write(&log.base, (0..4).map(line).collect::<String>()).unwrap();
+    assert_eq!(rest(&mut open(log.folder.path(), Some(cursor))), [0, 1, 2, 3]);
+}
+
+#[test]
+fn live_batches_are_used_where_they_fit_and_the_file_where_not() {
+    let mut log = Log::new();
+    let (feed, receiver) = Feed::new();
+    let mut follower =
+        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver.clone()), None).unwrap();
+    feed.want(true);
+    let mut seen = Vec::new();
+    for round in 0..200 {
+        let offset = fs::metadata(&log.base).unwrap().len();
+        let file = FileId::at(&log.base).unwrap().unwrap();
+        let before = log.next;
+        log.append(round % 4 + 1);
+        if round % 3 != 0 {
+            let text: String = (before..log.next).map(line).collect();
+            feed.offer(file, offset, text.as_bytes());
+        }
+        if round % 5 == 0 {
+            log.rotate();
+        }
+        if round % 7 == 0 {
+            seen.extend(rest(&mut follower));
+            assert!(receiver.is_empty());
+        }
+    }
+    seen.extend(rest(&mut follower));
+    assert_eq!(seen, (0..log.next).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_batch_says_is_used_without_a_look_at_the_file() {
+    let log = Log::new();
+    let (feed, receiver) = Feed::new();
+    let mut follower =
+        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None).unwrap();
+    assert_eq!(rest(&mut follower), [] as [i64; 0]);
+    feed.want(true);
+    let file = FileId::at(&log.base).unwrap().unwrap();
+    feed.offer(FileId::default(), 0, line(1).as_bytes());
+    feed.offer(file, 5, line(2).as_bytes());
+    feed.offer(file, 0, line(3).as_bytes());
+    let mut points = Vec::new();
+    assert_eq!(follower.read(&mut points, 1).unwrap(), Stopped::Full);
+    assert_eq!(points[0].step, 3, "neither of another file nor of another place");
+}
+
+#[test]
+fn memory_does_not_grow_with_the_log() {
+    let mut log = Log::new();
+    for _ in 0..4 {
+        log.append(20_000);
+        log.rotate();
+    }
+    let mut follower = open(log.folder.path(), None);
+    let mut points = Vec::new();
+    let mut steps = 0;
+    loop {
+        let stopped = follower.read(&mut points, 1000).unwrap();
+        steps += points.len();
+        points.clear();
+        let held = follower.shard.as_ref().map_or(0, Shard::held_bytes);
+        assert!(held <= 2 << 20, "{held} bytes are held");
+        if stopped == Stopped::AtEnd {
+            break;
+        }
+    }
+    assert_eq!(steps, 80_000);
+}
+
+/// What may happen to a log between two deliveries.
+#[derive(Clone, Debug)]
+enum Event {
+    Append(i64),
+    Rotate,
+    Compress(u64, bool),
+    Deliver(usize),
+    /// The process dies after a delivery, before or after its cursor is on disk.
+    Die(bool),
+    /// Retention deletes what was delivered.
+    Retire,
+    /// The last lines are cut off and written again, as a recovery does.
+    Rewrite(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (1..20_i64).prop_map(Event::Append),
+        2 => Just(Event::Rotate),
+        1 => (1..4_u64, any::<bool>()).prop_map(|(number, gzip)| Event::Compress(number, gzip)),
+        4 => (1..30_usize).prop_map(Event::Deliver),
+        1 => any::<bool>().prop_map(Event::Die),
+        1 => Just(Event::Retire),
+        1 => (1..10_usize).prop_map(Event::Rewrite),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Against a model that knows what was appended: whatever happens to the files, everything is delivered, in order where
+    /// it comes for the first time, and what comes again is what came before.
+    #[test]
+    fn everything_is_delivered_whatever_happens(events in prop::collection::vec(event(), 1..80)) {
+        let mut log = Log::new();
+        let path = log.folder.path().join("export-main-0.json");
+        let mut progress = Progress::default();
+        let mut follower = open(log.folder.path(), None);
+        let mut delivered: Vec<i64> = Vec::new();
+        for event in events {
+            match event {
+                Event::Append(count) => log.append(count),
+                Event::Rotate => log.rotate(),
+                Event::Compress(number, gzip) => {
+                    let shard = shard_path(&log.base, number, Coding::Plain);
+                    if shard.exists() {
+                        compress(&shard, if gzip { Coding::Gzip } else { Coding::Zstandard });
+                    }
+                }
+                Event::Deliver(most) => {
+                    let mut points = Vec::new();
+                    let _ = follower.read(&mut points, most).unwrap();
+                    delivered.extend(points.iter().map(|point| point.step));
+                    progress.cursor = follower.has_begun().then(|| follower.cursor().clone());
+                    progress.save(&path).unwrap();
+                }
+                Event::Die(lost) => {
+                    if lost {
+                        let mut points = Vec::new();
+                        follower.read(&mut points, 5).unwrap();
+                        delivered.extend(points.iter().map(|point| point.step));
+                    }
+                    progress = Progress::load(&path).unwrap();
+                    follower = open(log.folder.path(), progress.cursor.clone());
+                }
+                Event::Retire => {
+                    let kept = crate::shard::kept::Kept::new(u64::MAX);
+                    if let Some(cursor) = &progress.cursor {
+                        kept.note(cursor.file);
+                    }
+                    retire(&log.base, 1, Some(&kept)).unwrap();
+                }
+                Event::Rewrite(lines) => {
+                    let text = fs::read_to_string(&log.base).unwrap();
+                    let all: Vec<&str> = text.split_inclusive('\n').collect();
+                    let keep: usize = all[..all.len().saturating_sub(lines)].iter().map(|line| line.len()).sum();
+                    fs::OpenOptions::new().write(true).open(&log.base).unwrap().set_len(keep as u64).unwrap();
+                    let mut file = fs::OpenOptions::new().append(true).open(&log.base).unwrap();
+                    file.write_all(&text.as_bytes()[keep..]).unwrap();
+                }
+            }
+        }
+        loop {
+            let mut points = Vec::new();
+            let stopped = follower.read(&mut points, 100).unwrap();
+            delivered.extend(points.iter().map(|point| point.step));
+            if stopped == Stopped::AtEnd {
+                break;
+            }
+        }
+        let mut first = BTreeMap::new();
+        for (index, step) in delivered.iter().enumerate() {
+            first.entry(*step).or_insert(index);
+        }
+        prop_assert_eq!(first.keys().copied().collect::<Vec<_>>(), (0..log.next).collect::<Vec<_>>());
+        let order: Vec<usize> = first.values().copied().collect();
+        prop_assert!(order.is_sorted(), "{delivered:?}");
+        prop_assert_eq!(follower.losses(), Losses::default());
+    }
+}
