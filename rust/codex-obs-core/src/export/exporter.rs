@@ -49,6 +49,8 @@ struct Station {
     has_started: bool,
     /// Nothing is delivered any more.
     has_ended: bool,
+    /// The end of a back-off that a fork interrupted.
+    not_before: Option<Instant>,
     /// How the run ended and when.
     status: Option<(RunStatus, i64)>,
 }
@@ -74,7 +76,8 @@ impl Exporter {
         let (address, command) = (destination.address(), sync_command(&context, &*destination));
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station = Station { courier, is_out: false, has_started: false, has_ended: false, status: None };
+        let station =
+            Station { courier, is_out: false, has_started: false, has_ended: false, not_before: None, status: None };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -86,13 +89,13 @@ impl Exporter {
         Self { shared: Arc::new(shared), thread: Mutex::default(), address, command }
     }
 
-    /// Makes sure that the thread runs, unless it has ended for good.
-    pub fn start(&self) {
+    /// Makes sure that the thread runs, unless it has ended for good. `false` if it cannot be started.
+    pub fn start(&self) -> bool {
         let mut station = lock(&self.shared.station);
         station.has_started = true;
         self.shared.wait.resume();
         if station.is_out || station.has_ended || station.courier.is_none() {
-            return;
+            return true;
         }
         let shared = Arc::clone(&self.shared);
         match std::thread::Builder::new().name("codex-obs-send".into()).spawn(move || shared.work()) {
@@ -100,12 +103,14 @@ impl Exporter {
                 station.is_out = true;
                 drop(station);
                 *lock(&self.thread) = Some(handle);
+                true
             }
             Err(error) => {
                 self.shared.context.stats.export_errors.add(1);
                 self.shared.context.warnings.push("export_thread", || {
                     format!("the exporter's thread cannot be started ({error}): metrics wait in the files")
                 });
+                false
             }
         }
     }
@@ -116,9 +121,10 @@ impl Exporter {
         self.shared.ring();
     }
 
-    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, until `deadline` at most: a request that is under way
-    /// goes on.
-    pub fn wait_home(&self, deadline: Instant) {
+    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, for `longest` at most: a request that is under way goes
+    /// on.
+    pub fn wait_home(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
         let home = self.wait_until(deadline, |station| !station.is_out);
         if home && let Some(handle) = lock(&self.thread).take() {
             while !handle.is_finished() && Instant::now() < deadline {
@@ -140,9 +146,11 @@ impl Exporter {
         }
     }
 
-    /// Delivers what it can until `deadline`, tells the destination how the run ended if that was everything, and ends the
+    /// Delivers what it can within `longest`, tells the destination how the run ended if that was everything, and ends the
     /// thread. Gives what is left.
-    pub fn close(&self, status: RunStatus, deadline: Option<Instant>) -> Option<Left> {
+    pub fn close(&self, status: RunStatus, longest: Option<Duration>) -> Option<Left> {
+        // A time beyond what the clock can show is for ever.
+        let deadline = longest.and_then(|longest| Instant::now().checked_add(longest));
         {
             let mut station = lock(&self.shared.station);
             if !station.has_started {
@@ -152,7 +160,11 @@ impl Exporter {
         }
         self.shared.wait.close(deadline);
         loop {
-            self.start();
+            if !self.start() {
+                // Every attempt keeps the deadline by itself, but for a look-up of a name that hangs.
+                lock(&self.shared.station).is_out = true;
+                self.shared.work();
+            }
             self.shared.ring();
             let look = Instant::now() + CLOSE_LOOK;
             let patience = deadline.map_or(look, |deadline| look.min(deadline + GRACE));
@@ -205,14 +217,19 @@ impl Shared {
 
     /// The thread: takes the courier out, works with it and brings it back, or ends.
     fn work(&self) {
-        let Some(mut courier) = lock(&self.station).courier.take() else { return };
+        let (courier, mut not_before) = {
+            let mut station = lock(&self.station);
+            (station.courier.take(), station.not_before.take())
+        };
+        let Some(mut courier) = courier else { return };
         loop {
             // Unwind safe: a courier that met a bug is thrown away.
-            match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier))) {
+            match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier, &mut not_before))) {
                 Ok(Leave::Halted) => {
-                    let station = lock(&self.station);
+                    let mut station = lock(&self.station);
                     // Whoever started it again meanwhile saw that it was out.
                     if self.wait.is_halted() {
+                        station.not_before = not_before;
                         return self.come_home(station, Some(courier));
                     }
                 }
@@ -248,15 +265,14 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn run(&self, courier: &mut Courier) -> Leave {
+    fn run(&self, courier: &mut Courier, not_before: &mut Option<Instant>) -> Leave {
         let mut is_wanted = false;
-        let mut not_before: Option<Instant> = None;
         let mut knows_status = false;
         loop {
             let is_closing = self.wait.is_closing();
             if is_closing && !knows_status {
                 knows_status = true;
-                not_before = None;
+                *not_before = None;
                 if let Some((status, end_micros)) = lock(&self.station).status {
                     courier.end_as(status, end_micros);
                 }
@@ -292,7 +308,7 @@ impl Shared {
                         self.context.want_live(false);
                         courier.forget_live();
                     }
-                    not_before = Some(Instant::now() + pause);
+                    *not_before = Some(Instant::now() + pause);
                 }
                 Step::Stopped { .. } => return Leave::Ended,
             }

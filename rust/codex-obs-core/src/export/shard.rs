@@ -196,6 +196,7 @@ impl Shard {
 
     /// Bytes of memory that the reading takes.
     #[cfg(test)]
+    #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.buffer.capacity()
     }

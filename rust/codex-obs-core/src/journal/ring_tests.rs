@@ -226,7 +226,7 @@ fn what_fails_slowly_is_not_tried_again_at_every_call() {
     let mut builder = FrameBuilder::default();
     call(&mut builder, 0, 3);
     let full = io::Error::from_raw_os_error(libc::ENOSPC);
-    ring.lock().unsaved = Some(Unsaved::at(0, &full, Instant::now() + Duration::from_secs(3600)));
+    ring.lock().unsaved = Some(Unsaved::at(0, &full, Instant::now() + Duration::from_hours(1)));
     let (appended, outcome) = ring.append(&mut ring.lock(), builder.bytes_mut());
     assert!(matches!(appended, Appended::Done { .. }));
     assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ENOSPC));

@@ -4,8 +4,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Session, claim};
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 use crate::export::{Left, RunStatus};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 use crate::worker::drain::Drain;
 use crate::worker::loss::Reporter;
 use crate::worker::recover::journal_path;
@@ -84,7 +84,7 @@ impl Session {
             let _ = self.syncer.sync(deadline);
         }
         if let Some(exporter) = &self.exporter {
-            *lock(&self.closing.left) = exporter.close(status, deadline);
+            *lock(&self.closing.left) = exporter.close(status, deadline.map(before_the_end));
         }
         let home = loop {
             let patience = Instant::now() + LAST_BATCH;
@@ -135,6 +135,11 @@ impl Session {
             self.stats.rows_recovered.add(recovered.rows_recovered);
         }
     }
+}
+
+/// The time in which destinations get what they can: what follows has to be done by `deadline` as well.
+fn before_the_end(deadline: Instant) -> Duration {
+    deadline.checked_duration_since(Instant::now()).unwrap_or_default().saturating_sub(LAST_BATCH)
 }
 
 fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {

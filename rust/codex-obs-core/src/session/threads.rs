@@ -83,7 +83,7 @@ impl Session {
                     }
                     self.stop(threads, deadline);
                     if let Some(exporter) = &self.exporter {
-                        exporter.wait_home(deadline);
+                        exporter.wait_home(deadline.checked_duration_since(Instant::now()).unwrap_or_default());
                     }
                     return;
                 }

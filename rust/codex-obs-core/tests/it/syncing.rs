@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use codex_obs_core::clock::Clock;
+use codex_obs_core::delivery::{SyncOptions, SyncOutcome, sync};
 use codex_obs_core::export::{Ranks, RunStatus};
 use codex_obs_core::journal::frame::LineFile;
 use codex_obs_core::session::{Session, Settings};
-use codex_obs_core::delivery::{SyncOptions, SyncOutcome, sync};
 
 use crate::remote::{Act, Remote, expected};
 use crate::support::{log, open};
