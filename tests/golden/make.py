@@ -185,12 +185,19 @@ def records() -> list[dict[str, Any]]:
     extra = {"last_step": 9, "cause": "full", "count": 3}
     params = {"cli": cli, "config": in_order(config), "derived": derived}
     refused = {"destination": "mlflow http://h:5000", "remote_run": "ab12"}
-    refused_metric = {
+    refused_metric: dict[str, Any] = {
         **refused, "kind": "metric", "name": "train/lo_s-0a1b2c3d", "status": 400, "reason": 'no "é"',
         "stream_prefix": "", "split": "train", "metric": "lo@s",
     }  # fmt: skip
-    refused_param = {**refused, "kind": "param", "name": "lr", "status": 500, "reason": "", "value": "1é"}
-    logged = {"logged": time_text(micros), "step": -(2**63)}
+    refused_param: dict[str, Any] = {
+        **refused,
+        "kind": "param",
+        "name": "lr",
+        "status": 500,
+        "reason": "",
+        "value": "1é",
+    }
+    logged: dict[str, Any] = {"logged": time_text(micros), "step": -(2**63)}
     return [
         {
             "kind": "params", "micros": micros, "cli": cli, "config": config, "derived": derived, "metadata": metadata,

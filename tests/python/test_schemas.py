@@ -26,7 +26,10 @@ SCHEMAS = {
     "tracking_summary": "tracking_component",
     "run": "run_session",
     "identity": "run",
+    "export_rejected": "export_rejected",
 }
+# Only a server that refuses something brings it about.
+WITHOUT_SERVER = set(SCHEMAS) - {"export_rejected"}
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def test_every_written_line_is_valid(directory: Path) -> None:
         seen.add(kind)
     # Legacy rows hold structured values themselves.
     legacy = "timestamp" not in next(line for kind, line in written(directory) if kind == "metrics")
-    assert set(seen) == set(SCHEMAS) - ({"metrics_manifest"} if legacy else set())
+    assert set(seen) == WITHOUT_SERVER - ({"metrics_manifest"} if legacy else set())
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS.values()))
@@ -116,6 +119,7 @@ def golden(file: str) -> Iterator[dict[str, Any]]:
 
 def valid_lines() -> list[tuple[str, dict[str, Any]]]:
     kinds = {"params": "params", "tracking": "tracking_summary", "session": "run", "identity": "identity"}
+    kinds["refused"] = "export_rejected"
     lines = [("metrics", json.loads(case["line"])) for case in golden("rows.ndjson")]
     lines += [("metrics_manifest", json.loads(case["manifest"])) for case in golden("rows.ndjson") if case["manifest"]]
     lines += [(kinds[case["kind"]], json.loads(case["line"])) for case in golden("records.ndjson")]

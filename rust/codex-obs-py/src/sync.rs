@@ -95,11 +95,9 @@ pub fn sync(
         });
         (outcome, raised)
     });
-    match raised {
-        Some(error) => Err(error),
-        None => {
-            let outcome = outcome.map_err(|error| to_python(py, &error))?;
-            Ok(outcome.streams.into_iter().map(StreamOutcome::from).collect())
-        }
+    if let Some(error) = raised {
+        return Err(error);
     }
+    let outcome = outcome.map_err(|error| to_python(py, &error))?;
+    Ok(outcome.streams.into_iter().map(StreamOutcome::from).collect())
 }
