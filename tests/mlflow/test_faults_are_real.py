@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,26 @@ def test_a_fault_is_what_it_says(fault: Fault) -> None:
 def test_the_table_is_long_enough_and_names_no_fault_twice() -> None:
     names = [fault.name for fault in FAULTS]
     assert len(names) == len(set(names)) >= 60
+
+
+def post_again(connection: HTTPConnection) -> None:
+    connection.request("POST", PATH, b"{}")
+    connection.getresponse()
+
+
+def test_refusing_ends_the_connections_that_there_are() -> None:
+    with Stub() as server, Proxy(server.port) as proxy:
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        connection.request("POST", PATH, b"{}")
+        assert connection.getresponse().read() == b"{}"
+        proxy.refuse()
+        with pytest.raises((HTTPException, ConnectionError)):
+            post_again(connection)
+        connection.close()
+        assert observe(proxy.port, PATH, b"{}") == "refused"
+        proxy.listen()
+        assert observe(proxy.port, PATH, b"{}") == "200 {}"
+    assert len(server.requests) == 2
 
 
 def test_other_endpoints_are_passed_on_while_one_misbehaves() -> None:

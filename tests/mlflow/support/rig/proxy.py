@@ -176,6 +176,7 @@ class Proxy:
         self.port = int(self._place.getsockname()[1])
         self._listener: socket.socket | None = None
         self._fillers: list[socket.socket] = []
+        self._clients: set[socket.socket] = set()
         if self.misbehaviour.start == "listening":
             self.listen()
         elif self.misbehaviour.start == "deaf":
@@ -204,12 +205,15 @@ class Proxy:
         self._spawn(self._accept, listener)
 
     def refuse(self) -> None:
-        """Accept no more connections."""
+        """Accept no more connections, and end those that there are."""
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
+        for client in list(self._clients):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
         for filler in self._fillers:
             filler.close()
         self._fillers.clear()
@@ -289,13 +293,20 @@ class Proxy:
             client.settimeout(0.1)
         connection = self.connections
         with client:
-            while not self.stopping.is_set():
-                request = read_head(client, self.stopping, connection)
-                self.requests.append(request)
-                exchange = Exchange(self, client, request)
-                (self._handler_of(request) or Exchange.pass_on)(exchange)
-                if not exchange.keep_alive:
-                    return
+            self._clients.add(client)
+            try:
+                self._answer_requests(client, connection)
+            finally:
+                self._clients.discard(client)
+
+    def _answer_requests(self, client: socket.socket, connection: int) -> None:
+        while not self.stopping.is_set():
+            request = read_head(client, self.stopping, connection)
+            self.requests.append(request)
+            exchange = Exchange(self, client, request)
+            (self._handler_of(request) or Exchange.pass_on)(exchange)
+            if not exchange.keep_alive:
+                return
 
     def _handler_of(self, request: Request) -> Handler | None:
         told = self.misbehaviour
