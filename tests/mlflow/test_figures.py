@@ -52,7 +52,7 @@ def test_a_million_values_are_the_same_at_the_server(server: Server, run_dir: Pa
     table.enter(FIGURES, "metrics/s, 1,000,000 of them", f"{rate:,.0f}", "")
 
 
-@pytest.mark.parametrize(("rounds", "batches"), [(2, 5), pytest.param(5, 40, marks=pytest.mark.big)])
+@pytest.mark.parametrize(("rounds", "batches"), [(2, 5), pytest.param(5, 20, marks=pytest.mark.big)])
 def test_the_rate_beside_a_bare_client(rounds: int, batches: int, server: Server, tmp_path: Path, table: Table) -> None:
     # In turns, so that a machine that is slow for a while is slow for both.
     rates = [
