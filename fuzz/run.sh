@@ -11,7 +11,7 @@ coverage=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4)
 coverage+=(-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table)
 coverage+=(-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1)
 export RUSTFLAGS="${coverage[*]} -Zsanitizer=address -Coverflow-checks=on -Cdebug-assertions=on"
-cargo "+$nightly" build --locked --release --target "$host"
+cargo "+$nightly" build --release --target "$host"
 
 mkdir -p artifacts
 for target in "$@"; do

@@ -20,6 +20,7 @@ for kind in "$@"; do
         cargo "+$nightly" test -p codex-obs-core --target "$host" --target-dir target/thread --lib --test it -- --test-threads 1 "${handled[@]}"
       ;;
     address)
+      export LSAN_OPTIONS="suppressions=$PWD/rust/sanitizers/leak.txt"
       RUSTFLAGS='-Zsanitizer=address' \
         cargo "+$nightly" test -p codex-obs-core --target "$host" --target-dir target/address --lib --test it
       ;;

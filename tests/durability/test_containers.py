@@ -15,6 +15,7 @@ import codex_obs
 from faults.judge import judge
 from faults.ledger import Entry
 from faults.mounts import require
+from faults.patience import communicate
 
 if TYPE_CHECKING:
     from conftest import Programs, Scale
@@ -58,7 +59,7 @@ def occupy(directory: Path, programs: Programs, tenants: int, entry: Entry, *, b
     seen = codex_obs.read(directory).height
     assert seen <= tenants * CALLS
     for process in processes:
-        _, errors = process.communicate("\n", timeout=DEADLINE_S)
+        _, errors = communicate(process, DEADLINE_S, line="\n")
         assert process.returncode == 0, errors
     expected = pl.concat(
         [
@@ -83,7 +84,7 @@ def test_foreign_machine(tmp_path: Path, programs: Programs, ledger: Ledger) -> 
     entry = Entry("a run directory copied to another machine")
     directory, copy = tmp_path / "run", tmp_path / "copy"
     process = programs.start("dier", directory, CALLS)
-    process.communicate(timeout=DEADLINE_S)
+    communicate(process, DEADLINE_S)
     shutil.copytree(directory, copy)
     journal = copy / ".codex_obs" / "journal-main"
     before = journal.read_bytes()
@@ -92,7 +93,7 @@ def test_foreign_machine(tmp_path: Path, programs: Programs, ledger: Ledger) -> 
     script = f'mount --bind {other} /etc/machine-id && exec "$@"'
     elsewhere = ("unshare", "--mount", "sh", "-c", script, "sh")
     tenant = programs.start("tenant", copy, 0, CALLS, before=elsewhere)
-    output, errors = tenant.communicate("\n", timeout=DEADLINE_S)
+    output, errors = communicate(tenant, DEADLINE_S, line="\n")
     assert tenant.returncode == 0, errors
     stream, _ = output.split()
     assert stream.startswith("pid-"), "it took the stream of another machine"

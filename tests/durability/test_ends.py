@@ -13,6 +13,7 @@ from faults import interpreters
 from faults.crew import crew
 from faults.judge import Judgement, judge, rows_of
 from faults.ledger import Entry
+from faults.patience import communicate
 from faults.tally import ACCEPTED, Tally
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def end(manner: str, interpreter: Interpreter, place: Path, programs: Programs) 
     place.mkdir()
     process = programs.start("ender", manner, place / "run", place / "tally", interpreter=interpreter)
     try:
-        _, errors = process.communicate(timeout=WATCHDOG_S)
+        _, errors = communicate(process, WATCHDOG_S)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         pytest.fail(f"it hangs at its end: {process.communicate()[1]}")

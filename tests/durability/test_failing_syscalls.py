@@ -10,6 +10,7 @@ import pytest
 from faults import strace
 from faults.judge import judge, losses_on_record, rows_of
 from faults.ledger import Entry
+from faults.patience import communicate
 from faults.tally import ACCEPTED, Tally
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_failing_syscalls(call: str, tmp_path: Path, programs: Programs, scale: 
     log = tmp_path / "log"
     tracing = strace.tracing(tmp_path / "run", log, calls)
     program = programs.start("workload", tmp_path / "run", tmp_path / "tally", json.dumps(options), before=tracing)
-    program.communicate(timeout=DEADLINE_S)
+    communicate(program, DEADLINE_S)
     times = strace.spread(strace.most_calls(log), scale.times(MOST_TIMES))
     assert times, f"{call} is not called"
     for error, manners in ERRORS.items():
@@ -82,7 +83,7 @@ def torment(
     program = programs.start(
         "workload", directory, tally.path, json.dumps(options), before=strace.injecting(directory, log, calls, what)
     )
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     told = f"{calls} {what}: {errors}"
     assert program.returncode == 0, told
     entry.attempts += strace.injected(log) > 0

@@ -13,6 +13,7 @@ import pytest
 from faults import strace
 from faults.judge import judge
 from faults.ledger import Entry
+from faults.patience import communicate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def torment(
     )
     if quota is not None:
         (quota / "cgroup.procs").write_text(str(program.pid))
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     assert program.returncode == 0, errors
     assert not errors, errors
     told = json.loads(output)

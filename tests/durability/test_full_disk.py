@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faults.judge import judge, losses_on_record, rows_of
 from faults.ledger import Entry
 from faults.mounts import fill, loop, make_read_only, mount_again, run, tmpfs
+from faults.patience import communicate
 from faults.tally import ACCEPTED, STATE, Tally, wait_until
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def torment(
 def finish(program: subprocess.Popen[str], tally: Tally, entry: Entry) -> dict[str, Any]:
     """Have the program end. Gives what it tells; no call may have taken long but one that waited for the writer."""
     tally[STATE] = 1
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     assert program.returncode == 0, errors
     told: dict[str, Any] = json.loads(output)
     # A core that someone else took is no fault of `log`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
 from faults.mounts import fill, loop, require, run, shut_down
+from faults.patience import communicate
 from faults.tally import ACCEPTED, STATE, Tally, wait_until
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ def truncate_journal(directory: Path) -> None:
 
 
 def delete_everything(directory: Path) -> None:
+    # A file may be made in a folder that was just emptied.
+    for _ in range(100):
+        with suppress(OSError):
+            shutil.rmtree(directory)
+            return
     shutil.rmtree(directory)
 
 
@@ -47,7 +54,7 @@ def make_immutable(directory: Path) -> None:
 
 
 def delete_journal(directory: Path) -> None:
-    shutil.rmtree(directory / ".codex_obs")
+    delete_everything(directory / ".codex_obs")
 
 
 # What these do leaves every row that was written where it is.
@@ -104,7 +111,7 @@ def survive(
         lambda: tally[ACCEPTED] > struck + CALLS_AFTERWARDS or program.poll() is not None, DEADLINE_S, "logging goes on"
     )
     tally[STATE] = 1
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     assert program.returncode == 0, f"it died, faulthandler {faults}: {program.returncode} {errors}"
     stats = json.loads(output)["stats"]
     accounted = stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"]

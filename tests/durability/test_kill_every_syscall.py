@@ -10,6 +10,7 @@ import codex_obs
 from faults import strace
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
+from faults.patience import communicate
 from faults.tally import ACCEPTED, Tally
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def moments(scratch: Path, programs: Programs, program: str, number: int) -> lis
     options = json.dumps(OPTIONS | {"start": 0, "calls": CALLS})
     tracing = strace.tracing(directory, log, SYSTEM_CALLS)
     process = programs.start(program, directory, scratch / "tally", options, before=tracing)
-    _, errors = process.communicate(timeout=DEADLINE_S)
+    _, errors = communicate(process, DEADLINE_S)
     assert process.returncode == 0, errors
     return strace.spread(strace.most_calls(log), number)
 
@@ -83,7 +84,7 @@ def moments_of_recovery(scratch: Path, programs: Programs) -> list[int]:
     directory, log = scratch / "whole", scratch / "log"
     leave_a_journal(directory, programs)
     process = programs.start("recover", directory, before=strace.tracing(directory, log, SYSTEM_CALLS))
-    output, errors = process.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(process, DEADLINE_S)
     assert process.returncode == 0, errors
     assert json.loads(output)["rows_recovered"] > 0, "there was nothing to recover"
     return list(range(1, strace.most_calls(log) + 1))
@@ -92,7 +93,7 @@ def moments_of_recovery(scratch: Path, programs: Programs) -> list[int]:
 def leave_a_journal(directory: Path, programs: Programs) -> None:
     """Have a process log at once and die before its writer is done."""
     process = programs.start("dier", directory, CALLS)
-    process.communicate(timeout=DEADLINE_S)
+    communicate(process, DEADLINE_S)
     assert process.returncode == -signal.SIGKILL
 
 
@@ -100,7 +101,7 @@ def run_and_kill(directory: Path, programs: Programs, moment: int, program: str,
     """Run a program that is killed before its `moment`-th call. Gives whether it lived to see it."""
     killing = strace.injecting(directory, directory.with_suffix(".log"), SYSTEM_CALLS, f"signal=SIGKILL:when={moment}")
     process = programs.start(program, *arguments, before=killing)
-    _, errors = process.communicate(timeout=DEADLINE_S)
+    _, errors = communicate(process, DEADLINE_S)
     assert process.returncode in (0, -signal.SIGKILL), f"{moment}: {errors}"
     return process.returncode != 0
 

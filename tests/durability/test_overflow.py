@@ -11,6 +11,7 @@ import pytest
 from faults import strace
 from faults.judge import judge, lines_of, losses_on_record
 from faults.ledger import Entry
+from faults.patience import communicate
 from faults.tally import Tally
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def flood(
     arguments = json.dumps({"ring_bytes": RING_BYTES, **options})
     before = strace.injecting(directory, scratch / "log", calls, what)
     program = programs.start("flood", directory, tally.path, arguments, before=before)
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     assert program.returncode == 0, errors
     told: Told = json.loads(output)
     stats = told["stats"]

@@ -23,6 +23,7 @@ from faults.crew import crew
 from faults.ledger import Entry
 from faults.marks import END, Marks
 from faults.mounts import fill, tmpfs
+from faults.patience import communicate
 from faults.peers import TRACKERS
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_other_trackers(tracker: str, tmp_path: Path, programs: Programs, scale:
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     prepare = start(programs, python, tracker, "prepare", prepared, tmp_path / "marks", silent=False)
-    _, errors = prepare.communicate(timeout=STARTED_S)
+    _, errors = communicate(prepare, STARTED_S)
     assert prepare.returncode == 0, errors
     entry = Entry(f"the faults of other trackers: {tracker}")
     with crew(TOGETHER) as pool:
@@ -173,7 +174,7 @@ def fill_and_free(process: subprocess.Popen[str], marks: Marks, disk: Path) -> b
 def look(python: str, tracker: str, folder: Path, marks: Marks, programs: Programs, *, hung: bool) -> Outcome:
     """Have the tracker read back what it kept."""
     reader = start(programs, python, tracker, "read", folder, folder / "none", silent=False)
-    output, errors = reader.communicate(timeout=STARTED_S)
+    output, errors = communicate(reader, STARTED_S)
     accepted = marks.numbers()
     outcome = Outcome(
         accepted=len(accepted), raised=marks.count_raised(), hangs=int(hung), longest_call_s=marks.longest_call_s()

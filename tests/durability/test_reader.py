@@ -13,6 +13,7 @@ import pytest
 import codex_obs
 from faults.judge import judge, rows_of
 from faults.ledger import Entry
+from faults.patience import communicate
 from faults.tally import ACCEPTED, FLUSHED, STATE, Tally, wait_until
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def rotate_while_logging(
 
 def finish(program: subprocess.Popen[str], tally: Tally, directory: Path, entry: Entry) -> None:
     tally[STATE] = 1
-    output, errors = program.communicate(timeout=DEADLINE_S)
+    output, errors = communicate(program, DEADLINE_S)
     assert program.returncode == 0, errors
     told = json.loads(output)
     _stats[program.pid] = told["stats"]

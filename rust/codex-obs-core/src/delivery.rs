@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
@@ -24,6 +24,7 @@ use crate::session::records::last_status;
 use crate::session::{is_written, recover_directory};
 use crate::shard::name::Stream;
 use crate::stats::Stats;
+use crate::sync::Instant;
 
 /// Time between two calls of a [`Tick`].
 const TICK: Duration = Duration::from_millis(50);

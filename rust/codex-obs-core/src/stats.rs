@@ -93,7 +93,7 @@ stats! {
     export_errors,
     /// Lines of the log that were no rows and not exported.
     export_lines_skipped,
-    /// Times that rows were gone before they were delivered.
+    /// Times that shards were gone which a delivery was at, so that rows may be missing at the destination.
     export_gaps,
     /// Lone surrogates that became U+FFFD.
     surrogates_replaced,
@@ -126,6 +126,12 @@ impl Stats {
         self.payloads_cut.add(damage.payloads_cut);
         self.values_unreadable.add(damage.values_unreadable);
         self.timestamps_replaced.add(damage.timestamps_replaced);
+    }
+
+    /// Rows that are neither in the files nor dropped.
+    #[must_use]
+    pub fn rows_waiting(&self) -> u64 {
+        self.snapshot().iter().find(|counter| counter.0 == "rows_waiting").map_or(0, |counter| counter.1)
     }
 
     /// Every counter by name, with `rows_dropped` and `rows_waiting` so that `logged == written + waiting + dropped`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -23,6 +23,7 @@ use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
 use crate::stats::Stats;
+use crate::sync::Instant;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::notes::Notes;
 use crate::worker::warnings::Warnings;
@@ -393,7 +394,7 @@ impl Courier {
         if new.1 > 0 {
             self.context.warnings.push("export_gap", || {
                 format!(
-                    "rows of {} were deleted before they were delivered to {} (see max_unexported_shards)",
+                    "rows of {} may have been deleted before they were delivered to {} (see max_unexported_shards)",
                     self.context.directory.display(),
                     self.address
                 )

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
@@ -11,6 +11,8 @@ use super::courier::{Context, Courier, Step, known_progress, sync_command};
 use super::destination::{Destination, RunStatus};
 use super::left::{Left, left};
 use super::wait::Wait;
+
+use crate::sync::Instant;
 
 /// Longest time between two looks at the files, in case a wake-up was missed.
 const LOOK: Duration = Duration::from_secs(1);

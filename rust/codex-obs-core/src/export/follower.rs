@@ -38,7 +38,7 @@ pub enum Stopped {
 pub struct Losses {
     /// Lines that are no rows, and archives whose rest cannot be read.
     pub refused: u64,
-    /// Times that the shard behind the cursor was gone.
+    /// Times that the cursor's shard, or one behind it, was gone, so that rows may be missing.
     pub gaps: u64,
 }
 
@@ -266,7 +266,7 @@ impl Follower {
         if let Some(next) = behind(self.cursor.shard) {
             return Ok(next);
         }
-        self.losses.gaps += u64::from(self.shard.is_none());
+        self.losses.gaps += 1;
         Ok(self.cursor.completed.iter().rev().find_map(|&shard| behind(shard)).unwrap_or(0))
     }
 

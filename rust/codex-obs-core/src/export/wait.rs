@@ -1,7 +1,9 @@
 //! The exporter's patience: pauses that a close ends, and the deadline that a close sets.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 /// The wish to close and its deadline, shared by the exporter's thread and whoever closes it.
 #[derive(Debug, Default)]

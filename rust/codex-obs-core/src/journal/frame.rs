@@ -285,9 +285,12 @@ pub fn lengths(mut bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// The number of rows of the metrics frame at the start of `bytes`.
+/// The number of rows of the frame at the start of `bytes`: only those of metrics have any.
 #[must_use]
 pub fn rows_of(bytes: &[u8]) -> u64 {
+    if bytes.get(13) != Some(&(Kind::Metrics as u8)) {
+        return 0;
+    }
     bytes.get(OFFSET_ROWS..).and_then(|rest| rest.first_chunk()).map_or(0, |rows| u32::from_le_bytes(*rows).into())
 }
 

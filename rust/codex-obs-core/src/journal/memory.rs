@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -41,7 +41,7 @@ pub struct Memory {
     start: NonNull<u8>,
     length: usize,
     /// `None` once [released](Self::release).
-    file: Mutex<Option<Held>>,
+    file: RwLock<Option<Held>>,
     mirrored: bool,
     /// Of the mapped backing, until it is released.
     watch: Mutex<Option<Watch>>,
@@ -98,7 +98,7 @@ impl Memory {
         Self {
             start,
             length,
-            file: Mutex::new(Some(file)),
+            file: RwLock::new(Some(file)),
             mirrored: watch.is_none(),
             watch: Mutex::new(watch),
             detached: AtomicBool::new(false),
@@ -108,7 +108,7 @@ impl Memory {
 
     /// Gives the file and its pages back, for a journal that nobody reads or writes any more: what is left are zeros.
     pub fn release(&self) {
-        let mut file = lock(&self.file);
+        let mut file = self.file.write().unwrap_or_else(PoisonError::into_inner);
         if file.is_none() || generation::current() != self.generation {
             return;
         }
@@ -123,7 +123,9 @@ impl Memory {
     }
 
     fn with_file(&self, work: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        lock(&self.file).as_ref().map_or(Ok(()), |file| work(file.get()?))
+        // Shared: the writer thread and a caller write to different places.
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().map_or(Ok(()), |file| work(file.get()?))
     }
 
     /// Whether the file no longer has all that was stored, because it was truncated or its file system failed.
@@ -144,8 +146,14 @@ impl Memory {
         self.detached.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it was [detached](Self::detach).
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
+    }
+
     fn is_written(&self) -> bool {
-        self.mirrored && !self.detached.load(Ordering::Relaxed)
+        self.mirrored && !self.is_detached()
     }
 
     /// Number of bytes.
@@ -262,7 +270,7 @@ pub fn while_unwritable<T>(memory: &Memory, work: impl FnOnce() -> T) -> T {
     use std::os::fd::AsRawFd;
 
     let (kept, descriptor) = {
-        let file = lock(&memory.file);
+        let file = memory.file.read().unwrap();
         let file = file.as_ref().unwrap();
         (file.try_clone().unwrap(), file.as_raw_fd())
     };

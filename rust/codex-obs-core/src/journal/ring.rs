@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::cursor::{self, Cursor};
-use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, first_length, lengths, pad_header, seal};
+use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, first_length, lengths, pad_header, rows_of, seal};
 use super::identity::Identity;
 use super::layout::{
     HEADER_BYTES, LAYOUT_VERSION, MAGIC, MAX_IDENTITY_BYTES, OFFSET_DROPPED, OFFSET_IDENTITY, OFFSET_MAGIC,
@@ -53,13 +53,15 @@ pub struct Producer {
 struct Unsaved {
     /// Position of the first of them.
     from: u64,
+    /// Rows in them.
+    rows: u64,
     why: io::Error,
     again: Instant,
 }
 
 impl Unsaved {
     fn at(from: u64, why: &io::Error, again: Instant) -> Self {
-        Self { from, why: same(why), again }
+        Self { from, rows: 0, why: same(why), again }
     }
 
     fn error(&self) -> io::Error {
@@ -328,6 +330,9 @@ impl Ring {
                 producer.unsaved = Some(Unsaved::at(producer.position, error, Instant::now()));
             }
         }
+        if let Some(unsaved) = &mut producer.unsaved {
+            unsaved.rows += rows_of(frame);
+        }
         producer.position += frame.len() as u64;
         producer.sequence += 1;
         outcome
@@ -355,9 +360,20 @@ impl Ring {
             // A full btrfs looks for room for milliseconds before it says that there is none.
             let took = begun.elapsed();
             let pause = if took < JOURNAL_RETRY_FREE { Duration::ZERO } else { took * JOURNAL_RETRY_SHARE };
-            producer.unsaved = Some(Unsaved::at(unsaved.from, error, begun + took + pause));
+            producer.unsaved =
+                Some(Unsaved { rows: unsaved.rows, ..Unsaved::at(unsaved.from, error, begun + took + pause) });
         }
         outcome
+    }
+
+    /// Saves what is in memory only, however lately that failed. Gives the rows that were published and cannot be saved, of
+    /// which the consumer may have written some.
+    pub fn save_last(&self) -> u64 {
+        let mut producer = self.lock();
+        match producer.unsaved.take() {
+            Some(unsaved) if self.save_from(&producer, unsaved.from).is_err() => unsaved.rows,
+            _ => 0,
+        }
     }
 
     fn save_from(&self, producer: &Producer, from: u64) -> io::Result<()> {

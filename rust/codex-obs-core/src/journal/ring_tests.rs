@@ -243,6 +243,25 @@ fn what_fails_slowly_is_not_tried_again_at_every_call() {
 }
 
 #[test]
+fn rows_that_can_be_saved_nowhere_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = ring(folder.path(), Backing::Mirrored);
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 3);
+    append(&ring, &mut builder);
+    assert_eq!(ring.save_last(), 0);
+    while_unwritable(ring.memory(), || {
+        for step in 1..4 {
+            call(&mut builder, step, 3);
+            assert!(ring.append(&mut ring.lock(), builder.bytes_mut()).1.is_err());
+            let mut line = line_frame(LineFile::Params, b"{}\n");
+            assert!(ring.append(&mut ring.lock(), &mut line).1.is_err());
+        }
+        assert_eq!(ring.save_last(), 3 * 3);
+    });
+}
+
+#[test]
 fn a_survey_finds_frames_behind_a_stale_pad() {
     let folder = tempfile::tempdir().unwrap();
     let ring = ring(folder.path(), Backing::Mapped);

@@ -99,6 +99,8 @@ impl Session {
         if home {
             if drained {
                 let _ = std::fs::remove_file(journal_path(&self.directory, &self.stream));
+            } else {
+                self.count_unsaved();
             }
             self.ring.memory().release();
             drop(lock(&self.owner).take());
@@ -127,6 +129,19 @@ impl Session {
             }
         }
         written
+    }
+
+    /// Counts the rows that end with this process, because neither the log nor the journal could be written to the last.
+    fn count_unsaved(&self) {
+        let waiting = self.stats.rows_waiting();
+        let lost = if self.ring.memory().is_detached() { waiting } else { self.ring.save_last().min(waiting) };
+        if lost > 0 {
+            self.stats.rows_dropped_journal.add(lost);
+            self.warnings.push("dropped", || {
+                let directory = self.directory.display();
+                format!("rows are dropped: neither the log nor the journal of {directory} could be written")
+            });
+        }
     }
 
     fn recover_siblings(&self) {

@@ -58,7 +58,7 @@ fn require_whole(session: &Session, logged: usize) {
 }
 
 fn explore_in_a_folder(preemptions: usize, run: impl Fn(&Path) + Send + Sync + 'static) {
-    explore(preemptions, move || {
+    explore(preemptions, 20_000, move || {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         run(folder.path());
     });

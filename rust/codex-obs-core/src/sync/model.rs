@@ -4,7 +4,7 @@
 //! at once, after the others had their turn. A longer one never times out, so that a wake-up that is missed is found.
 
 use std::cell::Cell;
-use std::ops::{Add, Deref, DerefMut};
+use std::ops::{Add, Deref, DerefMut, Sub};
 use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
@@ -12,21 +12,19 @@ pub use loom::sync::atomic::{AtomicBool, AtomicU64};
 pub use loom::thread::{Builder, JoinHandle, yield_now};
 
 const POLL: Duration = Duration::from_secs(1);
-/// Interleavings tried before a model is left: threads that look at each other now and then have no end of them.
-const MOST: usize = 100_000;
 
 thread_local! {
     /// The time of the model, all threads of which run on one real one.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Tries every interleaving of `run` with at most `preemptions` moments at which a thread has to stop for another one, up to
-/// [`MOST`] of them.
-pub fn explore(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+/// Tries every interleaving of `run` with at most `preemptions` moments at which a thread has to stop for another one, but not
+/// more than `most`: threads that look at each other now and then have no end of them.
+pub fn explore(preemptions: usize, most: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
-    builder.max_permutations = Some(MOST);
+    builder.max_permutations = Some(most);
     // Whether there were enough is looked at after each so many.
     builder.checkpoint_interval = 1000;
     let tried = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -56,6 +54,12 @@ impl Instant {
         self.0.checked_sub(earlier.0)
     }
 
+    /// The time from `earlier` to this, or none if that is later.
+    #[must_use]
+    pub fn saturating_duration_since(&self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The time since then.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -68,6 +72,14 @@ impl Add<Duration> for Instant {
 
     fn add(self, later: Duration) -> Self {
         Self(self.0 + later)
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.0 - earlier.0
     }
 }
 

@@ -56,7 +56,7 @@ fn spawn(shared: &Arc<Shared>, work: impl FnOnce(&Shared) + Send + 'static) -> t
 
 #[test]
 fn model_whoever_waits_for_the_writer_is_woken() {
-    explore(3, || {
+    explore(3, usize::MAX, || {
         let shared = Shared::new();
         let writer = spawn(&shared, |shared| shared.write(0));
         let other = spawn(&shared, |shared| assert_eq!(shared.wait_for(shared.publish()), Waited::Written));
@@ -69,7 +69,7 @@ fn model_whoever_waits_for_the_writer_is_woken() {
 
 #[test]
 fn model_a_failure_is_told_and_the_next_wait_makes_the_writer_try_again() {
-    explore(3, || {
+    explore(3, usize::MAX, || {
         let shared = Shared::new();
         let writer = spawn(&shared, |shared| shared.write(1));
         let position = shared.publish();
@@ -86,7 +86,7 @@ fn model_a_failure_is_told_and_the_next_wait_makes_the_writer_try_again() {
 
 #[test]
 fn model_a_kick_wakes_a_writer_that_sleeps_or_is_about_to() {
-    explore(3, || {
+    explore(3, usize::MAX, || {
         let shared = Shared::new();
         let writer = spawn(&shared, |shared| {
             while shared.published.load(Ordering::Acquire) == 0 {
@@ -101,7 +101,7 @@ fn model_a_kick_wakes_a_writer_that_sleeps_or_is_about_to() {
 
 #[test]
 fn model_a_stop_ends_a_writer_wherever_it_is() {
-    explore(4, || {
+    explore(4, usize::MAX, || {
         let shared = Shared::new();
         let writer = spawn(&shared, |shared| shared.write(1));
         shared.control.request_stop();

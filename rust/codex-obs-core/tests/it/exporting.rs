@@ -103,6 +103,33 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
 }
 
 #[test]
+fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let policy = Policy { max_bytes: Some(20_000), max_age_micros: None, backup_count: Some(1) };
+    let settings = Settings { policy, max_unexported_shards: 2, ..Settings::default() };
+    let session = open_with(folder.path(), &remote, settings);
+    log(&session, 0, 8);
+    remote.wait_for(|store| store.points.len() == 8);
+    remote.act(Act::Later(Duration::from_millis(1)));
+    for step in 1..1000 {
+        log(&session, step, 8);
+    }
+    assert!(session.flush(Some(soon()), false));
+    let retired = count(&session, "rows_retired");
+    assert!(retired > 0 && (1..=3).all(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()));
+    assert!(!folder.path().join("metrics.ndjson.4").exists());
+    remote.act(Act::Accept);
+    assert!(session.close(Some(soon())));
+    assert_eq!(session.export_left(), None);
+    // An open shard is read to its end although it was deleted; then comes what is still there.
+    let (all, arrived) = (expected(0..1000, 8), remote.keys());
+    assert!(arrived.len() as u64 >= 8000 - retired && arrived.len() < 8000 && arrived.last() == all.last());
+    let mut rest = all.iter();
+    assert!(arrived.iter().all(|key| rest.any(|other| other == key)), "in order and nothing twice");
+    assert!(count(&session, "export_gaps") > 0);
+}
+
+#[test]
 fn a_close_ends_a_back_off_and_says_what_is_left() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     remote.act(Act::Later(LONG));

@@ -17,8 +17,6 @@ use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_SHORTE
 /// Bad metrics of one batch up to which the halves that were not looked at are sent in one request. Beyond, they are likely to
 /// hold bad ones too.
 const FEW_CULPRITS: u32 = 4;
-/// Attempts for a metric that stands alone before it is held responsible for the server's failure.
-const CONVICTING_ATTEMPTS: u32 = 2;
 /// Rounds in which the server fails for the batch before that is taken as the batch's fault; between them lies a back-off.
 const SUSPICIOUS_ROUNDS: u32 = 2;
 /// The same while no metric was ever stored that could be sent again for comparison.
@@ -67,7 +65,7 @@ pub struct Batch {
     rejected: u64,
     culprits: u32,
     suspicious_rounds: u32,
-    /// Whether the server took something since it refused something.
+    /// Whether the server took something since it last refused something without saying what.
     is_vouched: bool,
 }
 
@@ -191,11 +189,10 @@ impl Batch {
             Outcome::Refused { part: Some(part), complaint } if self.member(part, entries.len()).is_some() => {
                 let named = entries.remove(self.member(part, entries.len()).unwrap_or_default());
                 self.parts.push(Part::Unknown(entries));
-                self.reject(named, &complaint, courier).inspect_err(|_| {
-                    self.parts.push(Part::Bad { entries: vec![named], complaint, is_deduced: true });
-                })?;
+                self.reject(named, &complaint, courier).inspect_err(|_| self.parts.push(alone(named, complaint)))?;
             }
             Outcome::Refused { complaint, .. } => {
+                self.is_vouched = false;
                 self.vouch(&complaint, courier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
                 self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
             }
@@ -205,6 +202,7 @@ impl Batch {
                     let right = entries.split_off(entries.len() / 2);
                     self.parts.extend([Part::Unknown(right), Part::Unknown(entries)]);
                 } else {
+                    self.is_vouched = false;
                     self.vouch(&complaint, courier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
                     self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
                 }
@@ -241,6 +239,7 @@ impl Batch {
                 self.parts.push(Part::Bad { entries: right, complaint, is_deduced: true });
             }
             Outcome::Refused { part: None, complaint } | Outcome::Failed { complaint, .. } => {
+                self.is_vouched = false;
                 if self.culprits < FEW_CULPRITS {
                     self.deferred.extend(right);
                 } else {
@@ -259,7 +258,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Deals with a bad one that stands alone. What was only deduced, or may be the server's own failure, is looked at again.
+    /// Deals with a bad one that stands alone. It is refused for good if the server refuses it, then takes something else, and
+    /// then refuses it again: a server that refuses everything for a while does not look like that.
     fn convict(
         &mut self,
         entry: usize,
@@ -267,29 +267,48 @@ impl Batch {
         is_deduced: bool,
         courier: &mut impl Courier,
     ) -> std::result::Result<(), Halt> {
+        let (body, _) = self.body(&[entry], Reach::UNLIMITED);
         let mut complaint = complaint;
-        if is_deduced || complaint.status >= 500 {
-            let (body, _) = self.body(&[entry], Reach::UNLIMITED);
-            let again = |complaint: Complaint| Part::Bad { entries: vec![entry], complaint, is_deduced };
-            match courier.send(&body, CONVICTING_ATTEMPTS) {
-                Outcome::Accepted(_) => {
-                    self.is_vouched = true;
-                    return Ok(());
-                }
-                Outcome::Refused { complaint: own, .. } | Outcome::TooLarge(own) => complaint = own,
-                Outcome::Failed { complaint: own, pause } => {
-                    self.suspect(&own, pause, courier).inspect_err(|_| self.parts.push(again(own.clone())))?;
-                    complaint = own;
-                }
-                Outcome::Halted(halt) => {
-                    self.parts.push(again(complaint));
-                    return Err(halt);
-                }
+        if is_deduced && !self.is_refused_alone(entry, &body, &mut complaint, courier)? {
+            return Ok(());
+        }
+        let works = if complaint.status >= 500 {
+            self.suspect(&complaint, EXPORT_SHORTEST_BACKOFF, courier)
+        } else {
+            self.vouch(&complaint, courier)
+        };
+        works.inspect_err(|_| self.parts.push(alone(entry, complaint.clone())))?;
+        if !self.is_refused_alone(entry, &body, &mut complaint, courier)? {
+            return Ok(());
+        }
+        self.reject(entry, &complaint, courier).inspect_err(|_| self.parts.push(alone(entry, complaint)))
+    }
+
+    /// Sends one by itself; the server's words about it replace those about its company.
+    fn is_refused_alone(
+        &mut self,
+        entry: usize,
+        body: &[u8],
+        complaint: &mut Complaint,
+        courier: &mut impl Courier,
+    ) -> std::result::Result<bool, Halt> {
+        match courier.send(body, 1) {
+            Outcome::Accepted(_) => {
+                self.is_vouched = true;
+                Ok(false)
+            }
+            Outcome::Refused { complaint: own, .. }
+            | Outcome::TooLarge(own)
+            | Outcome::Failed { complaint: own, .. } => {
+                self.is_vouched = false;
+                *complaint = own;
+                Ok(true)
+            }
+            Outcome::Halted(halt) => {
+                self.parts.push(alone(entry, complaint.clone()));
+                Err(halt)
             }
         }
-        self.reject(entry, &complaint, courier).inspect_err(|_| {
-            self.parts.push(Part::Bad { entries: vec![entry], complaint, is_deduced: true });
-        })
     }
 
     /// Makes sure that the server takes other things before one is refused for good: a gateway that answers 400 to everything
@@ -403,6 +422,11 @@ impl Source {
             Self::Params(pairs) | Self::Tags(pairs) => pairs,
         }
     }
+}
+
+/// One that is bad as far as is known, to be looked at from the start.
+fn alone(entry: usize, complaint: Complaint) -> Part {
+    Part::Bad { entries: vec![entry], complaint, is_deduced: true }
 }
 
 /// What distinguishes values in MLflow's tables, where an infinity is the largest number and -0.0 is 0.0.

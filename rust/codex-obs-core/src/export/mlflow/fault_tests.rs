@@ -1,12 +1,13 @@
 //! Every way in which a server or the way to it fails, and the verdict on each.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::scripted::{Action, Door, Request, Server, complaint, fine, reply};
 use super::*;
 use crate::export::destination::Delivery;
 use crate::shard::name::Stream;
+use crate::sync::Instant;
 
 pub(super) const LONG: Duration = Duration::from_mins(1);
 
@@ -235,6 +236,15 @@ fn what_was_stored_before_the_connection_broke_is_sent_again_as_it_was() {
     let seen = server.requests();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].body, seen[1].body);
+}
+
+#[test]
+fn a_connection_that_is_closed_after_each_reply_is_opened_again() {
+    let server = Server::start(|_, _| raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
+    let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
+    for _ in 0..3 {
+        assert_eq!(mlflow.deliver(&points(1), &wait()), Delivery::DONE);
+    }
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn we_prove_who_we_are_where_that_is_asked() {
     let client = leaf(&clients, "client", |_| {});
     let both = file(&folder, "client.pem", &format!("{}{}", client.key.serialize_pem(), client.certificate.pem()));
     assert_eq!(deliver(&server, &[(AUTHORITY, &own), ("MLFLOW_TRACKING_CLIENT_CERT_PATH", &both)]), Delivery::DONE);
-    untrusted(&deliver(&server, &[(AUTHORITY, &own)]));
+    let reached = server.requests().len();
+    // With TLS 1.3 the server's alert may come too late to be read before the connection breaks.
+    assert!(matches!(deliver(&server, &[(AUTHORITY, &own)]), Delivery::Later { .. }));
+    assert_eq!(server.requests().len(), reached);
 }
 
 #[test]
