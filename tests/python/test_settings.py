@@ -392,7 +392,8 @@ def test_an_address_is_taken_as_it_is(address: str, monkeypatch: pytest.MonkeyPa
     "address",
     [
         "canary:5000", "file:///canary", "sqlite:///canary.db", "databricks", "http:/canary", "http://", "://canary",
-        "http://can ary", "http://canary\x00", "ftp://u:canary@host", "http://u:can/ary@host", 5, b"http://canary",
+        "http://can ary", "http://canary\x00", "ftp://u:canary@host", "http://u:can/ary@host", "http://host/?key=canary",
+        "https://host#canary", "http://u:can?ary@host", "http://u:can#ary@host", 5, b"http://canary",
     ],
 )  # fmt: skip
 def test_any_other_address_is_an_error_that_does_not_repeat_it(address: Any, monkeypatch: pytest.MonkeyPatch) -> None:
