@@ -179,6 +179,9 @@ class Address:
         scheme, separator, rest = word.partition("://")
         if scheme.lower() not in ("http", "https") or not separator or not rest or not is_one_word(word):
             raise Rejected(self._REMEDY)
+        # Both may be secret, and what is refused here is not kept.
+        if "?" in rest or "#" in rest:
+            raise Rejected("give it without ? and #, which are %3F and %23 in a password")
         if "@" in rest.partition("/")[2]:
             raise Rejected("write a / in a password as %2F, and an @ as %40")
         return word

@@ -6,7 +6,7 @@ _HIDDEN = "***"
 
 
 def hidden_user_info(uri: str) -> str:
-    """Put ``***`` in the place of a user name and password and of a query, for people to read."""
+    """Put ``***`` in the place of a user name and password, for people to read."""
     return _with_user_info(uri, f"{_HIDDEN}@")
 
 
@@ -21,8 +21,4 @@ def _with_user_info(uri: str, replacement: str) -> str:
         return uri
     # An `@` further on is refused by the setting, so that a password with a `/` is not taken for a host.
     _, at, address = rest.rpartition("@")
-    # Neither is what follows a `?` or `#`, where keys are put; the exporter refuses such an address.
-    for mark in "?#":
-        address, found, _ = address.partition(mark)
-        address += f"{mark}{_HIDDEN}" if found else ""
-    return f"{scheme}://{replacement if at else ''}{address}"
+    return f"{scheme}://{replacement}{address}" if at else uri

@@ -56,7 +56,8 @@ impl Params {
         }
         let mut bytes = vec![0; usize::try_from(length - self.offset).unwrap_or(usize::MAX).min(MAX_LINE_BYTES)];
         file.read_exact_at(&mut bytes, self.offset).map_err(|source| Error::io("read", &self.path, source))?;
-        let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
+        let Some(last) = memchr::memrchr(b'\n', &bytes) else { return Ok(None) };
+        let whole = last + 1;
         let mut news = News::default();
         let mut tags = BTreeMap::new();
         for line in bytes[..whole].split_inclusive(|&byte| byte == b'\n') {

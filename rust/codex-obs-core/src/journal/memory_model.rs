@@ -91,6 +91,12 @@ impl Memory {
     /// There is no file.
     pub fn detach(&self) {}
 
+    /// It never is.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        false
+    }
+
     /// Number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -48,6 +48,12 @@ impl Instant {
         Self(NOW.get())
     }
 
+    /// The time that much later, unless no clock can show it.
+    #[must_use]
+    pub fn checked_add(&self, later: Duration) -> Option<Self> {
+        self.0.checked_add(later).map(Self)
+    }
+
     /// The time from `earlier` to this, unless that is later.
     #[must_use]
     pub fn checked_duration_since(&self, earlier: Self) -> Option<Duration> {
