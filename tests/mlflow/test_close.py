@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # A server that is gone, one that never accepts, one that accepts and says nothing, one that only ever says 503.
 DEAD = ["connection refused, for ever", "connection never accepted", "silence, for ever", "503, for ever"]
 CLOSE_S = 2.0
+SENDER = "codex-obs-send"
 # Far from the promise, which no busy machine can be held to, and far from a hang.
 WATCHDOG_S = 30.0
 
@@ -77,8 +78,8 @@ print(*sorted(open(f"/proc/self/task/{task}/comm").read().strip() for task in os
         names = [threads(program, run_dir / str(number), uri) for number, uri in enumerate(["", server_uri(server)])]
         # A variable that other tools set starts nothing.
         names.append(threads(program, run_dir / "2", "", MLFLOW_TRACKING_URI=server_uri(server)))
-    assert names[0] == names[2]
-    assert len(names[1]) == len(names[0]) + 1
+    # Other threads of ours come and go.
+    assert [SENDER in each for each in names] == [False, True, False]
 
 
 def threads(program: str, run_dir: Path, uri: str, **variables: str) -> list[str]:
