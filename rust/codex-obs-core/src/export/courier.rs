@@ -262,8 +262,8 @@ impl Courier {
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
         let follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
         let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
-        if let Some(kept) = self.context.kept.as_ref().filter(|_| route.follower.has_begun()) {
-            kept.note(route.follower.cursor().file);
+        if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
+            kept.note(file);
         }
         self.route = Some(route);
         Ok(Step::Worked)
@@ -348,8 +348,8 @@ impl Courier {
         }
         (route.sealed, route.since, route.unsaved) = (false, None, false);
         route.progress.cursor = Some(route.follower.cursor().clone());
-        if let Some(kept) = &self.context.kept {
-            kept.note(route.follower.cursor().file);
+        if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
+            kept.note(file);
         }
         self.save();
         Ok(Step::Worked)

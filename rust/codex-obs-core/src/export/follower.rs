@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
@@ -10,7 +11,7 @@ use super::point::Point;
 use super::rows::{Content, Rows};
 use super::shard::{Next, Shard};
 use crate::error::Result;
-use crate::fs::FileId;
+use crate::fs::{FileId, Held};
 use crate::scan::{Snapshot, Source};
 use crate::shard::name::Stream;
 use crate::worker::feed::Batch;
@@ -53,6 +54,8 @@ pub struct Follower {
     shard: Option<Shard>,
     /// Whether the cursor is in `shard`, which it is once a line of it was read.
     entered: bool,
+    /// The file that the cursor is in while it is not in `shard`.
+    left: Option<Arc<Held>>,
     /// The shards behind it, with the hashes of their first lines.
     queue: VecDeque<(Source, Option<u64>)>,
     cursor: Cursor,
@@ -77,6 +80,7 @@ impl Follower {
             rows,
             live,
             shard: None,
+            left: None,
             entered: false,
             queue: VecDeque::new(),
             cursor: cursor.unwrap_or_default(),
@@ -111,6 +115,15 @@ impl Follower {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.cursor != Cursor::default()
+    }
+
+    /// The file of the shard that the cursor is in, if it was found.
+    #[must_use]
+    pub fn file(&self) -> Option<Arc<Held>> {
+        match &self.shard {
+            Some(shard) if self.entered => Some(shard.file()),
+            _ => self.left.clone(),
+        }
     }
 
     /// Adds what comes next to `points` until they are `most`, or there is nothing more. Never waits.
@@ -223,6 +236,7 @@ impl Follower {
         for _ in 0..LOOKS {
             let Some((source, first_line)) = self.queue.pop_front() else { break };
             if let Some(shard) = Shard::open(&source)? {
+                self.left = self.file();
                 self.shard = Some(shard);
                 self.entered = false;
                 return Ok(true);
@@ -272,6 +286,7 @@ impl Follower {
 
     /// Finds the cursor's place again.
     fn locate(&mut self) -> Result<()> {
+        self.left = None;
         self.shard = None;
         self.queue.clear();
         let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::export::cursor::Progress;
+use crate::shard::kept::Kept;
 use crate::shard::name::{Coding, shard_path};
 use crate::shard::rotate::{retire, shift};
 use crate::worker::feed::Feed;
@@ -297,6 +298,7 @@ proptest! {
         let path = log.folder.path().join("export-main-0.json");
         let mut progress = Progress::default();
         let mut follower = open(log.folder.path(), None);
+        let mut kept = Kept::new(u64::MAX);
         let mut delivered: Vec<i64> = Vec::new();
         for event in events {
             match event {
@@ -314,6 +316,7 @@ proptest! {
                     delivered.extend(points.iter().map(|point| point.step));
                     progress.cursor = follower.has_begun().then(|| follower.cursor().clone());
                     progress.save(&path).unwrap();
+                    follower.file().into_iter().for_each(|file| kept.note(file));
                 }
                 Event::Die(lost) => {
                     if lost {
@@ -323,12 +326,10 @@ proptest! {
                     }
                     progress = Progress::load(&path).unwrap();
                     follower = open(log.folder.path(), progress.cursor.clone());
+                    kept = Kept::new(u64::MAX);
+                    follower.file().into_iter().for_each(|file| kept.note(file));
                 }
                 Event::Retire => {
-                    let kept = crate::shard::kept::Kept::new(u64::MAX);
-                    if let Some(cursor) = &progress.cursor {
-                        kept.note(cursor.file);
-                    }
                     retire(&log.base, 1, Some(&kept)).unwrap();
                 }
                 Event::Rewrite(lines) => {

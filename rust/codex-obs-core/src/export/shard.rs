@@ -74,6 +74,12 @@ impl Shard {
         }))
     }
 
+    /// The open file.
+    #[must_use]
+    pub fn file(&self) -> Arc<Held> {
+        Arc::clone(&self.file)
+    }
+
     /// Offset of the place.
     #[must_use]
     pub fn offset(&self) -> u64 {
