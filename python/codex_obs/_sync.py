@@ -93,7 +93,8 @@ def sync(
 ) -> None:
     """Deliver what was logged and is not on the server yet: of a finished, crashed, offline or running run.
 
-    Nothing is delivered twice, and the same command goes on where it was interrupted.
+    The same command goes on where it was interrupted. What was sent without an answer is sent again, the same to the
+    byte, which MLflow's SQL stores keep once.
     """
     try:
         settings = _settings(uri, run_id, experiment_id, export_ranks)

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from codex_obs import reading
+from terminal import everything_shown
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()"]
 ROWS = '{"metric":"loss","step":1,"value":0.5}\n{"metric":"acc","step":1,"value":0.25}\n'
@@ -41,12 +42,7 @@ def on_terminal(*arguments: str | Path, cwd: Path) -> bytes:
         [*COMMAND, *map(str, arguments)], cwd=cwd, stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs
     ) as process:
         os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 65536):
-                shown += part
-        except OSError:  # Linux says EIO when the other end is closed
-            pass
+        shown = everything_shown(ours)
         assert process.wait(60) == 0
     os.close(ours)
     return shown

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codex_obs import _backend
+from terminal import everything_shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,12 +43,7 @@ def on_terminal(log: Path, **environment: str) -> bytes:
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=theirs, stdin=theirs
     ) as process:
         os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 65536):
-                shown += part
-        except OSError:  # Linux says EIO when the other end is closed
-            pass
+        shown = everything_shown(ours)
         assert process.wait(60) == 0
     os.close(ours)
     return shown

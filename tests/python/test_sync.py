@@ -17,6 +17,7 @@ import pytest
 import codex_obs
 from codex_obs import _sync
 from codex_obs.testing import open_run
+from terminal import everything_shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -317,12 +318,7 @@ def test_a_terminal_sees_how_far_it_has_come_and_nothing_of_it_stays(tracking: A
         command, env={**os.environ, "TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs, stdin=theirs
     ) as process:
         os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 65536):
-                shown += part
-        except OSError:  # Linux says EIO when the other end is closed
-            pass
+        shown = everything_shown(ours)
         assert process.wait(60) == 1
     os.close(ours)
     *lines, after = shown.split(b"\r\x1b[K")
