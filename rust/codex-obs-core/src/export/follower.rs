@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::cursor::Cursor;
+use super::locate::{behind, first_lines, locate};
 use super::point::Point;
 use super::rows::{Content, Rows};
 use super::shard::{Next, Shard};
@@ -276,12 +277,11 @@ impl Follower {
             return Ok(0);
         }
         let hashes = first_lines(sources)?;
-        let behind = |shard: u64| hashes.iter().rposition(|hash| *hash == Some(shard)).map(|index| index + 1);
-        if let Some(next) = behind(self.cursor.shard) {
-            return Ok(next);
+        if let Some(index) = hashes.iter().rposition(|hash| *hash == Some(self.cursor.shard)) {
+            return Ok(index + 1);
         }
         self.losses.gaps += 1;
-        Ok(self.cursor.completed.iter().rev().find_map(|&shard| behind(shard)).unwrap_or(0))
+        Ok(behind(&hashes, &self.cursor).unwrap_or(0))
     }
 
     /// Finds the cursor's place again.
@@ -291,22 +291,7 @@ impl Follower {
         self.queue.clear();
         let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
         let hashes = first_lines(&sources)?;
-        let mut candidates: Vec<usize> =
-            (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.cursor.shard)).collect();
-        // Of shards that begin alike the one whose file it was comes first, then the newest.
-        candidates.sort_by_key(|&index| sources[index].file_id() != Some(self.cursor.file));
-        let mut best: Option<(usize, Shard)> = None;
-        for index in candidates {
-            let Some(mut shard) = Shard::open(&sources[index])? else { continue };
-            let exact = shard.seek(&sources[index], self.cursor.offset, self.cursor.last)?;
-            if exact || best.as_ref().is_none_or(|(_, best)| shard.offset() > best.offset()) {
-                best = Some((index, shard));
-            }
-            if exact {
-                break;
-            }
-        }
-        let Some((index, shard)) = best else {
+        let Some((index, shard)) = locate(&sources, &hashes, &self.cursor)? else {
             let next = self.behind_cursor(&sources)?;
             return self.enqueue(sources, next);
         };
@@ -338,20 +323,6 @@ fn take(rows: &mut Rows, line: &[u8], is_first: bool, points: &mut Vec<Point>, l
         Content::Nothing => {}
         Content::Refused => losses.refused += 1,
     }
-}
-
-/// The hash of each shard's first line; `None` where there is no whole one.
-fn first_lines(sources: &[Source]) -> Result<Vec<Option<u64>>> {
-    sources
-        .iter()
-        .map(|source| match Shard::open(source)? {
-            Some(mut shard) => match shard.first_line() {
-                Err(error) if error.io_kind().is_none() => Ok(None),
-                outcome => outcome,
-            },
-            None => Ok(None),
-        })
-        .collect()
 }
 
 #[cfg(test)]

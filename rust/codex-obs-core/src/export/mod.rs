@@ -10,6 +10,7 @@ pub mod destination;
 pub mod exporter;
 pub mod follower;
 pub mod left;
+pub mod locate;
 pub mod mlflow;
 pub mod params;
 pub mod point;

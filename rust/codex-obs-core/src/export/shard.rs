@@ -225,7 +225,7 @@ impl Shard {
         if offset == 0 {
             return Ok(true);
         }
-        if self.is_plain() && self.line_before(offset)?.is_some_and(|line| cursor::hash(&line) == last) {
+        if self.ends_line(offset, last)? {
             self.offset = offset;
             self.buffer.clear();
             (self.begin, self.searched) = (0, 0);
@@ -254,6 +254,16 @@ impl Shard {
         }
         self.pass_to(latest.unwrap_or(0))?;
         Ok(false)
+    }
+
+    /// Whether a line with the hash `last` ends at `offset`, where that is known without reading all of it.
+    pub fn ends_line(&self, offset: u64, last: u64) -> Result<bool> {
+        Ok(self.is_plain() && self.line_before(offset)?.is_some_and(|line| cursor::hash(&line) == last))
+    }
+
+    /// Whether there is nothing behind the place.
+    pub fn is_at_end(&mut self) -> Result<bool> {
+        Ok(self.rest().is_empty() && self.fill()? == 0)
     }
 
     fn pass_to(&mut self, offset: u64) -> Result<()> {
