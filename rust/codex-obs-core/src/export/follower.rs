@@ -169,24 +169,38 @@ impl Follower {
 
     /// Gets more bytes of the shard. `false` if there are none.
     fn read_on(&mut self) -> Result<bool> {
-        let Some(shard) = &mut self.shard else { return Ok(false) };
-        if let Some(live) = &self.live
-            && live.try_iter().any(|batch| shard.extend(&batch))
-        {
+        let mut is_sure = true;
+        while let Some(batch) = self.live.as_ref().and_then(|live| live.try_recv().ok()) {
+            let Some(shard) = &self.shard else { return Ok(false) };
+            // It was read from the file before. Or the file was truncated, and the next ones may seem to fit.
+            is_sure &= batch.file != shard.id || batch.offset >= shard.read_end();
+            if (is_sure || self.is_intact()?) && self.shard.as_mut().is_some_and(|shard| shard.extend(&batch)) {
+                return Ok(true);
+            }
+        }
+        if !self.is_intact()? {
+            self.locate()?;
             return Ok(true);
         }
+        let Some(shard) = &mut self.shard else { return Ok(false) };
         match shard.fill() {
             Ok(count) => Ok(count > 0),
             Err(error) if error.io_kind().is_none() => {
                 self.losses.refused += 1;
                 Ok(false)
             }
-            // The program closed a descriptor that was not its own.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
-                self.locate()?;
-                Ok(true)
-            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the shard still holds what was read of it, as far as can be told.
+    fn is_intact(&self) -> Result<bool> {
+        let Some(shard) = &self.shard else { return Ok(true) };
+        let is_behind_line = self.entered && self.cursor.offset > 0 && self.cursor.offset == shard.offset();
+        match shard.is_intact(is_behind_line.then_some(self.cursor.last)) {
+            // The program closed a descriptor that was not its own.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => Ok(false),
+            outcome => outcome,
         }
     }
 

@@ -13,6 +13,9 @@ use crate::scan::Source;
 use crate::shard::name::Coding;
 use crate::worker::feed::Batch;
 
+/// Bytes of a line that is not whole yet by which it is known again.
+const PROBE_BYTES: usize = 4096;
+
 /// An open shard and a place in it.
 pub struct Shard {
     path: PathBuf,
@@ -97,7 +100,9 @@ impl Shard {
         self.file.length().ok_or_else(|| Error::io("read", &self.path, rustix::io::Errno::BADF.into()))
     }
 
-    fn read_end(&self) -> u64 {
+    /// Offset of the end of what was read.
+    #[must_use]
+    pub fn read_end(&self) -> u64 {
         self.offset + (self.buffer.len() - self.begin) as u64
     }
 
@@ -178,6 +183,29 @@ impl Shard {
                 self.ended = count == 0 && self.decoder.is_some();
                 Ok(count)
             }
+        }
+    }
+
+    /// Whether what was read last still stands before the place that reading has reached: someone may have truncated the file,
+    /// and the writer may have filled it again. `last` is the hash of the line that ends at the place, if one does. Archives
+    /// are not looked at.
+    pub fn is_intact(&self, last: Option<u64>) -> Result<bool> {
+        if !self.is_plain() {
+            return Ok(true);
+        }
+        if let Some(last) = last
+            && !self.ends_line(self.offset, last)?
+        {
+            return Ok(false);
+        }
+        let rest = &self.buffer[self.begin..];
+        let tail = &rest[rest.len().saturating_sub(PROBE_BYTES)..];
+        let mut found = vec![0; tail.len()];
+        let read = self.file.get().and_then(|file| file.read_exact_at(&mut found, self.read_end() - tail.len() as u64));
+        match read {
+            Ok(()) => Ok(found == tail),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(source) => Err(Error::io("read", &self.path, source)),
         }
     }
 
