@@ -263,7 +263,7 @@ impl Courier {
         let follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
         let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
         if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
-            kept.note(file);
+            kept.note(file, route.follower.cursor().offset);
         }
         self.route = Some(route);
         Ok(Step::Worked)
@@ -349,7 +349,7 @@ impl Courier {
         (route.sealed, route.since, route.unsaved) = (false, None, false);
         route.progress.cursor = Some(route.follower.cursor().clone());
         if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
-            kept.note(file);
+            kept.note(file, route.follower.cursor().offset);
         }
         self.save();
         Ok(Step::Worked)

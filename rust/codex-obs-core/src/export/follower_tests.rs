@@ -361,7 +361,7 @@ proptest! {
                     delivered.extend(points.iter().map(|point| point.step));
                     progress.cursor = follower.has_begun().then(|| follower.cursor().clone());
                     progress.save(&path).unwrap();
-                    follower.file().into_iter().for_each(|file| kept.note(file));
+                    follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
                 }
                 Event::Die(lost) => {
                     if lost {
@@ -372,7 +372,7 @@ proptest! {
                     progress = Progress::load(&path).unwrap();
                     follower = open(log.folder.path(), progress.cursor.clone());
                     kept = Kept::new(u64::MAX);
-                    follower.file().into_iter().for_each(|file| kept.note(file));
+                    follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
                 }
                 Event::Retire => {
                     retire(&log.base, 1, Some(&kept)).unwrap();

@@ -96,6 +96,8 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(0..1200, 8));
     assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
+    let words = session.warnings().take().join("\n");
+    assert!(words.contains("what they held was delivered") && !words.contains("were still to be"), "{words}");
     assert!(count(&session, "export_retries") > 0);
     remote.store(|store| assert!(store.batches.contains(&1000), "a backlog goes in large batches"));
     let summary = text(folder.path(), "tracking_summary.ndjson");
@@ -118,6 +120,9 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     let retired = count(&session, "rows_retired");
     assert!(retired > 0 && (1..=3).all(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()));
     assert!(!folder.path().join("metrics.ndjson.4").exists());
+    let words = session.warnings().take().join("\n");
+    assert!(words.contains("rows that were still to be delivered"), "{words}");
+    assert!(!words.contains("retention has begun"), "{words}");
     remote.act(Act::Accept);
     assert!(session.close(Some(soon())));
     assert_eq!(session.export_left(), None);
