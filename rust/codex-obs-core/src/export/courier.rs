@@ -11,6 +11,7 @@ use super::destination::{Delivery, Destination, RunFacts, RunStatus};
 use super::follower::{Follower, Losses, Stopped};
 use super::params::Params;
 use super::point::Point;
+use super::promises;
 use super::rows::Rows;
 use super::settings::{ExportSettings, Place, Ranks};
 use super::wait::Wait;
@@ -257,13 +258,17 @@ impl Courier {
         let path = progress_path(directory, stream, &self.address, &remote_run);
         let mut progress = Progress::load(&path)?;
         progress.finished &= !self.context.is_live;
+        self.note_saved(promises::rename(directory, stream, &self.address, &path));
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
         let follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
         let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
-        if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
-            kept.note(file, route.follower.cursor().offset);
+        if let Some(kept) = &self.context.kept {
+            kept.note_progress(&route.path);
+            if let Some(file) = route.follower.file() {
+                kept.note(file, route.follower.cursor().offset);
+            }
         }
         self.route = Some(route);
         Ok(Step::Worked)
@@ -376,7 +381,11 @@ impl Courier {
     /// Puts the progress on disk. If that fails, what was delivered is delivered again one day, which does no harm.
     fn save(&mut self) {
         let Some(route) = &self.route else { return };
-        if let Err(error) = route.progress.save(&route.path) {
+        self.note_saved(route.progress.save(&route.path));
+    }
+
+    fn note_saved(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
             self.context.stats.export_errors.add(1);
             self.context.warnings.push("export_cursor", || {
                 format!("{error}: what was delivered to {} may be sent again, which does no harm", self.address)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
@@ -77,7 +77,7 @@ impl Progress {
             Ok(file) => {
                 let mut bytes = Vec::new();
                 let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES), &mut bytes);
-                read.map_err(|source| crate::error::Error::io("read", path, source))?;
+                read.map_err(|source| Error::io("read", path, source))?;
                 bytes
             }
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Self::default()),
@@ -126,6 +126,33 @@ pub fn lock_path(directory: &Path, stream: &Stream, address: &str) -> PathBuf {
 pub fn progress_path(directory: &Path, stream: &Stream, address: &str, remote_run: &str) -> PathBuf {
     let destination = format!("{address}\0{remote_run}");
     directory.join(INTERNALS).join(format!("export-{stream}-{:016x}.json", xxh3_64(destination.as_bytes())))
+}
+
+/// The progress of every delivery of a stream that ever began.
+pub fn progress_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
+    paths(directory, stream, ".json")
+}
+
+/// The locks of every delivery of a stream that ever began.
+pub fn lock_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
+    paths(directory, stream, ".lock")
+}
+
+fn paths(directory: &Path, stream: &Stream, ending: &str) -> Result<Vec<PathBuf>> {
+    let folder = directory.join(INTERNALS);
+    let failed = |source| Error::io("list", &folder, source);
+    let start = format!("export-{stream}-");
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(&start)?.strip_suffix(ending));
+        // The names of other streams may begin with this one's.
+        if number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            paths.push(folder.join(name));
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod locate;
 pub mod mlflow;
 pub mod params;
 pub mod point;
+pub mod promises;
 pub mod rows;
 pub mod settings;
 pub mod shard;

@@ -83,7 +83,7 @@ pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<Retired> 
     if let Some(needed) = needed {
         need = needed.need(base, &numbers);
         keep = needed.extend(need, &numbers, keep);
-        retired.undelivered = Some(0);
+        retired.undelivered = (need != Need::Nothing).then_some(0);
     }
     for &number in numbers.iter().skip(keep).rev() {
         if let Some(needed) = needed {
