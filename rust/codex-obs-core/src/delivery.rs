@@ -330,8 +330,8 @@ impl Runner {
         task.courier.end_as(status, end_micros);
         task.is_idle = false;
         self.deliver(true);
-        let told = self.tasks.iter().any(|task| task.stream.is_main() && task.courier.has_finished());
-        self.status = told.then_some(status);
+        let told = self.tasks.iter().find(|task| task.stream.is_main()).and_then(|task| task.courier.told());
+        self.status = told.filter(|told| *told == status);
     }
 
     fn bytes_left(&self) -> u64 {

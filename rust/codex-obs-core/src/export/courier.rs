@@ -182,10 +182,10 @@ impl Courier {
         known_progress(&self.context, &self.address, self.destination.remote_run())
     }
 
-    /// Whether the destination was told how the run ended.
+    /// How the run ended, as the destination knows it from us, now or earlier.
     #[must_use]
-    pub fn has_finished(&self) -> bool {
-        self.route.as_ref().is_some_and(|route| route.progress.finished)
+    pub fn told(&self) -> Option<RunStatus> {
+        self.route.as_ref().and_then(|route| route.progress.told).map(|(status, _)| status)
     }
 
     /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
@@ -256,7 +256,8 @@ impl Courier {
         }
         let path = progress_path(directory, stream, &self.address, &remote_run);
         let mut progress = Progress::load(&path)?;
-        progress.finished &= !self.context.is_live;
+        // A run that is written again is running there again.
+        let was_ended = self.context.is_live && progress.told.take().is_some();
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
@@ -266,6 +267,9 @@ impl Courier {
             kept.note(file);
         }
         self.route = Some(route);
+        if was_ended {
+            self.save();
+        }
         Ok(Step::Worked)
     }
 
@@ -357,15 +361,15 @@ impl Courier {
 
     /// Everything is delivered: says how the run ended, if that is known.
     fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
-        let Some(route) = self.route.as_mut().filter(|route| !route.progress.finished && flush) else {
+        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.stream.is_main()) else {
             return Step::Idle(None);
         };
-        let Some((status, end_micros)) = self.status.filter(|_| self.context.stream.is_main()) else {
+        let Some(route) = self.route.as_mut().filter(|route| route.progress.told != self.status) else {
             return Step::Idle(None);
         };
         match settle(self.destination.finish(status, end_micros, wait)) {
             Ok(_) => {
-                route.progress.finished = true;
+                route.progress.told = self.status;
                 self.save();
                 Step::Worked
             }

@@ -44,6 +44,24 @@ pub enum RunStatus {
     Killed,
 }
 
+impl RunStatus {
+    /// The word for it in our files.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+        }
+    }
+
+    /// The status that a word stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Finished, Self::Failed, Self::Killed].into_iter().find(|status| status.word() == word)
+    }
+}
+
 /// What a destination needs to know to find or create the remote run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFacts {

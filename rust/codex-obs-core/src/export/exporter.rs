@@ -148,9 +148,9 @@ impl Exporter {
         }
     }
 
-    /// Delivers what it can within `longest`, tells the destination how the run ended if that was everything, and ends the
-    /// thread. Gives what is left.
-    pub fn close(&self, status: RunStatus, longest: Option<Duration>) -> Option<Left> {
+    /// Delivers what it can within `longest`, tells the destination how the run ended and when if that was everything, and ends
+    /// the thread. Gives what is left.
+    pub fn close(&self, status: RunStatus, end_micros: i64, longest: Option<Duration>) -> Option<Left> {
         // A time beyond what the clock can show is for ever.
         let deadline = longest.and_then(|longest| Instant::now().checked_add(longest));
         {
@@ -158,7 +158,7 @@ impl Exporter {
             if !station.has_started {
                 return None;
             }
-            station.status = Some((status, self.shared.context.clock.now_micros()));
+            station.status = Some((status, end_micros));
         }
         self.shared.wait.close(deadline);
         loop {

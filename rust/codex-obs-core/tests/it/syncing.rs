@@ -1,7 +1,7 @@
 //! Delivery from outside of a run: later, again, after a crash, while it goes on.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::delivery::{SyncOptions, SyncOutcome, sync};
@@ -16,6 +16,9 @@ fn run(directory: &Path, remote: &Remote, options: SyncOptions) -> SyncOutcome {
     sync(directory, &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap()
 }
 
+/// More than anything here takes, were the machine ever so busy.
+const LONG: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_hours(1);
 const ONCE: SyncOptions = SyncOptions { follow: false, dry_run: false };
 const FOLLOW: SyncOptions = SyncOptions { follow: true, dry_run: false };
 const DRY: SyncOptions = SyncOptions { follow: false, dry_run: true };
@@ -62,6 +65,37 @@ fn a_run_that_died_without_a_word_was_killed() {
     log(&session, 1, 2);
     assert!(session.close(None));
     assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(RunStatus::Killed));
+}
+
+#[test]
+fn an_end_that_is_another_one_is_told_again() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let settings = || Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let (finished, failed) = (("finished", RunStatus::Finished), ("failed", RunStatus::Failed));
+    let ends = [(finished, 7, true), (failed, 8, false), (failed, 9, false), (finished, 10, true)];
+    for (count, ((word, status), second, exports)) in ends.into_iter().enumerate() {
+        let settings = if exports { settings() } else { Settings { export: None, ..settings() } };
+        let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+        start(&session);
+        log(&session, 1, 1);
+        let line = format!(
+            "{{\"timestamp\":\"1970-01-01T00:00:{second:02}.000000Z\",\"record\":\"finish\",\"status\":\"{word}\"}}\n"
+        );
+        assert!(session.write_line(LineFile::Session, line.as_bytes()));
+        assert!(session.close_with(status, None));
+        for _ in 0..2 {
+            assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(status));
+        }
+        remote.store(|store| {
+            assert_eq!((store.finished.len(), store.finished.last()), (count + 1, Some(&status)));
+            assert_eq!(store.ends.last(), Some(&(second * 1_000_000)));
+        });
+    }
+    let session = open(folder.path());
+    start(&session);
+    assert!(session.close(None));
+    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(RunStatus::Killed), "it died then");
+    assert_eq!(remote.store(|store| store.finished.last().copied()), Some(RunStatus::Killed));
 }
 
 #[test]
