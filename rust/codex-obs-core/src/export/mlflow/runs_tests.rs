@@ -113,7 +113,7 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     let expected = [
-        ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING"})),
+        ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING", "end_time": 0})),
         ("runs/log-batch".to_owned(), json!({"run_id": "ef56", "tags": tag})),
     ];
     assert_eq!(asked(&server), expected);
