@@ -12,6 +12,7 @@ use super::destination::{Destination, RunStatus};
 use super::left::{Left, left};
 use super::wait::Wait;
 
+use crate::limits::EXPORT_PATIENCE;
 use crate::sync::Instant;
 
 /// Longest time between two looks at the files, in case a wake-up was missed.
@@ -269,11 +270,12 @@ impl Shared {
 
     fn run(&self, courier: &mut Courier, not_before: &mut Option<Instant>) -> Leave {
         let mut is_wanted = false;
-        let mut knows_status = false;
+        // Until when a destination that takes nothing is waited for, once the run is closed.
+        let mut patience: Option<Instant> = None;
         loop {
             let is_closing = self.wait.is_closing();
-            if is_closing && !knows_status {
-                knows_status = true;
+            if is_closing && patience.is_none() {
+                patience = Some(Instant::now() + EXPORT_PATIENCE);
                 *not_before = None;
                 if let Some((status, end_micros)) = lock(&self.station).status {
                     courier.end_as(status, end_micros);
@@ -292,7 +294,7 @@ impl Shared {
                 continue;
             }
             match courier.step(&self.wait, is_closing) {
-                Step::Worked => {}
+                Step::Worked => patience = patience.map(|_| Instant::now() + EXPORT_PATIENCE),
                 Step::Idle(_) if is_closing => return Leave::Ended,
                 Step::Idle(until) => {
                     // Whoever did not see the wish had appended before it: the files are looked at once more.
@@ -303,7 +305,11 @@ impl Shared {
                     }
                 }
                 Step::Later { pause, .. } => {
-                    if is_closing && self.wait.remaining().is_none_or(|rest| pause >= rest) {
+                    let rest = patience.map(|patience| {
+                        let patience = patience.saturating_duration_since(Instant::now());
+                        self.wait.remaining().unwrap_or(patience)
+                    });
+                    if rest.is_some_and(|rest| pause >= rest) {
                         return Leave::Ended;
                     }
                     if std::mem::take(&mut is_wanted) {
