@@ -338,6 +338,15 @@ class Progress:
         self.waiting = waiting
 
 
+def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = 100.0
+    watch = _sync._Watch(None, lambda: now_s)
+    for waiting in ["x", "x", "y", "y", None, "y"]:
+        now_s += 40.0
+        assert watch(Progress(0, waiting))  # type: ignore[arg-type]  # of the shape that it reads
+    assert capsys.readouterr().err.splitlines() == ["Waiting: x", "Waiting: y", "Waiting: y"]
+
+
 def test_patience_begins_anew_with_every_metric() -> None:
     now_s = 100.0
     watch = _sync._Watch(10.0, lambda: now_s)

@@ -277,9 +277,12 @@ impl Runner {
                 self.options.follow && self.tasks.iter().any(|task| is_written(&self.directory, &task.stream));
             if self.options.follow && !goes_on {
                 recover_directory(&self.directory, false)?;
+                self.note_end()?;
             }
             self.deliver(!goes_on);
-            if self.wait.is_closing() {
+            // What one stream cannot be delivered for is no better for the others.
+            let is_hopeless = goes_on && self.tasks.iter().any(|task| task.has_ended);
+            if self.wait.is_closing() || is_hopeless {
                 return Ok(());
             }
             if !goes_on {
@@ -289,6 +292,15 @@ impl Runner {
             self.add_streams()?;
         }
         self.finish();
+        Ok(())
+    }
+
+    /// Couriers that have not begun hear that the run is not written any more.
+    fn note_end(&mut self) -> Result<()> {
+        for task in self.tasks.iter_mut().filter(|task| task.courier.is_held_elsewhere()) {
+            task.context = Arc::new(Context { is_live: false, ..Context::clone(&task.context) });
+            task.courier = Courier::new(Arc::clone(&task.context), task.context.connect()?);
+        }
         Ok(())
     }
 
@@ -305,7 +317,7 @@ impl Runner {
                 }
                 if task.pause_until.is_none_or(|until| until <= Instant::now()) {
                     let step = task.courier.step(&self.wait, flush);
-                    worked |= task.take(step);
+                    worked |= task.take(step, self.options.follow);
                 }
                 next = next.into_iter().chain(task.pause_until).min();
                 self.show(index);
@@ -392,8 +404,9 @@ impl Runner {
 }
 
 impl Task {
-    /// Notes what came of a step. Gives whether another may follow at once.
-    fn take(&mut self, step: Step) -> bool {
+    /// Notes what came of a step. Gives whether another may follow at once. A run that is followed is waited for where another
+    /// process delivers it.
+    fn take(&mut self, step: Step, follow: bool) -> bool {
         self.pause_until = None;
         match step {
             Step::Worked => {
@@ -404,7 +417,7 @@ impl Task {
                 self.problem = None;
                 self.is_idle = true;
             }
-            Step::Later { why, .. } if self.courier.is_held_elsewhere() => {
+            Step::Later { why, .. } if !follow && self.courier.is_held_elsewhere() => {
                 self.problem = Some(why);
                 self.has_ended = true;
             }

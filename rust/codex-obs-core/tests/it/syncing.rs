@@ -135,6 +135,52 @@ fn one_process_delivers_a_stream_at_a_time() {
 }
 
 #[test]
+fn a_run_that_has_an_exporter_is_followed_too() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+    start(&session);
+    log(&session, 1, 2);
+    remote.wait_for(|store| store.points.len() == 2);
+    let (waits, waiting) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let following = scope.spawn(|| {
+            sync(folder.path(), &remote.settings(), &FOLLOW, &Clock::System, &mut |progress| {
+                progress.waiting.iter().for_each(|why| waits.send(why.clone()).unwrap());
+                true
+            })
+        });
+        let why = waiting.recv_timeout(LONG).unwrap();
+        assert!(why.contains("another process delivers"), "{why}");
+        remote.act(Act::Later(HOUR));
+        log(&session, 2, 2);
+        assert!(session.close(Some(Instant::now())), "the exporter leaves the rest");
+        remote.act(Act::Accept);
+        let stream = following.join().unwrap().unwrap().streams.remove(0);
+        assert_eq!((stream.done, stream.problem, stream.status), (true, None, Some(RunStatus::Killed)));
+    });
+    assert_eq!(remote.keys(), expected(1..3, 2));
+}
+
+#[test]
+fn following_ends_at_once_where_nothing_can_be_delivered() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Stop);
+    let session = open(folder.path());
+    log(&session, 1, 2);
+    assert!(session.flush(None, false));
+    std::thread::scope(|scope| {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let (directory, remote) = (folder.path(), &remote);
+        scope.spawn(move || sender.send(run(directory, remote, FOLLOW)));
+        let outcome = ended.recv_timeout(LONG);
+        finish(&session, "finished");
+        let problem = outcome.expect("it ends while the run goes on").streams.remove(0).problem;
+        assert_eq!(problem.as_deref(), Some("the run was deleted; choose another"));
+    });
+}
+
+#[test]
 fn it_waits_out_an_outage_until_it_is_told_to_stop() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let session = open(folder.path());
