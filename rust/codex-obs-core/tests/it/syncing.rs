@@ -181,6 +181,40 @@ fn following_ends_at_once_where_nothing_can_be_delivered() {
 }
 
 #[test]
+fn it_stops_while_a_request_is_not_answered() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    log(&session, 1, 2);
+    assert!(session.close(None));
+    remote.store(|store| store.script = [Act::Accept, Act::Hold, Act::Accept].into());
+    std::thread::scope(|scope| {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let (directory, remote) = (folder.path(), &remote);
+        scope.spawn(move || {
+            let mut tick = |_: &_| remote.store(|store| store.held == 0);
+            sender.send(sync(directory, &remote.settings(), &ONCE, &Clock::System, &mut tick))
+        });
+        let outcome = ended.recv_timeout(LONG);
+        remote.store(|store| store.released = true);
+        let stream = outcome.expect("it does not wait for the answer").unwrap().streams.remove(0);
+        assert_eq!((stream.done, stream.delivered, stream.remote_run.as_deref()), (false, 0, Some("remote-0")));
+        assert!(stream.problem.unwrap().contains("stopped"));
+    });
+    // Whether the one that was given up comes through or not: the next one ends with everything.
+    remote.wait_for(|store| store.held == 0);
+    loop {
+        let outcome = run(folder.path(), &remote, ONCE);
+        if outcome.streams[0].done {
+            break;
+        }
+        assert!(outcome.streams[0].problem.as_deref().unwrap().contains("another process"), "{outcome:?}");
+    }
+    let mut keys = remote.keys();
+    keys.dedup();
+    assert_eq!(keys, expected([1], 2));
+}
+
+#[test]
 fn it_waits_out_an_outage_until_it_is_told_to_stop() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let session = open(folder.path());
