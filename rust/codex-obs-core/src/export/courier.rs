@@ -467,7 +467,8 @@ fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
 }
 
 /// A word for a shell.
-fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();

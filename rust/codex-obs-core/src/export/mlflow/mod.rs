@@ -31,6 +31,7 @@ use self::names::Names;
 use self::payload::LogBatch;
 use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
+use super::courier::quote;
 use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
 use crate::error::Result;
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
@@ -183,6 +184,15 @@ impl Destination for Mlflow {
 
     fn most_points(&self) -> usize {
         self.settings.limits.metrics
+    }
+
+    fn sync_arguments(&self) -> String {
+        let address = self.address_arguments();
+        match &self.settings.run_id {
+            Some(id) => format!("{address} --run-id {}", quote(id)),
+            // In case the run was never created; where run.json names it, that counts.
+            None => format!("{address} --experiment-id {}", quote(&self.settings.experiment_id)),
+        }
     }
 
     fn notices(&mut self) -> Vec<String> {

@@ -174,7 +174,7 @@ impl Mlflow {
 
     fn sync_words(&self) -> String {
         use crate::export::Destination as _;
-        self.sync_arguments()
+        self.address_arguments()
     }
 }
 

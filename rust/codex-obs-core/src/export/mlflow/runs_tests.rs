@@ -173,6 +173,16 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
 }
 
 #[test]
+fn the_command_for_later_names_the_run_or_the_experiment_that_was_meant() {
+    let (mut mlflow, _folder) = destination("http://u:canary@h:1/a;b&c", &[], LONG);
+    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 0");
+    mlflow.settings.experiment_id = "it's 5".to_owned();
+    assert_eq!(mlflow.sync_arguments(), r"--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 'it'\''s 5'");
+    mlflow.settings.run_id = Some("0f3c".to_owned());
+    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --run-id 0f3c");
+}
+
+#[test]
 fn a_server_that_is_no_mlflow_names_no_run() {
     for body in ["{\"run\": {\"info\": {}}}", "{\"run\": {\"info\": {\"run_id\": \"../x\"}}}", "{\"run\": 3}"] {
         let server = Server::start(move |_, request| match request.path().rsplit('/').next() {
