@@ -190,6 +190,7 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
         kept: None,
         live: None,
         is_live,
+        lock: Arc::default(),
     }
 }
 

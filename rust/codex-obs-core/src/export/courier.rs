@@ -1,7 +1,7 @@
 //! Delivers one stream to one destination, a step at a time: whoever drives it waits between the steps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -56,6 +56,8 @@ pub struct Context {
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
     pub is_live: bool,
+    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
+    pub lock: Arc<Mutex<Option<Owner>>>,
 }
 
 impl Context {
@@ -63,6 +65,17 @@ impl Context {
     pub fn connect(&self) -> Result<Box<dyn Destination>> {
         let place = Place { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
         self.settings.connector.connect(&place)
+    }
+
+    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
+    pub fn unlock(&self) {
+        if let Ok(mut lock) = self.lock.try_lock() {
+            drop(lock.take());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the writer's batches are of use.
@@ -108,7 +121,6 @@ pub struct Courier {
     context: Arc<Context>,
     destination: Box<dyn Destination>,
     address: String,
-    lock: Option<Owner>,
     route: Option<Route>,
     params: Params,
     params_checked: Option<Instant>,
@@ -144,7 +156,6 @@ impl Courier {
             context,
             destination,
             address,
-            lock: None,
             route: None,
             params,
             params_checked: None,
@@ -168,7 +179,7 @@ impl Courier {
     /// Whether another process delivers the stream, so that this one cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
-        self.lock.is_none()
+        self.context.lock().is_none()
     }
 
     /// Up to where everything is delivered.
@@ -186,11 +197,6 @@ impl Courier {
     #[must_use]
     pub fn told(&self) -> Option<RunStatus> {
         self.route.as_ref().and_then(|route| route.progress.told).map(|(status, _)| status)
-    }
-
-    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
-    pub fn unlock(&mut self) {
-        drop(self.lock.take());
     }
 
     /// Throws the batches away that wait: what they hold is read from the files.
@@ -215,10 +221,10 @@ impl Courier {
     }
 
     fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
-        if self.lock.is_none() {
+        if self.is_held_elsewhere() {
             let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
             match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
-                Attempt::Taken(owner) => self.lock = Some(owner),
+                Attempt::Taken(owner) => *self.context.lock() = Some(owner),
                 Attempt::Held(_) => {
                     let why = format!("another process delivers the stream {} right now", self.context.stream);
                     return Ok(Step::Later { pause: LOOK_AGAIN, why });
@@ -408,7 +414,7 @@ impl Courier {
 
     /// Puts a change for better or worse on record, and warns.
     fn report(&mut self, step: &Step) {
-        let is_held = self.lock.is_none();
+        let is_held = self.is_held_elsewhere();
         match step {
             Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
                 self.health = Health::Enabled;
@@ -438,6 +444,12 @@ impl Courier {
         let extra = extra.to_string();
         let pieces = Tracking { component, status, reason, extra: extra.as_bytes() };
         self.context.notes.push(tracking(self.context.clock.now_micros(), &pieces));
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.context.unlock();
     }
 }
 

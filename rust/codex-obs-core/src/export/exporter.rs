@@ -104,6 +104,7 @@ impl Exporter {
         match std::thread::Builder::new().name("codex-obs-send".into()).spawn(move || shared.work()) {
             Ok(handle) => {
                 station.is_out = true;
+                self.shared.wait.note_home(false);
                 drop(station);
                 *lock(&self.thread) = Some(handle);
                 true
@@ -124,12 +125,13 @@ impl Exporter {
         self.shared.ring();
     }
 
-    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, for `longest` at most: a request that is under way goes
-    /// on.
+    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, for `longest` at most. One that waits for an answer goes
+    /// on with that, and with nothing else before [`release`](Self::release).
     pub fn wait_home(&self, longest: Duration) {
         let deadline = Instant::now() + longest;
-        let home = self.wait_until(deadline, |station| !station.is_out);
-        if home && let Some(handle) = lock(&self.thread).take() {
+        if self.shared.wait.hold(deadline)
+            && let Some(handle) = lock(&self.thread).take()
+        {
             while !handle.is_finished() && Instant::now() < deadline {
                 std::thread::yield_now();
             }
@@ -140,13 +142,21 @@ impl Exporter {
         }
     }
 
-    /// In a forked child: lets go of what the child must not hold, and touches nothing else.
+    /// After a fork, in the parent: the thread goes on if it is still there.
+    pub fn release(&self) {
+        self.shared.wait.release();
+    }
+
+    /// Whether it was [`start`](Self::start)ed once.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        lock(&self.shared.station).has_started
+    }
+
+    /// In a forked child: lets go of what the child must not hold, and touches nothing else. What the thread works with is
+    /// never touched: of its locks and its connection the child has copies that nobody will ever let go of.
     pub fn abandon(&self) {
-        if let Ok(mut station) = self.shared.station.try_lock()
-            && let Some(courier) = &mut station.courier
-        {
-            courier.unlock();
-        }
+        self.shared.context.unlock();
     }
 
     /// Delivers what it can within `longest`, tells the destination how the run ended and when if that was everything, and ends
@@ -166,6 +176,7 @@ impl Exporter {
             if !self.start() {
                 // Every attempt keeps the deadline by itself, but for a look-up of a name that hangs.
                 lock(&self.shared.station).is_out = true;
+                self.shared.wait.note_home(false);
                 self.shared.work();
             }
             self.shared.ring();
@@ -264,6 +275,7 @@ impl Shared {
         station.has_ended = courier.is_none();
         station.courier = courier;
         station.is_out = false;
+        self.wait.note_home(true);
         drop(station);
         self.changed.notify_all();
     }

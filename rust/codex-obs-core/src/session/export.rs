@@ -59,6 +59,7 @@ impl Exporting {
             kept: Some(self.kept),
             live: Some((self.feed, self.receiver)),
             is_live: true,
+            lock: Arc::default(),
         };
         Some(Exporter::new(context, self.destination))
     }

@@ -243,6 +243,8 @@ impl Courier for Route<'_> {
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod fork_tests;
+#[cfg(test)]
 mod runs_tests;
 #[cfg(test)]
 mod scripted;
