@@ -283,12 +283,13 @@ def test_ctrl_c_ends_it_with_a_word_and_without_a_traceback(log: Path) -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         subprocess.Popen(
             [*COMMAND, str(log), "--uri", f"http://127.0.0.1:{silent.getsockname()[1]}"],
+            env={**os.environ, "CODEX_OBS_EXPORT_TIMEOUT_S": "600"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as command,
+        silent.accept()[0],
     ):
-        silent.accept()[0].close()
         command.send_signal(signal.SIGINT)
         output, errors = command.communicate(timeout=120)
     assert (command.returncode, output) == (130, "")
