@@ -28,7 +28,7 @@ EXIT_INTERRUPTED = 130  # what shells give to a program that Ctrl-C ended
 
 # Without --follow, a server that takes nothing for so long is given up: two of the longest pauses between attempts.
 _PATIENCE_S = 60.0
-# How often words say why nothing goes on, where there is no terminal.
+# How often at most words say why nothing goes on, where there is no terminal.
 _WORDS_EVERY_S = 30.0
 _MAIN_STREAM = "main"
 _OPTIONS = {"mlflow_tracking_uri": "--uri", "mlflow_run_id": "--run-id", "mlflow_experiment_id": "--experiment-id"}
@@ -175,6 +175,7 @@ class _Watch:
         self._state: tuple[object, ...] = ()
         self._stuck_since_s: float | None = None
         self._next_words_s = 0.0
+        self._said: str | None = None
 
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
@@ -188,14 +189,16 @@ class _Watch:
             if self._patience_s is not None and now_s - self._stuck_since_s >= self._patience_s:
                 self.why_not = f"given up after {self._patience_s:g} s without an answer that helps: {progress.waiting}"
                 return False
+        else:
+            self._said = None
         if self.line.is_due():
             self.line.show(_words(progress))
         return True
 
     def _say_why(self, why: str, now_s: float) -> None:
-        # A terminal has it in the line.
-        if not self.line.is_shown and now_s >= self._next_words_s:
-            self._next_words_s = now_s + _WORDS_EVERY_S
+        # A terminal has it in the line. What another process delivers may be waited for through days.
+        if not self.line.is_shown and why != self._said and now_s >= self._next_words_s:
+            self._next_words_s, self._said = now_s + _WORDS_EVERY_S, why
             say(f"Waiting: {visible(why)}")
 
 

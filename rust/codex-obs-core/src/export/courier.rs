@@ -1,7 +1,7 @@
 //! Delivers one stream to one destination, a step at a time: whoever drives it waits between the steps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -57,6 +57,8 @@ pub struct Context {
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
     pub is_live: bool,
+    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
+    pub lock: Arc<Mutex<Option<Owner>>>,
 }
 
 impl Context {
@@ -64,6 +66,17 @@ impl Context {
     pub fn connect(&self) -> Result<Box<dyn Destination>> {
         let place = Place { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
         self.settings.connector.connect(&place)
+    }
+
+    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
+    pub fn unlock(&self) {
+        if let Ok(mut lock) = self.lock.try_lock() {
+            drop(lock.take());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the writer's batches are of use.
@@ -109,7 +122,6 @@ pub struct Courier {
     context: Arc<Context>,
     destination: Box<dyn Destination>,
     address: String,
-    lock: Option<Owner>,
     route: Option<Route>,
     params: Params,
     params_checked: Option<Instant>,
@@ -145,7 +157,6 @@ impl Courier {
             context,
             destination,
             address,
-            lock: None,
             route: None,
             params,
             params_checked: None,
@@ -169,7 +180,7 @@ impl Courier {
     /// Whether another process delivers the stream, so that this one cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
-        self.lock.is_none()
+        self.context.lock().is_none()
     }
 
     /// Up to where everything is delivered.
@@ -183,15 +194,10 @@ impl Courier {
         known_progress(&self.context, &self.address, self.destination.remote_run())
     }
 
-    /// Whether the destination was told how the run ended.
+    /// How the run ended, as the destination knows it from us, now or earlier.
     #[must_use]
-    pub fn has_finished(&self) -> bool {
-        self.route.as_ref().is_some_and(|route| route.progress.finished)
-    }
-
-    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
-    pub fn unlock(&mut self) {
-        drop(self.lock.take());
+    pub fn told(&self) -> Option<RunStatus> {
+        self.route.as_ref().and_then(|route| route.progress.told).map(|(status, _)| status)
     }
 
     /// Throws the batches away that wait: what they hold is read from the files.
@@ -216,10 +222,10 @@ impl Courier {
     }
 
     fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
-        if self.lock.is_none() {
+        if self.is_held_elsewhere() {
             let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
             match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
-                Attempt::Taken(owner) => self.lock = Some(owner),
+                Attempt::Taken(owner) => *self.context.lock() = Some(owner),
                 Attempt::Held(_) => {
                     let why = format!("another process delivers the stream {} right now", self.context.stream);
                     return Ok(Step::Later { pause: LOOK_AGAIN, why });
@@ -257,8 +263,9 @@ impl Courier {
         }
         let path = progress_path(directory, stream, &self.address, &remote_run);
         let mut progress = Progress::load(&path)?;
-        progress.finished &= !self.context.is_live;
         self.note_saved(promises::rename(directory, stream, &self.address, &path));
+        // A run that is written again is running there again.
+        let was_ended = self.context.is_live && progress.told.take().is_some();
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
@@ -271,6 +278,9 @@ impl Courier {
             }
         }
         self.route = Some(route);
+        if was_ended {
+            self.save();
+        }
         Ok(Step::Worked)
     }
 
@@ -362,15 +372,15 @@ impl Courier {
 
     /// Everything is delivered: says how the run ended, if that is known.
     fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
-        let Some(route) = self.route.as_mut().filter(|route| !route.progress.finished && flush) else {
+        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.stream.is_main()) else {
             return Step::Idle(None);
         };
-        let Some((status, end_micros)) = self.status.filter(|_| self.context.stream.is_main()) else {
+        let Some(route) = self.route.as_mut().filter(|route| route.progress.told != self.status) else {
             return Step::Idle(None);
         };
         match settle(self.destination.finish(status, end_micros, wait)) {
             Ok(_) => {
-                route.progress.finished = true;
+                route.progress.told = self.status;
                 self.save();
                 Step::Worked
             }
@@ -413,7 +423,7 @@ impl Courier {
 
     /// Puts a change for better or worse on record, and warns.
     fn report(&mut self, step: &Step) {
-        let is_held = self.lock.is_none();
+        let is_held = self.is_held_elsewhere();
         match step {
             Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
                 self.health = Health::Enabled;
@@ -446,6 +456,12 @@ impl Courier {
     }
 }
 
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.context.unlock();
+    }
+}
+
 /// The command that delivers the rest.
 #[must_use]
 pub fn sync_command(context: &Context, destination: &dyn Destination) -> String {
@@ -472,7 +488,8 @@ fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
 }
 
 /// A word for a shell.
-fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::destination::RunStatus;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
 use crate::shard::name::Stream;
@@ -66,8 +67,8 @@ pub struct Progress {
     pub cursor: Option<Cursor>,
     /// Bytes of the parameters' file that were delivered.
     pub params_offset: u64,
-    /// Whether the destination was told how the run ended.
-    pub finished: bool,
+    /// How the run ended and when, in microseconds since the epoch, as the destination was told.
+    pub told: Option<(RunStatus, i64)>,
 }
 
 impl Progress {
@@ -98,8 +99,10 @@ impl Progress {
                 completed: value.get("completed")?.as_array()?.iter().filter_map(Value::as_u64).collect(),
             }),
         };
-        let finished = document.get("finished")?.as_bool()?;
-        Some(Self { cursor, params_offset: number(document, "params_offset")?, finished })
+        let told = document.get("told").and_then(|told| {
+            Some((RunStatus::of_word(told.get("status")?.as_str()?)?, told.get("end_micros")?.as_i64()?))
+        });
+        Some(Self { cursor, params_offset: number(document, "params_offset")?, told })
     }
 
     /// Puts it on disk.
@@ -110,7 +113,8 @@ impl Progress {
                 "device": cursor.file.device, "inode": cursor.file.inode, "completed": cursor.completed,
             })
         });
-        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "finished": self.finished});
+        let told = self.told.map(|(status, end_micros)| json!({"status": status.word(), "end_micros": end_micros}));
+        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "told": told});
         fs::replace(path, format!("{document}\n").as_bytes(), MODE)
     }
 }
@@ -170,7 +174,12 @@ mod tests {
             cursor.pass(17, b"{}\n");
         }
         assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
-        let progress = Progress { cursor: Some(cursor), params_offset: 5, finished: true };
+        let progress = Progress { cursor: Some(cursor), params_offset: 5, told: None };
+        for told in [None, Some((RunStatus::Killed, -1)), Some((RunStatus::Failed, i64::MAX))] {
+            let progress = Progress { told, ..progress.clone() };
+            progress.save(&path).unwrap();
+            assert_eq!(Progress::load(&path).unwrap(), progress);
+        }
         progress.save(&path).unwrap();
         assert_eq!(Progress::load(&path).unwrap(), progress);
         let text = std::fs::read(&path).unwrap();

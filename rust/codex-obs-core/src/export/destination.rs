@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use super::courier::quote;
 use super::point::Point;
 use super::wait::Wait;
 
@@ -42,6 +43,24 @@ pub enum RunStatus {
     Failed,
     /// By an interrupt, a signal, or without a word.
     Killed,
+}
+
+impl RunStatus {
+    /// The word for it in our files.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+        }
+    }
+
+    /// The status that a word stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Finished, Self::Failed, Self::Killed].into_iter().find(|status| status.word() == word)
+    }
 }
 
 /// What a destination needs to know to find or create the remote run.
@@ -96,10 +115,15 @@ pub trait Destination: Send + Debug {
         Vec::new()
     }
 
-    /// The arguments with which `codex-ndjson sync` delivers to the same place, without secrets.
-    fn sync_arguments(&self) -> String {
+    /// The arguments with which `codex-ndjson sync` delivers to the same server, without secrets and as a shell reads them.
+    fn address_arguments(&self) -> String {
         let address = self.address();
         let (kind, base) = address.split_once(' ').unwrap_or((&address, ""));
-        format!("--to {kind} --uri {base}")
+        format!("--to {kind} --uri {}", quote(base))
+    }
+
+    /// The arguments with which it delivers to the same place there, whatever the environment says.
+    fn sync_arguments(&self) -> String {
+        self.address_arguments()
     }
 }

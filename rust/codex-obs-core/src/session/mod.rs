@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use fork::{has_exporters, resume_exporters};
 pub use log::Step;
 pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};

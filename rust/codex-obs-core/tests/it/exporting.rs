@@ -254,6 +254,29 @@ fn a_close_ends_a_back_off_and_says_what_is_left() {
 }
 
 #[test]
+fn a_close_without_a_deadline_waits_for_a_destination_that_comes_back() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let again = Act::Later(Duration::from_millis(1));
+    remote.store(|store| store.script = [Act::Accept, again.clone(), again.clone(), again, Act::Accept].into());
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    assert!(session.close(None));
+    assert_eq!(session.export_left(), None);
+    assert_eq!(remote.keys(), expected([1], 3));
+    assert_eq!(remote.store(|store| store.finished.len()), 1);
+}
+
+#[test]
+fn a_close_without_a_deadline_does_not_wait_for_ever() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Later(LONG));
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    assert!(session.close(None));
+    assert_eq!(session.export_left().unwrap().rows, Some(3));
+}
+
+#[test]
 fn an_answer_that_was_lost_and_a_bug_lose_nothing() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     remote.store(|store| {

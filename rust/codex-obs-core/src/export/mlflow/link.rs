@@ -155,7 +155,8 @@ impl Link {
             if wait.is_over() {
                 return Outcome::Halted(Halt::later(Duration::ZERO, "the time to close was up".to_owned()));
             }
-            let again = match send(&self.client, wait.at_most(timeout)) {
+            let most = wait.at_most(timeout);
+            let again = match wait.outside(|| send(&self.client, most)) {
                 Ok(reply) => self.judge(reply),
                 Err(failure) => self.no_reply(failure, timeout),
             };

@@ -31,6 +31,7 @@ use self::names::Names;
 use self::payload::LogBatch;
 use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
+use super::courier::quote;
 use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
 use crate::error::Result;
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
@@ -185,6 +186,15 @@ impl Destination for Mlflow {
         self.settings.limits.metrics
     }
 
+    fn sync_arguments(&self) -> String {
+        let address = self.address_arguments();
+        match &self.settings.run_id {
+            Some(id) => format!("{address} --run-id {}", quote(id)),
+            // In case the run was never created; where run.json names it, that counts.
+            None => format!("{address} --experiment-id {}", quote(&self.settings.experiment_id)),
+        }
+    }
+
     fn notices(&mut self) -> Vec<String> {
         let mut notices = self.names.take_notices();
         notices.append(&mut self.notices);
@@ -232,6 +242,8 @@ impl Courier for Route<'_> {
 
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod fork_tests;
 #[cfg(test)]
 mod runs_tests;
 #[cfg(test)]

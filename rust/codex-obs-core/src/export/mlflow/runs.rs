@@ -72,7 +72,7 @@ impl Mlflow {
             RunStatus::Failed => "FAILED",
             RunStatus::Killed => "KILLED",
         };
-        let body = payload::update(&id, status, Some(end_micros));
+        let body = payload::update(&id, status, end_micros);
         match self.run_request("runs/update", &body, EXPORT_REPLY_BYTES, wait) {
             Ok(_) => Delivery::DONE,
             Err(trouble) => self.run_trouble(trouble, &id),
@@ -82,7 +82,8 @@ impl Mlflow {
     /// Makes sure that a run exists, bears our tag and, if it is written right now, is running.
     fn confirm(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Delivery> {
         if run.may_create && run.is_live {
-            self.run_request("runs/update", &payload::update(id, "RUNNING", None), EXPORT_REPLY_BYTES, wait)
+            // MLflow keeps the end of an earlier session unless another is given; zero reads as none.
+            self.run_request("runs/update", &payload::update(id, "RUNNING", 0), EXPORT_REPLY_BYTES, wait)
                 .map_err(|trouble| self.run_trouble(trouble, id))?;
         }
         let mut tag = payload::LogBatch::new(id, "tags", self.settings.limits.bytes);
@@ -173,7 +174,7 @@ impl Mlflow {
 
     fn sync_words(&self) -> String {
         use crate::export::Destination as _;
-        self.sync_arguments()
+        self.address_arguments()
     }
 }
 
