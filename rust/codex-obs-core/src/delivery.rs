@@ -4,6 +4,7 @@
 //! waits hears how far they are and may stop them.
 
 mod account;
+mod count;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +15,9 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use self::account::{Account, Shown};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::export::courier::{Context, Courier, Step, known_progress};
+use crate::export::courier::{Context, Courier, Step};
 use crate::export::cursor::Cursor;
-use crate::export::follower::{Follower, Stopped};
 use crate::export::left::bytes_left;
-use crate::export::rows::Rows;
 use crate::export::{ExportSettings, RunStatus, Wait};
 use crate::home::Home;
 use crate::limits::DEFAULT_FILE_MODE;
@@ -117,7 +116,7 @@ pub fn sync(
 ) -> Result<SyncOutcome> {
     let home = Home::of(directory)?;
     if options.dry_run {
-        return count(directory, settings, clock, &home, tick);
+        return count::count(directory, settings, clock, &home, tick);
     }
     let rows_recovered = recover_directory(directory, false)?.rows_recovered;
     let mut runner = Runner::new(directory, settings, *options, clock)?;
@@ -192,44 +191,6 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
         is_live,
         lock: Arc::default(),
     }
-}
-
-/// Counts what would be sent.
-fn count(
-    directory: &Path,
-    settings: &ExportSettings,
-    clock: &Clock,
-    home: &Home,
-    tick: Tick<'_>,
-) -> Result<SyncOutcome> {
-    let mut outcome = SyncOutcome::default();
-    let mut progress = SyncProgress::default();
-    for stream in streams(directory, settings)? {
-        let context = context(directory, &stream, settings, clock, false);
-        let destination = context.connect()?;
-        let known = known_progress(&context, &destination.address(), destination.remote_run())?;
-        progress.stream = stream.to_string();
-        progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
-        let rows = Rows::new("", home.created_micros);
-        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor)?;
-        let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
-        let mut points = Vec::new();
-        loop {
-            let stopped = follower.read(&mut points, COUNT_POINTS)?;
-            counted.delivered += points.len() as u64;
-            points.clear();
-            progress.bytes_left = bytes_left(directory, &stream, Some(follower.cursor()))?;
-            counted.done = stopped == Stopped::AtEnd;
-            if counted.done || !tick(&progress) {
-                break;
-            }
-        }
-        counted.remote_run = destination.remote_run().map(str::to_owned);
-        counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&destination.address()).cloned());
-        (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
-        outcome.streams.push(counted);
-    }
-    Ok(outcome)
 }
 
 /// One stream's courier and what became of it.

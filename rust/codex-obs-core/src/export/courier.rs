@@ -191,7 +191,8 @@ impl Courier {
 
     /// The progress of an earlier delivery, as far as the remote run is known without asking.
     pub fn known_progress(&self) -> Result<Progress> {
-        known_progress(&self.context, &self.address, self.destination.remote_run())
+        let run = self.destination.remote_run().or(self.destination.meant_run());
+        Progress::known(&self.context.directory, &self.context.stream, &self.address, run)
     }
 
     /// How the run ended, as the destination knows it from us, now or earlier.
@@ -468,14 +469,6 @@ pub fn sync_command(context: &Context, destination: &dyn Destination) -> String 
     let ranks = if context.settings.ranks == Ranks::All { " --export-ranks all" } else { "" };
     let directory = quote(&context.directory.to_string_lossy());
     format!("codex-ndjson sync {directory} {}{ranks}", destination.sync_arguments())
-}
-
-/// The progress of an earlier delivery, as far as the remote run is known without asking.
-pub fn known_progress(context: &Context, address: &str, remote_run: Option<&str>) -> Result<Progress> {
-    let Context { directory, stream, .. } = context;
-    let known = Home::of(directory)?.destinations.get(address).cloned();
-    let remote_run = remote_run.map(str::to_owned).or(known);
-    remote_run.map_or(Ok(Progress::default()), |run| Progress::load(&progress_path(directory, stream, address, &run)))
 }
 
 /// How many were rejected, or the step that a delivery which was not taken makes.

@@ -89,6 +89,11 @@ pub trait Destination: Send + Debug {
     /// Identifier of the remote run once [`prepare`](Self::prepare) has found or created it.
     fn remote_run(&self) -> Option<&str>;
 
+    /// The remote run that it was told to deliver to; `None`: the one of `run.json`, or a new one.
+    fn meant_run(&self) -> Option<&str> {
+        None
+    }
+
     /// Finds or creates the remote run. Idempotent; called before anything else, and again after [`Delivery::Later`], then
     /// with what `run.json` says by that time.
     fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::courier::{Context, Courier, Step, known_progress, sync_command};
+use super::courier::{Context, Courier, Step, sync_command};
+use super::cursor::Progress;
 use super::destination::{Destination, RunStatus};
 use super::left::{Left, left};
 use super::wait::Wait;
@@ -30,6 +31,8 @@ pub struct Exporter {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     address: String,
+    /// The remote run that was asked for.
+    meant_run: Option<String>,
     command: String,
 }
 
@@ -77,6 +80,7 @@ impl Exporter {
     pub fn new(context: Context, destination: Box<dyn Destination>) -> Self {
         let context = Arc::new(context);
         let (address, command) = (destination.address(), sync_command(&context, &*destination));
+        let meant_run = destination.meant_run().map(str::to_owned);
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
         let station =
@@ -89,7 +93,7 @@ impl Exporter {
             ring_bell,
             bell,
         };
-        Self { shared: Arc::new(shared), thread: Mutex::default(), address, command }
+        Self { shared: Arc::new(shared), thread: Mutex::default(), address, meant_run, command }
     }
 
     /// Makes sure that the thread runs, unless it has ended for good. `false` if it cannot be started.
@@ -207,9 +211,8 @@ impl Exporter {
     /// What is left by the cursor on disk: the thread may not have come back.
     fn left(&self) -> Option<Left> {
         let Context { directory, stream, .. } = &*self.shared.context;
-        let cursor =
-            known_progress(&self.shared.context, &self.address, None).ok().and_then(|progress| progress.cursor);
-        left(directory, stream, cursor.as_ref(), self.command.clone()).ok().flatten()
+        let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
+        left(directory, stream, progress.cursor.as_ref(), self.command.clone()).ok().flatten()
     }
 
     fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {

@@ -160,6 +160,10 @@ impl Destination for Mlflow {
         self.run_id.as_deref()
     }
 
+    fn meant_run(&self) -> Option<&str> {
+        self.settings.run_id.as_deref()
+    }
+
     fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
         self.rejected.set_run(&run.run_id);
         self.tag = runs::tag_value(&run.run_id);
