@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded};
 use super::courier::{Context, Courier, Step, sync_command};
 use super::cursor::Progress;
 use super::destination::{Destination, RunStatus};
-use super::left::{Left, left};
+use super::left::Left;
 use super::wait::Wait;
 
 use crate::limits::EXPORT_PATIENCE;
@@ -196,23 +196,23 @@ impl Exporter {
         self.shared.context.want_live(false);
         let left = self.left();
         if let Some(left) = &left {
-            let rows =
-                left.rows.map_or_else(|| format!("{} bytes of the log", left.bytes), |rows| format!("{rows} rows"));
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
-            let command = &left.command;
+            let (words, command) = (left.words(), &left.command);
             self.shared.context.warnings.say(format!(
-                "{rows} of {directory} are still to be delivered to {address}: `{command}` delivers them, and so does the \
-                 next session of the run"
+                "still to be delivered to {address}: {words}, of {directory}; `{command}` delivers that, and so does the next \
+                 session of the run"
             ));
         }
         left
     }
 
-    /// What is left by the cursor on disk: the thread may not have come back.
+    /// What is left by the progress on disk: the thread may not have come back.
     fn left(&self) -> Option<Left> {
+        let status = lock(&self.shared.station).status.filter(|_| self.shared.context.stream.is_main());
         let Context { directory, stream, .. } = &*self.shared.context;
         let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
-        left(directory, stream, progress.cursor.as_ref(), self.command.clone()).ok().flatten()
+        let left = Left::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;
+        Some(Left { command: self.command.clone(), ..left })
     }
 
     fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {
