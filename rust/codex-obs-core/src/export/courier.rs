@@ -57,6 +57,8 @@ pub struct Context {
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
     pub is_live: bool,
+    /// Whether the stream creates the remote run, gives it its parameters and ends it: the main one, or who stands in for it.
+    pub leads: bool,
     /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
     pub lock: Arc<Mutex<Option<Owner>>>,
 }
@@ -252,14 +254,14 @@ impl Courier {
             name: home.name,
             start_micros: home.created_micros,
             remote_run: known.clone(),
-            may_create: stream.is_main(),
+            may_create: self.context.leads,
             is_live: self.context.is_live,
         };
         if let Err(step) = settle(self.destination.prepare(&facts, wait)) {
             return Ok(step);
         }
         let remote_run = self.destination.remote_run().unwrap_or_default().to_owned();
-        if stream.is_main() && known.as_ref() != Some(&remote_run) {
+        if self.context.leads && known.as_ref() != Some(&remote_run) {
             Home::note_destination(directory, &self.address, &remote_run)?;
         }
         let path = progress_path(directory, stream, &self.address, &remote_run);
@@ -290,7 +292,7 @@ impl Courier {
         let Some(route) = &mut self.route else { return Ok(None) };
         let interval = self.context.settings.flush_interval;
         let due = self.params_checked.is_none_or(|checked| checked.elapsed() >= interval) || flush;
-        if !due || !self.context.stream.is_main() {
+        if !due || !self.context.leads {
             return Ok(None);
         }
         let Some(news) = self.params.read(route.progress.params_offset)? else {
@@ -373,7 +375,7 @@ impl Courier {
 
     /// Everything is delivered: says how the run ended, if that is known.
     fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
-        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.stream.is_main()) else {
+        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
             return Step::Idle(None);
         };
         let Some(route) = self.route.as_mut().filter(|route| route.progress.told != self.status) else {

@@ -208,7 +208,7 @@ impl Exporter {
 
     /// What is left by the progress on disk: the thread may not have come back.
     fn left(&self) -> Option<Left> {
-        let status = lock(&self.shared.station).status.filter(|_| self.shared.context.stream.is_main());
+        let status = lock(&self.shared.station).status.filter(|_| self.shared.context.leads);
         let Context { directory, stream, .. } = &*self.shared.context;
         let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
         let left = Left::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;

@@ -296,6 +296,36 @@ fn every_stream_is_delivered_if_asked_for() {
 }
 
 #[test]
+fn without_a_main_stream_the_first_one_stands_in_for_it() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    for rank in [2, 1] {
+        let settings = Settings { rank, ring_bytes: 256 << 10, ..Settings::default() };
+        let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+        start(&session);
+        let params = format!("{{\"config\":{{\"rank\":{rank}}}}}\n");
+        assert!(session.write_line(LineFile::Params, params.as_bytes()));
+        log(&session, rank as i64, 1);
+        finish(&session, if rank == 1 { "failed" } else { "finished" });
+    }
+    let mut settings = remote.settings();
+    let error = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap_err();
+    assert!(error.is_no_log() && error.to_string().contains("such as rank-1: `--export-ranks all`"), "{error}");
+    settings.ranks = Ranks::All;
+    for again in [false, true] {
+        let outcome = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap();
+        let told: Vec<_> = outcome.streams.iter().map(|stream| (stream.done, stream.status)).collect();
+        assert_eq!(told, [(true, Some(RunStatus::Failed)), (true, None)], "{outcome:?}");
+        assert_eq!(outcome.streams.iter().map(|stream| stream.delivered).sum::<u64>(), if again { 0 } else { 2 });
+    }
+    let names: Vec<String> = remote.keys().into_iter().map(|key| key.0).collect();
+    assert_eq!(names, ["rank-1/train/m0", "rank-2/train/m0"]);
+    remote.store(|store| {
+        assert_eq!((store.runs.len(), &*store.finished), (1, &[RunStatus::Failed][..]));
+        assert_eq!(store.params, [("rank".to_owned(), "1".to_owned())]);
+    });
+}
+
+#[test]
 fn what_is_no_run_is_an_error() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let error = sync(folder.path(), &remote.settings(), &ONCE, &Clock::System, &mut |_| true).unwrap_err();
