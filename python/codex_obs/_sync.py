@@ -233,7 +233,8 @@ def _notices(outcome: StreamOutcome) -> list[str]:
     if outcome.lines_skipped:
         notices.append(f"{outcome.lines_skipped:,} lines that are no rows were skipped")
     if outcome.gaps:
-        notices.append(f"retention had deleted rows before they were delivered, at {outcome.gaps:,} places")
+        places = "1 place" if outcome.gaps == 1 else f"{outcome.gaps:,} places"
+        notices.append(f"rows may be missing at {places}: files were deleted or cut in which rows may have waited")
     return notices
 
 
