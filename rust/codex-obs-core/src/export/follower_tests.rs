@@ -193,8 +193,9 @@ fn what_was_delivered_before_its_file_was_cut_or_deleted_is_no_gap() {
         follower.read(&mut points, 18).unwrap();
         if delivered == 18 {
             // Appended while the destination was away.
+            let length = fs::metadata(&log.base).unwrap().len();
             log.append(2);
-            feed.offer(file, 0, &fs::read(&log.base).unwrap());
+            feed.offer(file, length, &fs::read(&log.base).unwrap()[length as usize..]);
         } else {
             assert_eq!(rest(&mut follower), [18, 19]);
         }
