@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from rig.case import stored_points
 from rig.comparison import NONE, differences, expected_points
 from rig.proxy import Proxy
 from rig.rest import MAX_METRICS
+from rig.trainer import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +67,42 @@ def test_rotation_in_an_outage(kept: int, server: Server, run_dir: Path) -> None
         for step in range(100):
             again.log({f"m/{number}": step / 7 + number for number in range(METRICS)}, step=CALLS + step)
     assert len(list(run_dir.glob("metrics.ndjson*"))) == 2
+
+
+def test_a_session_without_a_server_keeps_what_the_one_before_could_not_deliver(server: Server, run_dir: Path) -> None:
+    with Proxy(server.port) as proxy:
+        proxy.refuse()
+        run = codex_obs.init(run_dir, mlflow_tracking_uri=proxy.uri, max_shard_bytes=SHARD_BYTES, backup_count=1)
+        for step in range(CALLS):
+            run.log({"loss": step / 7}, step=step)
+        assert run.close(0.5)
+        with codex_obs.init(run_dir, max_shard_bytes=SHARD_BYTES, backup_count=1) as again:
+            for step in range(CALLS, 2 * CALLS):
+                again.log({"loss": step / 7}, step=step)
+            assert again.flush(60.0)
+            stats = again.stats()
+        assert stats["rotations"] > 2
+        assert stats["rows_retired"] == 0
+        proxy.listen()
+        sync(run_dir, "--to", "mlflow", "--uri", proxy.uri)
+    expected = expected_points(run_dir)
+    assert expected.height == 2 * CALLS
+    assert differences(stored_points(server.port, run_dir), expected) == NONE
+
+
+def test_a_file_that_is_truncated_under_way_is_delivered_whole(server: Server, run_dir: Path) -> None:
+    run = codex_obs.init(run_dir, mlflow_tracking_uri=server.uri)
+    for step in range(100):
+        run.log({"loss": step / 7}, step=step)
+    wait_until(lambda: run.stats()["metrics_exported"] == 100, DEADLINE_S, "the first hundred")
+    os.truncate(run_dir / "metrics.ndjson", 0)
+    # So many that the file is longer than before when it is looked at again.
+    for step in range(100, 400):
+        run.log({"loss": step / 7}, step=step)
+    assert run.close(60.0)
+    expected = expected_points(run_dir)
+    assert expected.height == 300
+    stored = stored_points(server.port, run_dir)
+    assert differences(stored, expected) == {"missing": 0, "doubled": 0, "foreign": 100}
+    stats = run.stats()
+    assert (stats["metrics_exported"], stats["export_gaps"], stats["export_lines_skipped"]) == (400, 0, 0)
