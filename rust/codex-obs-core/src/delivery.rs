@@ -197,6 +197,7 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
         kept: None,
         live: None,
         is_live,
+        ended: None,
         leads: stream.is_main(),
         lock: Arc::default(),
     }
@@ -257,6 +258,7 @@ impl Runner {
             let mut context = context(&self.directory, &stream, &self.settings, &self.clock, is_live);
             // Without a main stream the first one stands in for it.
             context.leads = stream.is_main() || self.tasks.is_empty();
+            context.ended = if is_live { None } else { last_status(&self.directory, &stream)? };
             let context = Arc::new(context);
             let courier = Courier::new(Arc::clone(&context), context.connect()?);
             let task =

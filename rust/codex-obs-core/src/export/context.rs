@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::destination::Destination;
+use super::destination::{Destination, RunStatus};
 use super::settings::{ExportSettings, Place};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -42,6 +42,8 @@ pub struct Context {
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
     pub is_live: bool,
+    /// How the run ended and when, by its own record, where nobody writes it.
+    pub ended: Option<(RunStatus, i64)>,
     /// Whether the stream creates the remote run, gives it its parameters and ends it: the main one, or who stands in for it.
     pub leads: bool,
     /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.

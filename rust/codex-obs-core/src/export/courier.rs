@@ -208,6 +208,10 @@ impl Courier {
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
         let mut follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
+        // Everything was delivered before the end was told, and nothing was written since.
+        if progress.told.is_some() && progress.told == self.context.ended {
+            follower.miss_nothing();
+        }
         if let (Some((feed, _)), Some(kept)) = (&self.context.live, &self.context.kept) {
             follower.ask(Arc::clone(feed), Arc::clone(kept));
         }

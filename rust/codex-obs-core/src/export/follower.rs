@@ -115,6 +115,11 @@ impl Follower {
         self.writer = Some(Writer { lost: kept.lost(), feed, kept });
     }
 
+    /// Hears that nothing was behind the cursor when it was opened.
+    pub fn miss_nothing(&mut self) {
+        self.losses.gaps = 0;
+    }
+
     /// The place behind everything that was read.
     #[must_use]
     pub fn cursor(&self) -> &Cursor {

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cursor::{Progress, lock_paths, progress_path, progress_paths};
+use super::cursor::{Cursor, Progress, lock_paths, progress_path, progress_paths};
 use super::locate::{first_lines, place};
 use crate::error::{Error, Result};
 use crate::fs::FileId;
@@ -92,21 +92,30 @@ impl Promises {
             return Ok(());
         };
         let end = (index, sources[index].stored_length());
-        let mut locks = Vec::new();
+        let is_at_end = |cursor: &Cursor| Ok(cursor.shard == here && place(&sources, cursor, true)? == end);
+        let mut at_end = Vec::new();
         for path in progress_paths(&self.directory, &self.stream)? {
-            let mut progress = Progress::load(&path)?;
-            let Some(cursor) = progress.cursor.as_mut().filter(|cursor| cursor.shard == here) else { continue };
-            if place(&sources, cursor, true)? != end {
-                continue;
+            if Progress::load(&path)?.cursor.as_ref().map_or(Ok(false), is_at_end)? {
+                at_end.push(path);
             }
-            if locks.is_empty() {
-                for path in lock_paths(&self.directory, &self.stream)? {
-                    match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
-                        Attempt::Taken(owner) => locks.push(owner),
-                        // Whoever delivers right now has the shard open.
-                        Attempt::Held(_) => return Ok(()),
-                    }
-                }
+        }
+        if at_end.is_empty() {
+            return Ok(());
+        }
+        let mut locks = Vec::new();
+        for path in lock_paths(&self.directory, &self.stream)? {
+            match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
+                Attempt::Taken(owner) => locks.push(owner),
+                // Whoever delivers right now has the shard open.
+                Attempt::Held(_) => return Ok(()),
+            }
+        }
+        for path in at_end {
+            let mut progress = Progress::load(&path)?;
+            let Some(cursor) = progress.cursor.as_mut() else { continue };
+            // Someone may have delivered more before the locks were taken.
+            if !is_at_end(cursor)? {
+                continue;
             }
             cursor.enter(next, sources[index + 1].file_id().unwrap_or_default());
             progress.save(&path)?;

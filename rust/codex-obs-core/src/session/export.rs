@@ -84,6 +84,7 @@ impl Exporting {
             kept: Some(self.kept),
             live: Some((self.feed, self.receiver)),
             is_live: true,
+            ended: None,
             leads: stream.is_main(),
             lock: Arc::default(),
         };

@@ -65,6 +65,7 @@ fn courier(directory: &Path, remote: &Remote) -> Courier {
         kept: None,
         live: None,
         is_live: false,
+        ended: None,
         leads: true,
         lock: Arc::default(),
     };

@@ -296,6 +296,23 @@ fn every_stream_is_delivered_if_asked_for() {
 }
 
 #[test]
+fn files_that_are_emptied_after_everything_was_delivered_are_no_gap() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    for (round, status, gaps) in [(0, "finished", 0), (1, "failed", 1)] {
+        let session = open(folder.path());
+        start(&session);
+        (0..10).for_each(|step| log(&session, 10 * round + step, 2));
+        finish(&session, status);
+        if round == 0 {
+            assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+        }
+        std::fs::write(folder.path().join("metrics.ndjson"), "").unwrap();
+        let outcome = run(folder.path(), &remote, ONCE);
+        assert_eq!((outcome.streams[0].done, outcome.streams[0].gaps), (true, gaps), "round {round}");
+    }
+}
+
+#[test]
 fn without_a_main_stream_the_first_one_stands_in_for_it() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     for rank in [2, 1] {
