@@ -172,16 +172,17 @@ class _Watch:
         self.why_not: str | None = None
         self._patience_s = patience_s
         self._clock = clock
-        self._state: tuple[object, ...] = ()
+        self._taken = (0, 0)
         self._stuck_since_s: float | None = None
         self._next_words_s = 0.0
 
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
         now_s = self._clock()
-        state = (progress.stream, progress.delivered, progress.rejected, progress.bytes_left)
-        if state != self._state:
-            self._state, self._stuck_since_s = state, None
+        # What the server took, and nothing else: streams wait in turn, and a run that goes on has more to send each time.
+        taken = (progress.delivered, progress.rejected)
+        if taken != self._taken:
+            self._taken, self._stuck_since_s = taken, None
         if progress.waiting is not None:
             self._stuck_since_s = self._stuck_since_s or now_s
             self._say_why(progress.waiting, now_s)

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,6 +21,8 @@ from terminal import everything_shown
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from codex_obs._backend import SyncProgress
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()", "sync"]
 # The command as users have it, except that it does not wait before it shows something.
@@ -329,13 +331,18 @@ def test_a_terminal_sees_how_far_it_has_come_and_nothing_of_it_stays(tracking: A
 
 
 class Progress:
-    def __init__(self, delivered: int, waiting: str | None) -> None:
-        self.stream = "main"
+    def __init__(self, delivered: int, waiting: str | None, stream: str = "main", bytes_left: int = 10) -> None:
+        self.stream = stream
         self.delivered = delivered
         self.rejected = 0
-        self.bytes_left = 10
+        self.bytes_left = bytes_left
         self.bytes_total = 20
         self.waiting = waiting
+
+
+def progress(delivered: int, waiting: str | None, stream: str = "main", bytes_left: int = 10) -> SyncProgress:
+    # Of the shape that it reads.
+    return cast("SyncProgress", Progress(delivered, waiting, stream, bytes_left))
 
 
 def test_patience_begins_anew_with_every_metric() -> None:
@@ -345,7 +352,40 @@ def test_patience_begins_anew_with_every_metric() -> None:
     answers = []
     for later_s, delivered, waiting in looks:
         now_s += later_s
-        answers.append(watch(Progress(delivered, waiting)))  # type: ignore[arg-type]  # of the shape that it reads
+        answers.append(watch(progress(delivered, waiting)))
     assert answers == [True, True, True, False, True, True, False]
     assert watch.why_not is not None
     assert "10 s" in watch.why_not
+
+
+def test_streams_that_wait_in_turn_are_no_progress() -> None:
+    now_s = 100.0
+    watch = _sync._Watch(10.0, lambda: now_s)
+    answers = []
+    for look in range(12):
+        answers.append(watch(progress(0, "x", stream=f"rank-{look % 3}")))
+        now_s += 1.0
+    assert answers == [True] * 10 + [False] * 2
+
+
+def test_what_a_run_goes_on_to_log_is_no_progress() -> None:
+    now_s = 100.0
+    watch = _sync._Watch(10.0, lambda: now_s)
+    answers = []
+    for look in range(12):
+        answers.append(watch(progress(0, "x", bytes_left=10 + look)))
+        now_s += 1.0
+    assert answers == [True] * 10 + [False] * 2
+
+
+def test_a_server_that_stays_silent_is_given_up_by_every_stream(run_dir: Path) -> None:
+    for rank in (0, 1, 2):
+        with codex_obs.init(run_dir, rank=rank) as run:
+            run.log({"loss": rank}, step=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = sync(
+            run_dir, "--uri", uri, "--export-ranks", "all", "--patience", "1", CODEX_OBS_EXPORT_TIMEOUT_S="0.1"
+        )
+    assert done.returncode == 1
+    assert "given up after 1 s" in done.stderr
