@@ -179,7 +179,7 @@ class _Watch:
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
         now_s = self._clock()
-        # What the server took, and nothing else: streams wait in turn, and a run that goes on has more to send each time.
+        # What the server took, and nothing else: streams wait in turn, and a run that goes on has ever more to send.
         taken = (progress.delivered, progress.rejected)
         if taken != self._taken:
             self._taken, self._stuck_since_s = taken, None

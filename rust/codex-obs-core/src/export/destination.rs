@@ -91,7 +91,7 @@ pub trait Destination: Send + Debug {
         1000
     }
 
-    /// What the user should hear once: a name that had to be changed, a parameter that may not change. Taken after each call.
+    /// What the user should hear once: names that had to be changed, a parameter that may not change. Taken after each call.
     fn notices(&mut self) -> Vec<String> {
         Vec::new()
     }

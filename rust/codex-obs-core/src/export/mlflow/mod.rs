@@ -14,6 +14,7 @@ pub mod payload;
 pub mod proxy;
 pub mod reach;
 pub mod rejected;
+pub mod renamed;
 pub mod resolver;
 pub mod retry;
 pub mod secret;
@@ -31,6 +32,7 @@ use self::names::Names;
 use self::payload::LogBatch;
 use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
+use self::renamed::RenamedLog;
 use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
 use crate::error::Result;
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
@@ -45,6 +47,9 @@ pub struct Mlflow {
     link: Link,
     names: Names,
     rejected: RejectedLog,
+    renamed: RenamedLog,
+    /// Identifier of the run in our files.
+    local_run: String,
     /// What the user should hear.
     notices: Vec<String>,
     run_id: Option<String>,
@@ -69,7 +74,9 @@ impl Mlflow {
         Ok(Self {
             link: Link::new(settings)?,
             names: Names::default(),
-            rejected: RejectedLog::new(place, settings.clock.clone(), address)?,
+            rejected: RejectedLog::new(place, settings.clock.clone(), address.clone())?,
+            renamed: RenamedLog::new(place, settings.clock.clone(), address)?,
+            local_run: String::new(),
             notices: Vec::new(),
             run_id: None,
             tag: String::new(),
@@ -161,6 +168,7 @@ impl Destination for Mlflow {
 
     fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
         self.rejected.set_run(&run.run_id);
+        run.run_id.clone_into(&mut self.local_run);
         self.tag = runs::tag_value(&run.run_id);
         self.find_or_create(run, wait)
     }
@@ -186,8 +194,8 @@ impl Destination for Mlflow {
     }
 
     fn notices(&mut self) -> Vec<String> {
-        let mut notices = self.names.take_notices();
-        notices.append(&mut self.notices);
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.renamed.keep(&self.local_run, &mut self.names));
         notices
     }
 }

@@ -241,7 +241,7 @@ fn parameters_that_are_there_are_not_sent_and_changed_ones_are_reported() {
     assert_eq!(path, "runs/log-batch");
     let sent = json!([
         {"key": "new", "value": "3"},
-        {"key": Names::default().plain("parameter", "a@b"), "value": "4"},
+        {"key": Names::default().plain("a@b"), "value": "4"},
         {"key": "long", "value": "x".repeat(6000)},
     ]);
     assert_eq!(body, json!({"run_id": "0123", "params": sent}));
