@@ -11,12 +11,13 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::export::courier::{Context, Courier, Step, known_progress};
+use crate::export::courier::{Context, Courier, Step};
 use crate::export::cursor::Cursor;
+use crate::export::earlier::earlier_progress;
 use crate::export::follower::{Follower, Stopped};
 use crate::export::left::bytes_left;
 use crate::export::rows::Rows;
-use crate::export::{ExportSettings, RunStatus, Wait};
+use crate::export::{ExportSettings, RunStatus, Target, Wait};
 use crate::home::Home;
 use crate::limits::DEFAULT_FILE_MODE;
 use crate::scan::Snapshot;
@@ -139,6 +140,16 @@ pub fn sync(
     Ok(SyncOutcome { streams: outcome?, rows_recovered })
 }
 
+/// The remote run that `run.json` names for the destination, without a word to that.
+///
+/// # Errors
+/// If there is no run, if it cannot be read, or if the set-up of the destination cannot work.
+pub fn known_run(directory: &Path, settings: &ExportSettings, clock: &Clock) -> Result<Option<String>> {
+    let home = Home::of(directory)?;
+    let destination = context(directory, &Stream::main(), settings, clock, false).connect()?;
+    Ok(home.destinations.get(&destination.address()).cloned())
+}
+
 fn lock(shared: &Mutex<SyncProgress>) -> MutexGuard<'_, SyncProgress> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -182,7 +193,7 @@ fn count(
     for stream in streams(directory, settings)? {
         let context = context(directory, &stream, settings, clock, false);
         let destination = context.connect()?;
-        let known = known_progress(&context, &destination.address(), destination.remote_run())?;
+        let known = earlier_progress(&context, &*destination)?;
         progress.stream = stream.to_string();
         progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
         let rows = Rows::new("", home.created_micros);
@@ -199,8 +210,11 @@ fn count(
                 break;
             }
         }
-        counted.remote_run = destination.remote_run().map(str::to_owned);
-        counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&destination.address()).cloned());
+        counted.remote_run = match destination.target() {
+            Target::Known => home.destinations.get(&destination.address()).cloned(),
+            Target::Named(id) => Some(id.to_owned()),
+            Target::New => None,
+        };
         (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
         outcome.streams.push(counted);
     }
@@ -358,7 +372,7 @@ impl Runner {
         let mut shared = lock(&self.shared);
         task.stream.as_str().clone_into(&mut shared.stream);
         (shared.delivered, shared.rejected) = (delivered, rejected);
-        shared.waiting.clone_from(&task.problem);
+        shared.waiting = task.problem.clone().filter(|_| !task.has_ended);
         if let Some(left) = bytes_left {
             shared.bytes_left = left;
             shared.bytes_total = shared.bytes_total.max(left);

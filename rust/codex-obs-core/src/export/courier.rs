@@ -8,6 +8,7 @@ use crossbeam_channel::Receiver;
 
 use super::cursor::{Cursor, Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
+use super::earlier::earlier_progress;
 use super::follower::{Follower, Losses, Stopped};
 use super::params::Params;
 use super::point::Point;
@@ -179,7 +180,7 @@ impl Courier {
 
     /// The progress of an earlier delivery, as far as the remote run is known without asking.
     pub fn known_progress(&self) -> Result<Progress> {
-        known_progress(&self.context, &self.address, self.destination.remote_run())
+        earlier_progress(&self.context, &*self.destination)
     }
 
     /// Whether the destination was told how the run ended.
@@ -246,13 +247,23 @@ impl Courier {
             remote_run: known.clone(),
             may_create: stream.is_main(),
             is_live: self.context.is_live,
+            sync_command: sync_command(&self.context, &*self.destination),
         };
         if let Err(step) = settle(self.destination.prepare(&facts, wait)) {
             return Ok(step);
         }
         let remote_run = self.destination.remote_run().unwrap_or_default().to_owned();
-        if stream.is_main() && known.as_ref() != Some(&remote_run) {
+        let other = known.filter(|known| *known != remote_run);
+        let is_noted =
+            facts.remote_run.is_some() && other.as_ref().is_none_or(|known| !self.destination.replaces(known, wait));
+        if stream.is_main() && !is_noted {
             Home::note_destination(directory, &self.address, &remote_run)?;
+            if let Some(other) = other {
+                self.context.warnings.say(format!(
+                    "{}: run.json names the run {remote_run} from now on, no longer {other}",
+                    self.address
+                ));
+            }
         }
         let path = progress_path(directory, stream, &self.address, &remote_run);
         let mut progress = Progress::load(&path)?;
@@ -405,6 +416,8 @@ impl Courier {
     /// Puts a change for better or worse on record, and warns.
     fn report(&mut self, step: &Step) {
         let is_held = self.lock.is_none();
+        // Whoever takes the steps without a session says what came of them.
+        let warnings = self.context.live.is_some().then_some(&self.context.warnings);
         match step {
             Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
                 self.health = Health::Enabled;
@@ -416,13 +429,17 @@ impl Courier {
                     self.health = Health::Degraded;
                     self.note("degraded", Some(why));
                 }
-                self.context.warnings.push("export", || {
-                    format!("{}: {why}; metrics wait in the files and are sent later", self.address)
-                });
+                if let Some(warnings) = warnings {
+                    warnings.push("export", || {
+                        format!("{}: {why}; metrics wait in the files and are sent later", self.address)
+                    });
+                }
             }
             Step::Stopped { why } => {
                 self.note("disabled", Some(why));
-                self.context.warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+                if let Some(warnings) = warnings {
+                    warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+                }
             }
             Step::Worked | Step::Idle(_) => {}
         }
@@ -463,7 +480,8 @@ fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
 }
 
 /// A word for a shell.
-fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();

@@ -59,6 +59,20 @@ pub struct RunFacts {
     pub may_create: bool,
     /// Whether a process writes the main stream right now, so that a remote run that had ended goes on.
     pub is_live: bool,
+    /// The command that delivers the log later, for words about what can be done.
+    pub sync_command: String,
+}
+
+/// Which remote run points go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// The one that `run.json` names, else one that is found or created.
+    #[default]
+    Known,
+    /// The one that was asked for.
+    Named(&'a str),
+    /// A new one, whatever there is.
+    New,
 }
 
 /// A remote store of metrics. Its methods are called by one thread, never two at once, and may take as long as
@@ -69,6 +83,16 @@ pub trait Destination: Send + Debug {
 
     /// Identifier of the remote run once [`prepare`](Self::prepare) has found or created it.
     fn remote_run(&self) -> Option<&str>;
+
+    /// Which remote run was asked for.
+    fn target(&self) -> Target<'_> {
+        Target::Known
+    }
+
+    /// Whether the remote run, which was prepared, takes the place of `known` in `run.json`.
+    fn replaces(&mut self, _known: &str, _wait: &Wait) -> bool {
+        true
+    }
 
     /// Finds or creates the remote run. Idempotent; called before anything else, and again after [`Delivery::Later`], then
     /// with what `run.json` says by that time.

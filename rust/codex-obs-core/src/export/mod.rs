@@ -7,6 +7,7 @@
 pub mod courier;
 pub mod cursor;
 pub mod destination;
+pub mod earlier;
 pub mod exporter;
 pub mod follower;
 pub mod left;
@@ -18,7 +19,7 @@ pub mod settings;
 pub mod shard;
 pub mod wait;
 
-pub use destination::{Delivery, Destination, RunFacts, RunStatus};
+pub use destination::{Delivery, Destination, RunFacts, RunStatus, Target};
 pub use exporter::Exporter;
 pub use left::Left;
 pub use point::Point;

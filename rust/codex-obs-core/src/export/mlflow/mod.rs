@@ -21,6 +21,7 @@ pub mod secret;
 pub mod settings;
 pub mod tls;
 
+mod experiments;
 mod params;
 mod runs;
 
@@ -33,12 +34,14 @@ use self::payload::LogBatch;
 use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
 use self::renamed::RenamedLog;
-use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
+use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Target, Wait};
 use crate::error::Result;
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
 
 /// The tag by which a run is found again, since creating one is not idempotent.
 pub const RUN_TAG: &str = "codex_obs.run_id";
+/// The tag of a run that was asked for although there was one.
+pub const NEW_RUN_TAG: &str = "codex_obs.new_run";
 
 /// An MLflow server as a destination.
 #[derive(Debug)]
@@ -53,6 +56,10 @@ pub struct Mlflow {
     /// What the user should hear.
     notices: Vec<String>,
     run_id: Option<String>,
+    /// The experiment that was asked for by its name, once it is known.
+    experiment: Option<String>,
+    /// The command that delivers the log later.
+    sync_command: String,
     /// The value of our tag.
     tag: String,
     reach: Reach,
@@ -79,6 +86,8 @@ impl Mlflow {
             local_run: String::new(),
             notices: Vec::new(),
             run_id: None,
+            experiment: None,
+            sync_command: String::new(),
             tag: String::new(),
             reach: Reach::new(settings.limits.metrics, settings.limits.bytes),
             batch: None,
@@ -166,10 +175,23 @@ impl Destination for Mlflow {
         self.run_id.as_deref()
     }
 
+    fn target(&self) -> Target<'_> {
+        match (&self.settings.new_run, &self.settings.run_id) {
+            (Some(_), _) => Target::New,
+            (None, Some(id)) => Target::Named(id),
+            (None, None) => Target::Known,
+        }
+    }
+
+    fn replaces(&mut self, known: &str, wait: &Wait) -> bool {
+        !self.settings.keeps_known || self.is_gone(known, wait)
+    }
+
     fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
         self.rejected.set_run(&run.run_id);
         run.run_id.clone_into(&mut self.local_run);
         self.tag = runs::tag_value(&run.run_id);
+        run.sync_command.clone_into(&mut self.sync_command);
         self.find_or_create(run, wait)
     }
 
@@ -244,5 +266,7 @@ mod fault_tests;
 mod runs_tests;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod target_tests;
 #[cfg(test)]
 mod tls_tests;
