@@ -36,6 +36,7 @@ __all__ = [
     "public_error",
     "read_rows",
     "recover",
+    "resume_after_fork",
     "summarize",
     "sync",
 ]
@@ -51,6 +52,7 @@ SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
 config_hash = _core.config_hash
+resume_after_fork = _core.resume_after_fork
 
 _PUBLIC_ERRORS = {
     "setting": SettingError,

@@ -1,4 +1,4 @@
-"""The open runs of this process: which is current, which belongs to a directory, and what a forked child inherits."""
+"""The open runs of this process: which is current, which belongs to a directory, and what a fork does to them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from codex_obs import _backend
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -43,8 +45,13 @@ class _Locks:
         self.list = threading.RLock()
 
 
+def _go_on() -> None:
+    """Have the parent deliver on. A thread that forks beside the main one need not wait for that, which may be busy."""
+    _backend.resume_after_fork(at_once=threading.current_thread() is not threading.main_thread())
+
+
 _locks = _Locks()
-os.register_at_fork(after_in_child=_locks.renew)
+os.register_at_fork(after_in_parent=_go_on, after_in_child=_locks.renew)
 
 # The last one is current. Strong references: a run that only `codex_obs.log` uses must stay open.
 _open: list[_OpenRun] = []

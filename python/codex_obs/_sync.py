@@ -31,7 +31,7 @@ EXIT_INTERRUPTED = 130  # what shells give to a program that Ctrl-C ended
 
 # Without --follow, a server that takes nothing for so long is given up: two of the longest pauses between attempts.
 _PATIENCE_S = 60.0
-# How often words say why nothing goes on, where there is no terminal.
+# How often at most words say why nothing goes on, where there is no terminal.
 _WORDS_EVERY_S = 30.0
 _MAIN_STREAM = "main"
 _URI_SETTING = "mlflow_tracking_uri"
@@ -259,6 +259,8 @@ class _Watch:
                 self._given_up = f"given up after {self._patience_s:g} s without an answer that helps"
                 self.why_not = f"{self._given_up}: {progress.waiting}"
                 return False
+        else:
+            self._said = None
         if self.line.is_due():
             self.line.show(_words(progress))
         return True
@@ -269,10 +271,9 @@ class _Watch:
         return self._given_up if is_said else problem
 
     def _say_why(self, why: str, now_s: float) -> None:
-        # A terminal has it in the line.
-        if not self.line.is_shown and now_s >= self._next_words_s:
-            self._next_words_s = now_s + _WORDS_EVERY_S
-            self._said = why
+        # A terminal has it in the line. What another process delivers may be waited for through days.
+        if not self.line.is_shown and why != self._said and now_s >= self._next_words_s:
+            self._next_words_s, self._said = now_s + _WORDS_EVERY_S, why
             say(f"Waiting: {visible(why)}")
 
 

@@ -144,8 +144,8 @@ class Run(_backend.Recorder):
         """End the session as finished: refuse rows, write out what is there, deliver what there is time for.
 
         Args:
-            timeout: Longest wait in seconds; None waits as long as the files take, and for a server as long as it
-                answers.
+            timeout: Longest wait in seconds; None waits as long as the files take, and for a server until it has
+                taken nothing for a minute.
 
         Returns:
             Whether every row is in the files. If not, they are in the journal, from which the next `init`, reader or
@@ -159,7 +159,7 @@ class Run(_backend.Recorder):
 
         Args:
             status: ``"finished"``, ``"failed"`` or ``"killed"``.
-            timeout: Longest wait in seconds; None waits as long as it takes.
+            timeout: Longest wait in seconds; None waits as long as `close` does.
 
         Returns:
             Whether every row is in the files.

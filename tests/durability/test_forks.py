@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+import shutil
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +65,30 @@ def test_fork_while_the_disk_hangs(tmp_path: Path, programs: Programs, scale: Sc
     slow = strace.injecting(directory, tmp_path / "log", "write", "delay_enter=500000")
     torment("forks_while_threads_log", directory, programs, scale.times(100, least=4), entry, before=slow)
     ledger.enter(entry)
+
+
+@pytest.mark.parametrize(("threads", "silent"), [("codex-obs-", True), ("", False)])
+def test_our_threads_leave_the_main_heap_alone(
+    threads: str, *, silent: bool, tmp_path: Path, programs: Programs
+) -> None:
+    """A clone without hooks copies the locks of the heap as they are: our threads must hold none of those."""
+    watch = build_heap_watch(tmp_path / "heap_watch.so")
+    program = programs.start(
+        "forker", "clones_without_hooks", tmp_path / "run", 60, LD_PRELOAD=str(watch), HEAP_WATCH=threads
+    )
+    _, errors = communicate(program, DEADLINE_S)
+    assert program.returncode == 0, errors
+    # Where every thread is watched, the first one is seen.
+    assert (errors == "") == silent, errors
+
+
+def build_heap_watch(library: Path) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None or platform.libc_ver()[0] != "glibc":
+        pytest.skip("needs a C compiler and glibc")
+    source = Path(__file__).with_name("programs") / "heap_watch.c"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True)
+    return library
 
 
 def torment(

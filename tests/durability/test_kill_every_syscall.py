@@ -23,7 +23,6 @@ METRICS = ("a", "b", "c")
 CALLS = 60
 OPTIONS = {"max_shard_bytes": 10_000, "backup_count": "all", "fsync": "always"}
 SYSTEM_CALLS = "%file,%desc"
-MOST_MOMENTS = 400
 DEADLINE_S = 60.0
 
 
@@ -31,7 +30,7 @@ def test_kill_every_syscall(tmp_path: Path, programs: Programs, scale: Scale, le
     """Each victim continues what the victim before it left, so that it begins with a recovery."""
     strace.require()
     entry = Entry("SIGKILL at every system call, with rotation and recovery", longest_log_s=0)
-    for moment in moments(tmp_path, programs, "workload", scale.times(MOST_MOMENTS)):
+    for moment in moments(tmp_path, programs, scale):
         directory = tmp_path / f"run-{moment}"
         accepted = []
         start = 0
@@ -54,7 +53,7 @@ def test_kill_every_syscall_of_recover(tmp_path: Path, programs: Programs, scale
     strace.require()
     entry = Entry("SIGKILL at every system call of `recover`, again and again")
     last = len(moments_of_recovery(tmp_path, programs))
-    every = max(1, round(last / scale.times(MOST_MOMENTS)))
+    every = max(1, round(last / scale.times(last, least=10)))
     for again in (False, True):
         # Either each recovery begins with what the writer left, or with what all recoveries before it left.
         directory = tmp_path / f"run-{again}"
@@ -70,14 +69,15 @@ def test_kill_every_syscall_of_recover(tmp_path: Path, programs: Programs, scale
     ledger.enter(entry)
 
 
-def moments(scratch: Path, programs: Programs, program: str, number: int) -> list[int]:
+def moments(scratch: Path, programs: Programs, scale: Scale) -> list[int]:
     directory, log = scratch / "whole", scratch / "log"
     options = json.dumps(OPTIONS | {"start": 0, "calls": CALLS})
     tracing = strace.tracing(directory, log, SYSTEM_CALLS)
-    process = programs.start(program, directory, scratch / "tally", options, before=tracing)
+    process = programs.start("workload", directory, scratch / "tally", options, before=tracing)
     _, errors = communicate(process, DEADLINE_S)
     assert process.returncode == 0, errors
-    return strace.spread(strace.most_calls(log), number)
+    last = strace.most_calls(log)
+    return strace.spread(last, scale.times(last, least=10))
 
 
 def moments_of_recovery(scratch: Path, programs: Programs) -> list[int]:

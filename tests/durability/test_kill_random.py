@@ -25,7 +25,7 @@ DEADLINE_S = 60.0
 def test_kill_random(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
     entry = Entry("SIGKILL at a random moment", longest_log_s=0)
     rng = random.Random(1)
-    moments = scale.times(200 / len(STREAMS), least=4)
+    moments = scale.times(200, least=4)
     for first in range(0, moments, KILLS_PER_RUN):
         torment_one_run(tmp_path / f"run-{first}", programs, rng, min(KILLS_PER_RUN, moments - first), entry)
     ledger.enter(entry)

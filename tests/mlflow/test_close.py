@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,11 +17,14 @@ from rig.case import lines_of
 from rig.catalogue import fault_named
 from rig.proxy import Misbehaviour, Proxy
 from rig.stub import Stub
-from rig.trainer import environment, report_of, start, train
+from rig.trainer import environment, report_of, start, sync, train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rig.rest import Client
+    from rig.server import Server
 
 # A server that is gone, one that never accepts, one that accepts and says nothing, one that only ever says 503.
 DEAD = ["connection refused, for ever", "connection never accepted", "silence, for ever", "503, for ever"]
@@ -101,3 +107,24 @@ def test_mlflow_s_own_variable_alone_starts_no_traffic(run_dir: Path) -> None:
         assert server.requests == []
     assert [line for line in lines_of(run_dir, "tracking_summary*") if line["component"] == "mlflow"] == []
     assert not list(run_dir.rglob("*export*"))
+
+
+@pytest.mark.mlflow
+@pytest.mark.parametrize("meant", ["run", "experiment"])
+def test_the_command_that_close_names_delivers_to_what_was_meant(
+    meant: str, server: Server, client: Client, run_dir: Path
+) -> None:
+    experiment = client.create_experiment(f"meant by {run_dir}")
+    remote = client.create_run()
+    option = {"mlflow_run_id": remote} if meant == "run" else {"mlflow_experiment_id": experiment}
+    with Proxy(server.port, Misbehaviour(start="refusing")) as proxy:
+        told = {"directory": str(run_dir), "metrics": ["loss"], "close_s": 0.5}
+        report = train(told | {"options": {"mlflow_tracking_uri": proxy.uri} | option})
+        proxy.heal()
+        (command,) = re.findall(r"`(codex-ndjson sync .*?)`", report["errors"])
+        sync(*shlex.split(command)[2:], MLFLOW_EXPERIMENT_ID="0", CODEX_OBS_MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    if meant == "experiment":
+        run_id = json.loads((run_dir / "run.json").read_text())["run_id"]
+        remote = client.the_run_of(run_id, experiment)["info"]["run_id"]
+    assert client.points(remote).height == 10
+    assert client.run(remote)["info"]["status"] == "FINISHED"

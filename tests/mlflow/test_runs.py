@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import codex_obs
+from faults.tally import wait_until
 from rig.case import lines_of, remote_runs, stored_points
 from rig.comparison import NONE, differences, expected_points
 from rig.proxy import Proxy
@@ -78,6 +79,34 @@ def test_after_a_silent_death_the_next_session_goes_on_in_the_same_remote_run(se
     assert report["closed"]
     assert only_run(server, run_dir)["info"]["status"] == "FINISHED"
     assert differences_of(server, run_dir) == NONE
+
+
+def test_a_run_that_goes_on_has_no_end(server: Server, run_dir: Path) -> None:
+    def ends() -> tuple[str, bool]:
+        info = only_run(server, run_dir)["info"]
+        return info["status"], "end_time" in info
+
+    seen = []
+    for _ in range(2):
+        with codex_obs.init(run_dir, mlflow_tracking_uri=server.uri) as run:
+            run.log({"loss": 1.0})
+            wait_until(lambda: run.stats()["metrics_exported"] == 1, 60.0, "the value")
+            seen.append(ends())
+            assert run.close(60.0)
+        seen.append(ends())
+    assert seen == [("RUNNING", False), ("FINISHED", True)] * 2
+
+
+def test_a_run_that_ends_in_another_way_later_has_that_end(server: Server, run_dir: Path) -> None:
+    for status in ("finished", "failed"):
+        options = {"mlflow_tracking_uri": server.uri} if status == "finished" else {}
+        run = codex_obs.init(run_dir, **options)
+        run.log({"loss": 1.0})
+        assert run.finish(status, timeout=60.0)
+    with Proxy(server.port) as proxy:
+        sync(run_dir, "--uri", server.uri)
+        assert "which is failed" in sync(run_dir, "--uri", proxy.uri)
+    assert only_run(server, run_dir)["info"]["status"] == "FAILED"
 
 
 def die_silently(server: Server, run_dir: Path) -> None:

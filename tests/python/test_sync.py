@@ -320,12 +320,13 @@ def test_ctrl_c_ends_it_with_a_word_and_without_a_traceback(log: Path) -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         subprocess.Popen(
             [*COMMAND, str(log), "--uri", f"http://127.0.0.1:{silent.getsockname()[1]}"],
+            env={**os.environ, "CODEX_OBS_EXPORT_TIMEOUT_S": "600"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as command,
+        silent.accept()[0],
     ):
-        silent.accept()[0].close()
         command.send_signal(signal.SIGINT)
         output, errors = command.communicate(timeout=120)
     assert (command.returncode, output) == (130, "")
@@ -378,6 +379,15 @@ class Progress:
 def progress(delivered: int, waiting: str | None, stream: str = "main", bytes_left: int = 10) -> SyncProgress:
     # Of the shape that it reads.
     return cast("SyncProgress", Progress(delivered, waiting, stream, bytes_left))
+
+
+def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = 100.0
+    watch = _sync._Watch(None, lambda: now_s)
+    for waiting in ["x", "x", "y", "y", None, "y"]:
+        now_s += 40.0
+        assert watch(progress(0, waiting))
+    assert capsys.readouterr().err.splitlines() == ["Waiting: x", "Waiting: y", "Waiting: y"]
 
 
 def test_patience_begins_anew_with_every_metric() -> None:

@@ -3,21 +3,23 @@
 //! The couriers are those of a live run and go on where it stopped. They work on a thread of their own, so that whoever
 //! waits hears how far they are and may stop them.
 
+mod account;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
+use self::account::{Account, Shown};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::export::courier::{Context, Courier, Step};
-use crate::export::cursor::Cursor;
-use crate::export::earlier::earlier_progress;
+use crate::export::courier::{Context, Courier, Step, known_progress};
+use crate::export::cursor::{Cursor, Progress};
 use crate::export::follower::{Follower, Stopped};
 use crate::export::left::bytes_left;
 use crate::export::rows::Rows;
-use crate::export::{ExportSettings, RunStatus, Target, Wait};
+use crate::export::{ExportSettings, RunStatus, Wait};
 use crate::home::Home;
 use crate::limits::DEFAULT_FILE_MODE;
 use crate::scan::Snapshot;
@@ -29,6 +31,8 @@ use crate::sync::Instant;
 
 /// Time between two calls of a [`Tick`].
 const TICK: Duration = Duration::from_millis(50);
+/// Time for a delivery that is stopped to end by itself.
+const LEAVE: Duration = Duration::from_millis(200);
 /// Time between two looks at a run that goes on.
 const LOOK: Duration = Duration::from_millis(200);
 /// Points looked at in one go when they are only counted.
@@ -119,25 +123,44 @@ pub fn sync(
     let mut runner = Runner::new(directory, settings, *options, clock)?;
     let shared = Arc::clone(&runner.shared);
     let wait = Arc::clone(&runner.wait);
-    let outcome = std::thread::scope(|scope| {
-        let (sender, receiver) = bounded(1);
-        scope.spawn(move || {
+    let (sender, receiver) = bounded(1);
+    // Not joined where it is stopped: it ends with its request, which may take as long as a server is silent.
+    let thread = std::thread::Builder::new()
+        .name("codex-obs-sync".to_owned())
+        .spawn(move || {
             let outcome = runner.run();
-            // The receiver outlives this thread.
-            let _ = sender.send(outcome.map(|()| runner.outcomes()));
-        });
-        loop {
-            match receiver.recv_timeout(TICK) {
-                Ok(outcome) => break outcome,
-                // The scope passes the panic on.
-                Err(RecvTimeoutError::Disconnected) => break Ok(Vec::new()),
-                Err(RecvTimeoutError::Timeout) if !tick(&lock(&shared).clone()) => wait.close(Some(Instant::now())),
-                Err(RecvTimeoutError::Timeout) => {}
+            runner.show_all();
+            // Nobody receives it any more where it was stopped.
+            let _ = sender.send(outcome);
+        })
+        .map_err(|source| Error::io("start a thread for", directory, source))?;
+    let mut stopped: Option<Instant> = None;
+    loop {
+        match (receiver.recv_timeout(TICK), stopped) {
+            (Ok(outcome), _) => {
+                outcome?;
+                break;
             }
+            (Err(RecvTimeoutError::Disconnected), _) => {
+                if let Err(panic) = thread.join() {
+                    std::panic::resume_unwind(panic);
+                }
+                break;
+            }
+            (Err(RecvTimeoutError::Timeout), None) => {
+                let progress = lock(&shared).progress.clone();
+                if !tick(&progress) {
+                    wait.close(Some(Instant::now()));
+                    stopped = Some(Instant::now());
+                }
+            }
+            (Err(RecvTimeoutError::Timeout), Some(stopped)) if stopped.elapsed() >= LEAVE => break,
+            (Err(RecvTimeoutError::Timeout), Some(_)) => {}
         }
-    });
-    tick(&lock(&shared).clone());
-    Ok(SyncOutcome { streams: outcome?, rows_recovered })
+    }
+    let shown = lock(&shared).clone();
+    tick(&shown.progress);
+    Ok(SyncOutcome { streams: shown.accounts.iter().map(Account::outcome).collect(), rows_recovered })
 }
 
 /// The remote run that `run.json` names for the destination, without a word to that.
@@ -150,7 +173,7 @@ pub fn known_run(directory: &Path, settings: &ExportSettings, clock: &Clock) -> 
     Ok(home.destinations.get(&destination.address()).cloned())
 }
 
-fn lock(shared: &Mutex<SyncProgress>) -> MutexGuard<'_, SyncProgress> {
+fn lock(shared: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -177,6 +200,7 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
         kept: None,
         live: None,
         is_live,
+        lock: Arc::default(),
     }
 }
 
@@ -193,7 +217,8 @@ fn count(
     for stream in streams(directory, settings)? {
         let context = context(directory, &stream, settings, clock, false);
         let destination = context.connect()?;
-        let known = earlier_progress(&context, &*destination)?;
+        let known = known_progress(&context, &destination.address(), destination.meant_run())?;
+        let known = if destination.makes_new_run() { Progress::default() } else { known };
         progress.stream = stream.to_string();
         progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
         let rows = Rows::new("", home.created_micros);
@@ -210,11 +235,9 @@ fn count(
                 break;
             }
         }
-        counted.remote_run = match destination.target() {
-            Target::Known => home.destinations.get(&destination.address()).cloned(),
-            Target::Named(id) => Some(id.to_owned()),
-            Target::New => None,
-        };
+        let meant = destination.meant_run().map(str::to_owned);
+        counted.remote_run = meant.or_else(|| home.destinations.get(&destination.address()).cloned());
+        counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
         (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
         outcome.streams.push(counted);
     }
@@ -242,7 +265,7 @@ struct Runner {
     clock: Clock,
     tasks: Vec<Task>,
     wait: Arc<Wait>,
-    shared: Arc<Mutex<SyncProgress>>,
+    shared: Arc<Mutex<Shown>>,
     status: Option<RunStatus>,
     counted: Instant,
 }
@@ -261,10 +284,7 @@ impl Runner {
             counted: Instant::now(),
         };
         runner.add_streams()?;
-        let total = runner.bytes_left();
-        let mut shared = lock(&runner.shared);
-        (shared.bytes_total, shared.bytes_left) = (total, total);
-        drop(shared);
+        runner.show_all();
         Ok(runner)
     }
 
@@ -291,9 +311,12 @@ impl Runner {
                 self.options.follow && self.tasks.iter().any(|task| is_written(&self.directory, &task.stream));
             if self.options.follow && !goes_on {
                 recover_directory(&self.directory, false)?;
+                self.note_end()?;
             }
             self.deliver(!goes_on);
-            if self.wait.is_closing() {
+            // What one stream cannot be delivered for is no better for the others.
+            let is_hopeless = goes_on && self.tasks.iter().any(|task| task.has_ended);
+            if self.wait.is_closing() || is_hopeless {
                 return Ok(());
             }
             if !goes_on {
@@ -303,6 +326,15 @@ impl Runner {
             self.add_streams()?;
         }
         self.finish();
+        Ok(())
+    }
+
+    /// Couriers that have not begun hear that the run is not written any more.
+    fn note_end(&mut self) -> Result<()> {
+        for task in self.tasks.iter_mut().filter(|task| task.courier.is_held_elsewhere()) {
+            task.context = Arc::new(Context { is_live: false, ..Context::clone(&task.context) });
+            task.courier = Courier::new(Arc::clone(&task.context), task.context.connect()?);
+        }
         Ok(())
     }
 
@@ -319,7 +351,7 @@ impl Runner {
                 }
                 if task.pause_until.is_none_or(|until| until <= Instant::now()) {
                     let step = task.courier.step(&self.wait, flush);
-                    worked |= task.take(step);
+                    worked |= task.take(step, self.options.follow);
                 }
                 next = next.into_iter().chain(task.pause_until).min();
                 self.show(index);
@@ -344,8 +376,8 @@ impl Runner {
         task.courier.end_as(status, end_micros);
         task.is_idle = false;
         self.deliver(true);
-        let told = self.tasks.iter().any(|task| task.stream.is_main() && task.courier.has_finished());
-        self.status = told.then_some(status);
+        let told = self.tasks.iter().find(|task| task.stream.is_main()).and_then(|task| task.courier.told());
+        self.status = told.filter(|told| *told == status);
     }
 
     fn bytes_left(&self) -> u64 {
@@ -359,7 +391,7 @@ impl Runner {
         self.tasks.iter().map(left).sum()
     }
 
-    /// Lets others see how far it is.
+    /// Lets others see how far a stream is.
     fn show(&mut self, index: usize) {
         let sum = |count: fn(&Stats) -> u64| self.tasks.iter().map(|task| count(&task.context.stats)).sum();
         let (delivered, rejected) =
@@ -368,46 +400,48 @@ impl Runner {
         if bytes_left.is_some() {
             self.counted = Instant::now();
         }
-        let task = &self.tasks[index];
+        let account = self.tasks[index].account(self.status);
         let mut shared = lock(&self.shared);
-        task.stream.as_str().clone_into(&mut shared.stream);
-        (shared.delivered, shared.rejected) = (delivered, rejected);
-        shared.waiting = task.problem.clone().filter(|_| !task.has_ended);
+        let progress = &mut shared.progress;
+        account.stream.as_str().clone_into(&mut progress.stream);
+        (progress.delivered, progress.rejected) = (delivered, rejected);
+        progress.waiting = account.problem.clone().filter(|_| !self.tasks[index].has_ended);
         if let Some(left) = bytes_left {
-            shared.bytes_left = left;
-            shared.bytes_total = shared.bytes_total.max(left);
+            progress.bytes_left = left;
+            progress.bytes_total = progress.bytes_total.max(left);
+        }
+        match shared.accounts.get_mut(index) {
+            Some(known) => *known = account,
+            None => shared.accounts.push(account),
         }
     }
 
-    fn outcomes(&mut self) -> Vec<StreamOutcome> {
-        let told = self.status;
-        let outcome = |task: &mut Task| {
-            let stats = &task.context.stats;
-            let done = task.is_idle && task.problem.is_none();
-            StreamOutcome {
-                stream: task.stream.to_string(),
-                delivered: stats.metrics_exported.get(),
-                rejected: stats.metrics_rejected.get(),
-                params: stats.params_exported.get(),
-                lines_skipped: stats.export_lines_skipped.get(),
-                gaps: stats.export_gaps.get(),
-                remote_run: task.courier.remote_run().map(str::to_owned),
-                done,
-                problem: task.problem.take().or_else(|| (!done).then(|| "it was stopped before the end".to_owned())),
-                status: told.filter(|_| task.stream.is_main()),
-                notices: task.context.warnings.take(),
-            }
-        };
-        let outcomes = self.tasks.iter_mut().map(outcome).collect();
+    /// Lets others see how far everything is.
+    fn show_all(&mut self) {
+        let accounts = self.tasks.iter().map(|task| task.account(self.status)).collect();
         let left = self.bytes_left();
-        lock(&self.shared).bytes_left = left;
-        outcomes
+        let mut shared = lock(&self.shared);
+        shared.accounts = accounts;
+        shared.progress.bytes_left = left;
+        shared.progress.bytes_total = shared.progress.bytes_total.max(left);
     }
 }
 
 impl Task {
-    /// Notes what came of a step. Gives whether another may follow at once.
-    fn take(&mut self, step: Step) -> bool {
+    fn account(&self, status: Option<RunStatus>) -> Account {
+        Account {
+            stream: self.stream.clone(),
+            context: Arc::clone(&self.context),
+            remote_run: self.courier.remote_run().map(str::to_owned),
+            done: self.is_idle && self.problem.is_none(),
+            problem: self.problem.clone(),
+            status: status.filter(|_| self.stream.is_main()),
+        }
+    }
+
+    /// Notes what came of a step. Gives whether another may follow at once. A run that is followed is waited for where another
+    /// process delivers it.
+    fn take(&mut self, step: Step, follow: bool) -> bool {
         self.pause_until = None;
         match step {
             Step::Worked => {
@@ -418,7 +452,7 @@ impl Task {
                 self.problem = None;
                 self.is_idle = true;
             }
-            Step::Later { why, .. } if self.courier.is_held_elsewhere() => {
+            Step::Later { why, .. } if !follow && self.courier.is_held_elsewhere() => {
                 self.problem = Some(why);
                 self.has_ended = true;
             }

@@ -110,6 +110,9 @@ pub const EXPORT_SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest pause of the back-off, so that a server that is back is noticed within half a minute.
 pub const EXPORT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
+/// A close without a deadline gives a destination up that has taken nothing for so long: two of the longest pauses.
+pub const EXPORT_PATIENCE: Duration = Duration::from_mins(1);
+
 /// Longest pause that a server's `Retry-After` is granted: a wrong clock must not switch the export off.
 pub const EXPORT_LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 

@@ -71,21 +71,7 @@ impl MlflowExport {
     }
 }
 
-/// The word for how a run ended.
+/// The status that a word stands for.
 pub fn status(word: &str) -> Result<RunStatus> {
-    match word {
-        "finished" => Ok(RunStatus::Finished),
-        "failed" => Ok(RunStatus::Failed),
-        "killed" => Ok(RunStatus::Killed),
-        other => Err(choice("status", other, "finished, failed or killed")),
-    }
-}
-
-/// The word for how a run ended.
-pub fn status_word(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Finished => "finished",
-        RunStatus::Failed => "failed",
-        RunStatus::Killed => "killed",
-    }
+    RunStatus::of_word(word).ok_or_else(|| choice("status", word, "finished, failed or killed"))
 }

@@ -11,6 +11,7 @@ mod deadline;
 mod error;
 mod event;
 mod export;
+mod fork;
 mod interpreter;
 mod reading;
 mod recorder;
@@ -34,6 +35,8 @@ mod _core {
     use super::error::CoreError;
     #[pymodule_export]
     use super::export::MlflowExport;
+    #[pymodule_export]
+    use super::fork::resume_after_fork;
     #[pymodule_export]
     use super::reading::{ArrowStream, Report, read_rows, summarize};
     #[pymodule_export]

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::delivery::{self as engine, SyncOptions};
+use codex_obs_core::export::RunStatus;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
-use crate::export::{MlflowExport, status_word};
+use crate::export::MlflowExport;
 
 /// How far a delivery has come.
 #[pyclass(frozen, get_all, module = "codex_obs._core")]
@@ -61,7 +62,7 @@ impl From<engine::StreamOutcome> for StreamOutcome {
             remote_run: outcome.remote_run,
             done: outcome.done,
             problem: outcome.problem,
-            status: outcome.status.map(status_word),
+            status: outcome.status.map(RunStatus::word),
             notices: outcome.notices,
         }
     }

@@ -55,8 +55,13 @@ pub(super) struct NameCache {
 }
 
 impl NameCache {
+    /// A cache that never grows: the thread that fills it takes no lock of the heap on which its maker allocates, so that a
+    /// `clone` without fork hooks, which no allocator prepares for, cannot copy such a lock while it is held. Memory that
+    /// no name needs is reserved, not touched.
     pub(super) fn new() -> Self {
-        Self { entries: vec![Entry::default()], places: vec![0; PLACES], last: 0, long: Vec::new() }
+        let mut entries = Vec::with_capacity(PLACES + 1);
+        entries.push(Entry::default());
+        Self { entries, places: vec![0; PLACES], last: 0, long: Vec::new() }
     }
 
     #[inline]

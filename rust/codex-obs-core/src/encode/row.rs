@@ -9,6 +9,8 @@ use crate::record::{tags, timestamp};
 const ROW_START: &str = r#"{"$schema":"https://codexml.ai/schemas/run_metrics.schema.json","schema_version":"v1","#;
 const MANIFEST_START: &str =
     r#"{"$schema":"https://codexml.ai/schemas/run_metrics_manifest.schema.json","schema_version":"v1","timestamp":""#;
+/// Room for the head of a row beside its run id.
+const HEAD_BYTES: usize = 512;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Turns the entries of metrics frames into lines.
@@ -59,7 +61,9 @@ impl RowEncoder {
     pub fn new(run_id: &str, legacy: bool) -> Self {
         let mut escaped = Vec::new();
         push_json_string(&mut escaped, run_id);
-        let mut head = ROW_START.as_bytes().to_vec();
+        // Large enough for what most calls add: see `NameCache::new`.
+        let mut head = Vec::with_capacity(HEAD_BYTES + escaped.len());
+        head.extend_from_slice(ROW_START.as_bytes());
         if !legacy {
             head.extend_from_slice(br#""timestamp":""#);
         }

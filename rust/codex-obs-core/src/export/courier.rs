@@ -1,19 +1,20 @@
 //! Delivers one stream to one destination, a step at a time: whoever drives it waits between the steps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use super::command::SyncCommand;
 use super::cursor::{Cursor, Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
-use super::earlier::earlier_progress;
 use super::follower::{Follower, Losses, Stopped};
 use super::params::Params;
 use super::point::Point;
+use super::promises;
 use super::rows::Rows;
-use super::settings::{ExportSettings, Place, Ranks};
+use super::settings::{ExportSettings, Place};
 use super::wait::Wait;
 use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
@@ -57,6 +58,8 @@ pub struct Context {
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
     pub is_live: bool,
+    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
+    pub lock: Arc<Mutex<Option<Owner>>>,
 }
 
 impl Context {
@@ -64,6 +67,17 @@ impl Context {
     pub fn connect(&self) -> Result<Box<dyn Destination>> {
         let place = Place { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
         self.settings.connector.connect(&place)
+    }
+
+    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
+    pub fn unlock(&self) {
+        if let Ok(mut lock) = self.lock.try_lock() {
+            drop(lock.take());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the writer's batches are of use.
@@ -109,7 +123,6 @@ pub struct Courier {
     context: Arc<Context>,
     destination: Box<dyn Destination>,
     address: String,
-    lock: Option<Owner>,
     route: Option<Route>,
     params: Params,
     params_checked: Option<Instant>,
@@ -145,7 +158,6 @@ impl Courier {
             context,
             destination,
             address,
-            lock: None,
             route: None,
             params,
             params_checked: None,
@@ -169,7 +181,7 @@ impl Courier {
     /// Whether another process delivers the stream, so that this one cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
-        self.lock.is_none()
+        self.context.lock().is_none()
     }
 
     /// Up to where everything is delivered.
@@ -180,18 +192,17 @@ impl Courier {
 
     /// The progress of an earlier delivery, as far as the remote run is known without asking.
     pub fn known_progress(&self) -> Result<Progress> {
-        earlier_progress(&self.context, &*self.destination)
+        if self.destination.remote_run().is_none() && self.destination.makes_new_run() {
+            return Ok(Progress::default());
+        }
+        let run = self.destination.remote_run().or(self.destination.meant_run());
+        known_progress(&self.context, &self.address, run)
     }
 
-    /// Whether the destination was told how the run ended.
+    /// How the run ended, as the destination knows it from us, now or earlier.
     #[must_use]
-    pub fn has_finished(&self) -> bool {
-        self.route.as_ref().is_some_and(|route| route.progress.finished)
-    }
-
-    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
-    pub fn unlock(&mut self) {
-        drop(self.lock.take());
+    pub fn told(&self) -> Option<RunStatus> {
+        self.route.as_ref().and_then(|route| route.progress.told).map(|(status, _)| status)
     }
 
     /// Throws the batches away that wait: what they hold is read from the files.
@@ -216,10 +227,10 @@ impl Courier {
     }
 
     fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
-        if self.lock.is_none() {
+        if self.is_held_elsewhere() {
             let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
             match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
-                Attempt::Taken(owner) => self.lock = Some(owner),
+                Attempt::Taken(owner) => *self.context.lock() = Some(owner),
                 Attempt::Held(_) => {
                     let why = format!("another process delivers the stream {} right now", self.context.stream);
                     return Ok(Step::Later { pause: LOOK_AGAIN, why });
@@ -247,7 +258,7 @@ impl Courier {
             remote_run: known.clone(),
             may_create: stream.is_main(),
             is_live: self.context.is_live,
-            sync_command: sync_command(&self.context, &*self.destination),
+            sync_command: SyncCommand::new(&self.context, &*self.destination).plain(),
         };
         if let Err(step) = settle(self.destination.prepare(&facts, wait)) {
             return Ok(step);
@@ -267,16 +278,24 @@ impl Courier {
         }
         let path = progress_path(directory, stream, &self.address, &remote_run);
         let mut progress = Progress::load(&path)?;
-        progress.finished &= !self.context.is_live;
+        self.note_saved(promises::rename(directory, stream, &self.address, &path));
+        // A run that is written again is running there again.
+        let was_ended = self.context.is_live && progress.told.take().is_some();
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
         let follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
         let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
-        if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
-            kept.note(file);
+        if let Some(kept) = &self.context.kept {
+            kept.note_progress(&route.path);
+            if let Some(file) = route.follower.file() {
+                kept.note(file, route.follower.cursor().offset);
+            }
         }
         self.route = Some(route);
+        if was_ended {
+            self.save();
+        }
         Ok(Step::Worked)
     }
 
@@ -360,7 +379,7 @@ impl Courier {
         (route.sealed, route.since, route.unsaved) = (false, None, false);
         route.progress.cursor = Some(route.follower.cursor().clone());
         if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
-            kept.note(file);
+            kept.note(file, route.follower.cursor().offset);
         }
         self.save();
         Ok(Step::Worked)
@@ -368,15 +387,15 @@ impl Courier {
 
     /// Everything is delivered: says how the run ended, if that is known.
     fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
-        let Some(route) = self.route.as_mut().filter(|route| !route.progress.finished && flush) else {
+        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.stream.is_main()) else {
             return Step::Idle(None);
         };
-        let Some((status, end_micros)) = self.status.filter(|_| self.context.stream.is_main()) else {
+        let Some(route) = self.route.as_mut().filter(|route| route.progress.told != self.status) else {
             return Step::Idle(None);
         };
         match settle(self.destination.finish(status, end_micros, wait)) {
             Ok(_) => {
-                route.progress.finished = true;
+                route.progress.told = self.status;
                 self.save();
                 Step::Worked
             }
@@ -387,7 +406,11 @@ impl Courier {
     /// Puts the progress on disk. If that fails, what was delivered is delivered again one day, which does no harm.
     fn save(&mut self) {
         let Some(route) = &self.route else { return };
-        if let Err(error) = route.progress.save(&route.path) {
+        self.note_saved(route.progress.save(&route.path));
+    }
+
+    fn note_saved(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
             self.context.stats.export_errors.add(1);
             self.context.warnings.push("export_cursor", || {
                 format!("{error}: what was delivered to {} may be sent again, which does no harm", self.address)
@@ -415,7 +438,7 @@ impl Courier {
 
     /// Puts a change for better or worse on record, and warns.
     fn report(&mut self, step: &Step) {
-        let is_held = self.lock.is_none();
+        let is_held = self.is_held_elsewhere();
         // Whoever takes the steps without a session says what came of them.
         let warnings = self.context.live.is_some().then_some(&self.context.warnings);
         match step {
@@ -454,12 +477,10 @@ impl Courier {
     }
 }
 
-/// The command that delivers the rest.
-#[must_use]
-pub fn sync_command(context: &Context, destination: &dyn Destination) -> String {
-    let ranks = if context.settings.ranks == Ranks::All { " --export-ranks all" } else { "" };
-    let directory = quote(&context.directory.to_string_lossy());
-    format!("codex-ndjson sync {directory} {}{ranks}", destination.sync_arguments())
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.context.unlock();
+    }
 }
 
 /// The progress of an earlier delivery, as far as the remote run is known without asking.
@@ -477,14 +498,4 @@ fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
         Delivery::Later { pause, why } => Err(Step::Later { pause, why }),
         Delivery::Stopped { why } => Err(Step::Stopped { why }),
     }
-}
-
-/// A word for a shell.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::Result;
+use super::destination::RunStatus;
+use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
@@ -66,8 +67,8 @@ pub struct Progress {
     pub cursor: Option<Cursor>,
     /// Bytes of the parameters' file that were delivered.
     pub params_offset: u64,
-    /// Whether the destination was told how the run ended.
-    pub finished: bool,
+    /// How the run ended and when, in microseconds since the epoch, as the destination was told.
+    pub told: Option<(RunStatus, i64)>,
 }
 
 impl Progress {
@@ -77,7 +78,7 @@ impl Progress {
             Ok(file) => {
                 let mut bytes = Vec::new();
                 let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES), &mut bytes);
-                read.map_err(|source| crate::error::Error::io("read", path, source))?;
+                read.map_err(|source| Error::io("read", path, source))?;
                 bytes
             }
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Self::default()),
@@ -98,8 +99,10 @@ impl Progress {
                 completed: value.get("completed")?.as_array()?.iter().filter_map(Value::as_u64).collect(),
             }),
         };
-        let finished = document.get("finished")?.as_bool()?;
-        Some(Self { cursor, params_offset: number(document, "params_offset")?, finished })
+        let told = document.get("told").and_then(|told| {
+            Some((RunStatus::of_word(told.get("status")?.as_str()?)?, told.get("end_micros")?.as_i64()?))
+        });
+        Some(Self { cursor, params_offset: number(document, "params_offset")?, told })
     }
 
     /// Puts it on disk.
@@ -110,7 +113,8 @@ impl Progress {
                 "device": cursor.file.device, "inode": cursor.file.inode, "completed": cursor.completed,
             })
         });
-        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "finished": self.finished});
+        let told = self.told.map(|(status, end_micros)| json!({"status": status.word(), "end_micros": end_micros}));
+        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "told": told});
         fs::replace(path, format!("{document}\n").as_bytes(), MODE)
     }
 }
@@ -128,6 +132,33 @@ pub fn progress_path(directory: &Path, stream: &Stream, address: &str, remote_ru
     directory.join(INTERNALS).join(format!("export-{stream}-{:016x}.json", xxh3_64(destination.as_bytes())))
 }
 
+/// The progress of every delivery of a stream that ever began.
+pub fn progress_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
+    paths(directory, stream, ".json")
+}
+
+/// The locks of every delivery of a stream that ever began.
+pub fn lock_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
+    paths(directory, stream, ".lock")
+}
+
+fn paths(directory: &Path, stream: &Stream, ending: &str) -> Result<Vec<PathBuf>> {
+    let folder = directory.join(INTERNALS);
+    let failed = |source| Error::io("list", &folder, source);
+    let start = format!("export-{stream}-");
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(&start)?.strip_suffix(ending));
+        // The names of other streams may begin with this one's.
+        if number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            paths.push(folder.join(name));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +174,12 @@ mod tests {
             cursor.pass(17, b"{}\n");
         }
         assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
-        let progress = Progress { cursor: Some(cursor), params_offset: 5, finished: true };
+        let progress = Progress { cursor: Some(cursor), params_offset: 5, told: None };
+        for told in [None, Some((RunStatus::Killed, -1)), Some((RunStatus::Failed, i64::MAX))] {
+            let progress = Progress { told, ..progress.clone() };
+            progress.save(&path).unwrap();
+            assert_eq!(Progress::load(&path).unwrap(), progress);
+        }
         progress.save(&path).unwrap();
         assert_eq!(Progress::load(&path).unwrap(), progress);
         let text = std::fs::read(&path).unwrap();

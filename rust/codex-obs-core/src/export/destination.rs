@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use super::command::quote;
 use super::point::Point;
 use super::wait::Wait;
 
@@ -44,6 +45,24 @@ pub enum RunStatus {
     Killed,
 }
 
+impl RunStatus {
+    /// The word for it in our files.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+        }
+    }
+
+    /// The status that a word stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Finished, Self::Failed, Self::Killed].into_iter().find(|status| status.word() == word)
+    }
+}
+
 /// What a destination needs to know to find or create the remote run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFacts {
@@ -63,18 +82,6 @@ pub struct RunFacts {
     pub sync_command: String,
 }
 
-/// Which remote run points go to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Target<'a> {
-    /// The one that `run.json` names, else one that is found or created.
-    #[default]
-    Known,
-    /// The one that was asked for.
-    Named(&'a str),
-    /// A new one, whatever there is.
-    New,
-}
-
 /// A remote store of metrics. Its methods are called by one thread, never two at once, and may take as long as
 /// [`Wait::remaining`] allows.
 pub trait Destination: Send + Debug {
@@ -84,9 +91,14 @@ pub trait Destination: Send + Debug {
     /// Identifier of the remote run once [`prepare`](Self::prepare) has found or created it.
     fn remote_run(&self) -> Option<&str>;
 
-    /// Which remote run was asked for.
-    fn target(&self) -> Target<'_> {
-        Target::Known
+    /// The remote run that it was told to deliver to; `None`: the one of `run.json`, or a new one.
+    fn meant_run(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether it was told to make a new one, whatever there is.
+    fn makes_new_run(&self) -> bool {
+        false
     }
 
     /// Whether the remote run, which was prepared, takes the place of `known` in `run.json`.
@@ -120,10 +132,15 @@ pub trait Destination: Send + Debug {
         Vec::new()
     }
 
-    /// The arguments with which `codex-ndjson sync` delivers to the same place, without secrets.
-    fn sync_arguments(&self) -> String {
+    /// The arguments with which `codex-ndjson sync` delivers to the same server, without secrets and as a shell reads them.
+    fn address_arguments(&self) -> String {
         let address = self.address();
         let (kind, base) = address.split_once(' ').unwrap_or((&address, ""));
-        format!("--to {kind} --uri {base}")
+        format!("--to {kind} --uri {}", quote(base))
+    }
+
+    /// The arguments with which it delivers to the same place there, whatever the environment says.
+    fn sync_arguments(&self) -> String {
+        self.address_arguments()
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::courier::{Context, Courier, Step, known_progress, sync_command};
+use super::command::SyncCommand;
+use super::courier::{Context, Courier, Step, known_progress};
 use super::destination::{Destination, RunStatus};
 use super::left::{Left, left};
 use super::wait::Wait;
 
+use crate::limits::EXPORT_PATIENCE;
 use crate::sync::Instant;
 
 /// Longest time between two looks at the files, in case a wake-up was missed.
@@ -29,7 +31,7 @@ pub struct Exporter {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     address: String,
-    command: String,
+    command: SyncCommand,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Exporter {
     #[must_use]
     pub fn new(context: Context, destination: Box<dyn Destination>) -> Self {
         let context = Arc::new(context);
-        let (address, command) = (destination.address(), sync_command(&context, &*destination));
+        let (address, command) = (destination.address(), SyncCommand::new(&context, &*destination));
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
         let station =
@@ -103,6 +105,7 @@ impl Exporter {
         match std::thread::Builder::new().name("codex-obs-send".into()).spawn(move || shared.work()) {
             Ok(handle) => {
                 station.is_out = true;
+                self.shared.wait.note_home(false);
                 drop(station);
                 *lock(&self.thread) = Some(handle);
                 true
@@ -123,12 +126,13 @@ impl Exporter {
         self.shared.ring();
     }
 
-    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, for `longest` at most: a request that is under way goes
-    /// on.
+    /// Waits until the thread that was [`halt`](Self::halt)ed has gone, for `longest` at most. One that waits for an answer goes
+    /// on with that, and with nothing else before [`release`](Self::release).
     pub fn wait_home(&self, longest: Duration) {
         let deadline = Instant::now() + longest;
-        let home = self.wait_until(deadline, |station| !station.is_out);
-        if home && let Some(handle) = lock(&self.thread).take() {
+        if self.shared.wait.hold(deadline)
+            && let Some(handle) = lock(&self.thread).take()
+        {
             while !handle.is_finished() && Instant::now() < deadline {
                 std::thread::yield_now();
             }
@@ -139,18 +143,26 @@ impl Exporter {
         }
     }
 
-    /// In a forked child: lets go of what the child must not hold, and touches nothing else.
-    pub fn abandon(&self) {
-        if let Ok(mut station) = self.shared.station.try_lock()
-            && let Some(courier) = &mut station.courier
-        {
-            courier.unlock();
-        }
+    /// After a fork, in the parent: the thread goes on if it is still there.
+    pub fn release(&self) {
+        self.shared.wait.release();
     }
 
-    /// Delivers what it can within `longest`, tells the destination how the run ended if that was everything, and ends the
-    /// thread. Gives what is left.
-    pub fn close(&self, status: RunStatus, longest: Option<Duration>) -> Option<Left> {
+    /// Whether it was [`start`](Self::start)ed once.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        lock(&self.shared.station).has_started
+    }
+
+    /// In a forked child: lets go of what the child must not hold, and touches nothing else. What the thread works with is
+    /// never touched: of its locks and its connection the child has copies that nobody will ever let go of.
+    pub fn abandon(&self) {
+        self.shared.context.unlock();
+    }
+
+    /// Delivers what it can within `longest`, tells the destination how the run ended and when if that was everything, and ends
+    /// the thread. Gives what is left.
+    pub fn close(&self, status: RunStatus, end_micros: i64, longest: Option<Duration>) -> Option<Left> {
         // A time beyond what the clock can show is for ever.
         let deadline = longest.and_then(|longest| Instant::now().checked_add(longest));
         {
@@ -158,13 +170,14 @@ impl Exporter {
             if !station.has_started {
                 return None;
             }
-            station.status = Some((status, self.shared.context.clock.now_micros()));
+            station.status = Some((status, end_micros));
         }
         self.shared.wait.close(deadline);
         loop {
             if !self.start() {
                 // Every attempt keeps the deadline by itself, but for a look-up of a name that hangs.
                 lock(&self.shared.station).is_out = true;
+                self.shared.wait.note_home(false);
                 self.shared.work();
             }
             self.shared.ring();
@@ -197,7 +210,7 @@ impl Exporter {
         let Context { directory, stream, .. } = &*self.shared.context;
         let cursor =
             known_progress(&self.shared.context, &self.address, None).ok().and_then(|progress| progress.cursor);
-        left(directory, stream, cursor.as_ref(), self.command.clone()).ok().flatten()
+        left(directory, stream, cursor.as_ref(), self.command.now()).ok().flatten()
     }
 
     fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {
@@ -263,17 +276,19 @@ impl Shared {
         station.has_ended = courier.is_none();
         station.courier = courier;
         station.is_out = false;
+        self.wait.note_home(true);
         drop(station);
         self.changed.notify_all();
     }
 
     fn run(&self, courier: &mut Courier, not_before: &mut Option<Instant>) -> Leave {
         let mut is_wanted = false;
-        let mut knows_status = false;
+        // Until when a destination that takes nothing is waited for, once the run is closed.
+        let mut patience: Option<Instant> = None;
         loop {
             let is_closing = self.wait.is_closing();
-            if is_closing && !knows_status {
-                knows_status = true;
+            if is_closing && patience.is_none() {
+                patience = Some(Instant::now() + EXPORT_PATIENCE);
                 *not_before = None;
                 if let Some((status, end_micros)) = lock(&self.station).status {
                     courier.end_as(status, end_micros);
@@ -292,7 +307,7 @@ impl Shared {
                 continue;
             }
             match courier.step(&self.wait, is_closing) {
-                Step::Worked => {}
+                Step::Worked => patience = patience.map(|_| Instant::now() + EXPORT_PATIENCE),
                 Step::Idle(_) if is_closing => return Leave::Ended,
                 Step::Idle(until) => {
                     // Whoever did not see the wish had appended before it: the files are looked at once more.
@@ -303,7 +318,11 @@ impl Shared {
                     }
                 }
                 Step::Later { pause, .. } => {
-                    if is_closing && self.wait.remaining().is_none_or(|rest| pause >= rest) {
+                    let rest = patience.map(|patience| {
+                        let patience = patience.saturating_duration_since(Instant::now());
+                        self.wait.remaining().unwrap_or(patience)
+                    });
+                    if rest.is_some_and(|rest| pause >= rest) {
                         return Leave::Ended;
                     }
                     if std::mem::take(&mut is_wanted) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::cursor::Cursor;
+use super::locate::{behind, first_lines, locate};
 use super::point::Point;
 use super::rows::{Content, Rows};
 use super::shard::{Next, Shard};
@@ -168,24 +169,38 @@ impl Follower {
 
     /// Gets more bytes of the shard. `false` if there are none.
     fn read_on(&mut self) -> Result<bool> {
-        let Some(shard) = &mut self.shard else { return Ok(false) };
-        if let Some(live) = &self.live
-            && live.try_iter().any(|batch| shard.extend(&batch))
-        {
+        let mut is_sure = true;
+        while let Some(batch) = self.live.as_ref().and_then(|live| live.try_recv().ok()) {
+            let Some(shard) = &self.shard else { return Ok(false) };
+            // It was read from the file before. Or the file was truncated, and the next ones may seem to fit.
+            is_sure &= batch.file != shard.id || batch.offset >= shard.read_end();
+            if (is_sure || self.is_intact()?) && self.shard.as_mut().is_some_and(|shard| shard.extend(&batch)) {
+                return Ok(true);
+            }
+        }
+        if !self.is_intact()? {
+            self.locate()?;
             return Ok(true);
         }
+        let Some(shard) = &mut self.shard else { return Ok(false) };
         match shard.fill() {
             Ok(count) => Ok(count > 0),
             Err(error) if error.io_kind().is_none() => {
                 self.losses.refused += 1;
                 Ok(false)
             }
-            // The program closed a descriptor that was not its own.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
-                self.locate()?;
-                Ok(true)
-            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the shard still holds what was read of it, as far as can be told.
+    fn is_intact(&self) -> Result<bool> {
+        let Some(shard) = &self.shard else { return Ok(true) };
+        let is_behind_line = self.entered && self.cursor.offset > 0 && self.cursor.offset == shard.offset();
+        match shard.is_intact(is_behind_line.then_some(self.cursor.last)) {
+            // The program closed a descriptor that was not its own.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => Ok(false),
+            outcome => outcome,
         }
     }
 
@@ -276,12 +291,11 @@ impl Follower {
             return Ok(0);
         }
         let hashes = first_lines(sources)?;
-        let behind = |shard: u64| hashes.iter().rposition(|hash| *hash == Some(shard)).map(|index| index + 1);
-        if let Some(next) = behind(self.cursor.shard) {
-            return Ok(next);
+        if let Some(index) = hashes.iter().rposition(|hash| *hash == Some(self.cursor.shard)) {
+            return Ok(index + 1);
         }
         self.losses.gaps += 1;
-        Ok(self.cursor.completed.iter().rev().find_map(|&shard| behind(shard)).unwrap_or(0))
+        Ok(behind(&hashes, &self.cursor).unwrap_or(0))
     }
 
     /// Finds the cursor's place again.
@@ -291,22 +305,7 @@ impl Follower {
         self.queue.clear();
         let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
         let hashes = first_lines(&sources)?;
-        let mut candidates: Vec<usize> =
-            (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.cursor.shard)).collect();
-        // Of shards that begin alike the one whose file it was comes first, then the newest.
-        candidates.sort_by_key(|&index| sources[index].file_id() != Some(self.cursor.file));
-        let mut best: Option<(usize, Shard)> = None;
-        for index in candidates {
-            let Some(mut shard) = Shard::open(&sources[index])? else { continue };
-            let exact = shard.seek(&sources[index], self.cursor.offset, self.cursor.last)?;
-            if exact || best.as_ref().is_none_or(|(_, best)| shard.offset() > best.offset()) {
-                best = Some((index, shard));
-            }
-            if exact {
-                break;
-            }
-        }
-        let Some((index, shard)) = best else {
+        let Some((index, shard)) = locate(&sources, &hashes, &self.cursor)? else {
             let next = self.behind_cursor(&sources)?;
             return self.enqueue(sources, next);
         };
@@ -338,20 +337,6 @@ fn take(rows: &mut Rows, line: &[u8], is_first: bool, points: &mut Vec<Point>, l
         Content::Nothing => {}
         Content::Refused => losses.refused += 1,
     }
-}
-
-/// The hash of each shard's first line; `None` where there is no whole one.
-fn first_lines(sources: &[Source]) -> Result<Vec<Option<u64>>> {
-    sources
-        .iter()
-        .map(|source| match Shard::open(source)? {
-            Some(mut shard) => match shard.first_line() {
-                Err(error) if error.io_kind().is_none() => Ok(None),
-                outcome => outcome,
-            },
-            None => Ok(None),
-        })
-        .collect()
 }
 
 #[cfg(test)]

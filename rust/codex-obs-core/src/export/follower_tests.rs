@@ -160,6 +160,51 @@ fn a_current_shard_that_was_replaced_is_read_anew_and_the_ones_before_are_not() 
 }
 
 #[test]
+fn a_shard_that_was_cut_and_has_grown_beyond_the_place_is_read_from_its_start() {
+    for (keeps_copy, lines) in [(true, 40), (false, 40), (false, 20), (false, 21)] {
+        let mut log = Log::new();
+        log.append(20);
+        let mut follower = open(log.folder.path(), None);
+        let mut points = Vec::new();
+        follower.read(&mut points, 18).unwrap();
+        // Copied and truncated by another program, and written on meanwhile.
+        if keeps_copy {
+            fs::copy(&log.base, shard_path(&log.base, 1, Coding::Plain)).unwrap();
+        }
+        fs::OpenOptions::new().write(true).open(&log.base).unwrap().set_len(0).unwrap();
+        log.append(lines);
+        // What was read before is delivered from memory.
+        assert_eq!(rest(&mut follower), (18..20 + lines).collect::<Vec<_>>(), "{keeps_copy} {lines}");
+    }
+}
+
+#[test]
+fn a_batch_of_a_shard_that_was_cut_meanwhile_does_not_fit_by_chance() {
+    let log = Log::new();
+    let (feed, receiver) = Feed::new();
+    let mut follower =
+        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None).unwrap();
+    feed.want(true);
+    let file = FileId::at(&log.base).unwrap().unwrap();
+    let mut offset = 0;
+    // Lines of one length.
+    for step in [70, 77] {
+        fs::OpenOptions::new().append(true).open(&log.base).unwrap().write_all(line(step).as_bytes()).unwrap();
+        feed.offer(file, offset, line(step).as_bytes());
+        offset += line(step).len() as u64;
+    }
+    assert_eq!(rest(&mut follower), [70, 77]);
+    fs::OpenOptions::new().write(true).open(&log.base).unwrap().set_len(0).unwrap();
+    offset = 0;
+    for step in [14, 21, 28, 35] {
+        fs::OpenOptions::new().append(true).open(&log.base).unwrap().write_all(line(step).as_bytes()).unwrap();
+        feed.offer(file, offset, line(step).as_bytes());
+        offset += line(step).len() as u64;
+    }
+    assert_eq!(rest(&mut follower), [14, 21, 28, 35]);
+}
+
+#[test]
 fn of_shards_that_begin_alike_the_right_one_is_found() {
     let mut log = Log::new();
     for _ in 0..4 {
@@ -316,7 +361,7 @@ proptest! {
                     delivered.extend(points.iter().map(|point| point.step));
                     progress.cursor = follower.has_begun().then(|| follower.cursor().clone());
                     progress.save(&path).unwrap();
-                    follower.file().into_iter().for_each(|file| kept.note(file));
+                    follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
                 }
                 Event::Die(lost) => {
                     if lost {
@@ -327,7 +372,7 @@ proptest! {
                     progress = Progress::load(&path).unwrap();
                     follower = open(log.folder.path(), progress.cursor.clone());
                     kept = Kept::new(u64::MAX);
-                    follower.file().into_iter().for_each(|file| kept.note(file));
+                    follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
                 }
                 Event::Retire => {
                     retire(&log.base, 1, Some(&kept)).unwrap();

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::cursor::Cursor;
+use super::locate::place;
 use crate::error::{Error, Result};
 use crate::limits::SCAN_BLOCK_BYTES;
 use crate::scan::{Snapshot, Source};
@@ -25,7 +26,7 @@ pub struct Left {
 
 /// What of `stream` is behind `cursor`; `None` if nothing is.
 pub fn left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>, command: String) -> Result<Option<Left>> {
-    let parts = behind(directory, stream, cursor)?;
+    let parts = behind(directory, stream, cursor, true)?;
     let bytes = parts.iter().map(|(source, start)| source.stored_length() - start).sum();
     let countable = bytes <= MAX_COUNTED_BYTES && parts.iter().all(|(source, _)| source.coding == Coding::Plain);
     let count = || parts.iter().map(|(source, start)| lines(source, *start)).sum::<Result<u64>>();
@@ -33,24 +34,22 @@ pub fn left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>, command:
     Ok((bytes > 0).then_some(Left { rows, bytes, command }))
 }
 
-/// The stored bytes of `stream` behind `cursor`.
+/// The stored bytes of `stream` behind `cursor`, quickly.
 pub fn bytes_left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>) -> Result<u64> {
-    let parts = behind(directory, stream, cursor)?;
+    let parts = behind(directory, stream, cursor, false)?;
     Ok(parts.iter().map(|(source, start)| source.stored_length() - start).sum())
 }
 
 /// The shards from the one on in which the cursor is, and where in them what is left begins.
-fn behind(directory: &Path, stream: &Stream, cursor: Option<&Cursor>) -> Result<Vec<(Source, u64)>> {
+fn behind(directory: &Path, stream: &Stream, cursor: Option<&Cursor>, patience: bool) -> Result<Vec<(Source, u64)>> {
     let sources = Snapshot::of_stream(directory, stream)?.sources;
-    let here = |cursor: &Cursor| sources.iter().position(|source| source.file_id() == Some(cursor.file));
-    // Without the cursor's shard it is not known what was delivered: everything may have to be sent again.
-    let (first, offset) = cursor.and_then(|cursor| Some((here(cursor)?, cursor.offset))).unwrap_or((0, 0));
-    let start = |index: usize, length: u64| if index == first { offset.min(length) } else { 0 };
+    let (first, offset) = cursor.map_or(Ok((0, 0)), |cursor| place(&sources, cursor, patience))?;
+    let parts = sources.into_iter().enumerate().skip(first);
     let with_start = |(index, source): (usize, Source)| {
-        let start = start(index, source.stored_length());
+        let start = if index == first { offset.min(source.stored_length()) } else { 0 };
         (source, start)
     };
-    Ok(sources.into_iter().enumerate().skip(first).map(with_start).collect())
+    Ok(parts.map(with_start).collect())
 }
 
 fn lines(source: &Source, start: u64) -> Result<u64> {
@@ -64,5 +63,63 @@ fn lines(source: &Source, start: u64) -> Result<u64> {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("read", &source.path, error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::cursor::hash;
+    use crate::fs::FileId;
+
+    fn line(step: u64) -> String {
+        format!("{{\"step\":{step},\"metric\":\"m\",\"value\":1}}\n")
+    }
+
+    /// Writes `steps` to `path` and gives the cursor behind the first `delivered` of them.
+    fn write(path: &Path, steps: std::ops::Range<u64>, delivered: usize) -> Cursor {
+        let lines: Vec<String> = steps.map(line).collect();
+        std::fs::write(path, lines.concat()).unwrap();
+        let mut cursor = Cursor::default();
+        cursor.enter(hash(lines[0].as_bytes()), FileId::at(path).unwrap().unwrap());
+        let offset: usize = lines[..delivered].iter().map(String::len).sum();
+        cursor.pass(offset as u64, lines[delivered - 1].as_bytes());
+        cursor
+    }
+
+    fn rows(folder: &Path, cursor: &Cursor) -> Option<u64> {
+        left(folder, &Stream::main(), Some(cursor), String::new()).unwrap().and_then(|left| left.rows)
+    }
+
+    #[test]
+    fn the_inode_of_a_deleted_shard_that_another_file_has_got_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.ndjson");
+        let mut cursor = write(&path, 0..10, 8);
+        assert_eq!(rows(folder.path(), &cursor), Some(2));
+        std::fs::remove_file(&path).unwrap();
+        write(&path, 100..120, 1);
+        cursor.file = FileId::at(&path).unwrap().unwrap();
+        assert_eq!(rows(folder.path(), &cursor), Some(20));
+        assert_eq!(
+            bytes_left(folder.path(), &Stream::main(), Some(&cursor)).unwrap(),
+            std::fs::metadata(&path).unwrap().len()
+        );
+    }
+
+    #[test]
+    fn a_shard_that_was_packed_or_copied_is_the_one_that_was_delivered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.ndjson");
+        let cursor = write(&path, 0..10, 10);
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(folder.path().join("metrics.ndjson.1"), &text).unwrap();
+        write(&path, 10..13, 1);
+        assert_eq!(rows(folder.path(), &cursor), Some(3), "copied");
+        let packed = zstd::encode_all(&text[..], 1).unwrap();
+        std::fs::write(folder.path().join("metrics.ndjson.1.zst"), packed).unwrap();
+        std::fs::remove_file(folder.path().join("metrics.ndjson.1")).unwrap();
+        let left = left(folder.path(), &Stream::main(), Some(&cursor), String::new()).unwrap().unwrap();
+        assert_eq!(left.bytes, std::fs::metadata(&path).unwrap().len(), "packed");
     }
 }

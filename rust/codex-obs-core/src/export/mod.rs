@@ -4,22 +4,24 @@
 //! and a [`Destination`], which sends it. A slow, broken or absent destination costs the training loop nothing and loses
 //! nothing that retention keeps.
 
+pub mod command;
 pub mod courier;
 pub mod cursor;
 pub mod destination;
-pub mod earlier;
 pub mod exporter;
 pub mod follower;
 pub mod left;
+pub mod locate;
 pub mod mlflow;
 pub mod params;
 pub mod point;
+pub mod promises;
 pub mod rows;
 pub mod settings;
 pub mod shard;
 pub mod wait;
 
-pub use destination::{Delivery, Destination, RunFacts, RunStatus, Target};
+pub use destination::{Delivery, Destination, RunFacts, RunStatus};
 pub use exporter::Exporter;
 pub use left::Left;
 pub use point::Point;

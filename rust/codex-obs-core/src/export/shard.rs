@@ -13,6 +13,9 @@ use crate::scan::Source;
 use crate::shard::name::Coding;
 use crate::worker::feed::Batch;
 
+/// Bytes of a line that is not whole yet by which it is known again.
+const PROBE_BYTES: usize = 4096;
+
 /// An open shard and a place in it.
 pub struct Shard {
     path: PathBuf,
@@ -97,7 +100,9 @@ impl Shard {
         self.file.length().ok_or_else(|| Error::io("read", &self.path, rustix::io::Errno::BADF.into()))
     }
 
-    fn read_end(&self) -> u64 {
+    /// Offset of the end of what was read.
+    #[must_use]
+    pub fn read_end(&self) -> u64 {
         self.offset + (self.buffer.len() - self.begin) as u64
     }
 
@@ -181,6 +186,29 @@ impl Shard {
         }
     }
 
+    /// Whether what was read last still stands before the place that reading has reached: someone may have truncated the file,
+    /// and the writer may have filled it again. `last` is the hash of the line that ends at the place, if one does. Archives
+    /// are not looked at.
+    pub fn is_intact(&self, last: Option<u64>) -> Result<bool> {
+        if !self.is_plain() {
+            return Ok(true);
+        }
+        if let Some(last) = last
+            && !self.ends_line(self.offset, last)?
+        {
+            return Ok(false);
+        }
+        let rest = &self.buffer[self.begin..];
+        let tail = &rest[rest.len().saturating_sub(PROBE_BYTES)..];
+        let mut found = vec![0; tail.len()];
+        let read = self.file.get().and_then(|file| file.read_exact_at(&mut found, self.read_end() - tail.len() as u64));
+        match read {
+            Ok(()) => Ok(found == tail),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(source) => Err(Error::io("read", &self.path, source)),
+        }
+    }
+
     /// Takes what the writer appended, if it begins where the reading ends.
     pub fn extend(&mut self, batch: &Batch) -> bool {
         let fits = self.decoder.is_none() && batch.file == self.id && batch.offset == self.read_end();
@@ -225,7 +253,7 @@ impl Shard {
         if offset == 0 {
             return Ok(true);
         }
-        if self.is_plain() && self.line_before(offset)?.is_some_and(|line| cursor::hash(&line) == last) {
+        if self.ends_line(offset, last)? {
             self.offset = offset;
             self.buffer.clear();
             (self.begin, self.searched) = (0, 0);
@@ -254,6 +282,16 @@ impl Shard {
         }
         self.pass_to(latest.unwrap_or(0))?;
         Ok(false)
+    }
+
+    /// Whether a line with the hash `last` ends at `offset`, where that is known without reading all of it.
+    pub fn ends_line(&self, offset: u64, last: u64) -> Result<bool> {
+        Ok(self.is_plain() && self.line_before(offset)?.is_some_and(|line| cursor::hash(&line) == last))
+    }
+
+    /// Whether there is nothing behind the place.
+    pub fn is_at_end(&mut self) -> Result<bool> {
+        Ok(self.rest().is_empty() && self.fill()? == 0)
     }
 
     fn pass_to(&mut self, offset: u64) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::sync::Instant;
 
-/// The wish to close and its deadline, shared by the exporter's thread and whoever closes it.
+/// The wishes to close and to fork, shared by the exporter's thread and whoever has them.
 #[derive(Debug, Default)]
 pub struct Wait {
     state: Mutex<State>,
@@ -19,6 +19,21 @@ struct State {
     deadline: Option<Instant>,
     /// The thread has to go home for a moment.
     halted: bool,
+    place: Place,
+    /// A fork is under way: whoever is outside stays there.
+    held: bool,
+}
+
+/// Where the thread is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// It does nothing, or does not exist.
+    #[default]
+    Home,
+    /// It works, perhaps with a lock that a forked child would find taken for ever.
+    Working,
+    /// It waits for others and holds nothing that a child could ask for.
+    Outside,
 }
 
 impl Wait {
@@ -47,6 +62,49 @@ impl Wait {
     /// Takes [`halt`](Self::halt) back.
     pub fn resume(&self) {
         self.lock().halted = false;
+    }
+
+    /// Notes whether the thread is at home.
+    pub fn note_home(&self, is_home: bool) {
+        self.lock().place = if is_home { Place::Home } else { Place::Working };
+        self.changed.notify_all();
+    }
+
+    /// Does `work`, which waits for others and takes no lock of ours, such as a request. A fork does not wait for it; only
+    /// the return from it waits for a fork.
+    pub fn outside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let place = std::mem::replace(&mut self.lock().place, Place::Outside);
+        self.changed.notify_all();
+        let _back = Back { wait: self, place };
+        work()
+    }
+
+    /// Waits until the thread is at home or outside, which it does not leave then before [`release`](Self::release); until
+    /// `deadline` at most. Gives whether it is at home.
+    pub fn hold(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            match state.place {
+                Place::Home => return true,
+                Place::Outside => {
+                    state.held = true;
+                    return false;
+                }
+                Place::Working => {}
+            }
+            let rest = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero());
+            let Some(rest) = rest else { return false };
+            state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The fork is over: whoever was outside goes on as if nothing had been.
+    pub fn release(&self) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.held) {
+            state.halted = false;
+        }
+        self.changed.notify_all();
     }
 
     /// Whether [`halt`](Self::halt) was called.
@@ -99,9 +157,26 @@ impl Wait {
     }
 }
 
+/// Comes back from outside, be it by a panic.
+struct Back<'a> {
+    wait: &'a Wait,
+    place: Place,
+}
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        let mut state = self.wait.lock();
+        while state.held {
+            state = self.wait.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.place = self.place;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::mpsc::channel;
 
     use super::*;
 
@@ -123,6 +198,38 @@ mod tests {
         assert_eq!(wait.at_most(LONG), Duration::ZERO);
         wait.close(None);
         assert!(wait.is_over(), "a close does not lengthen the time of an earlier one");
+    }
+
+    #[test]
+    fn who_is_outside_stays_there_while_the_process_forks() {
+        let wait = Arc::new(Wait::default());
+        assert!(wait.hold(Instant::now()), "at home");
+        wait.note_home(false);
+        assert!(!wait.hold(Instant::now()), "at work");
+        let (leave, left) = channel();
+        let (answer, answered) = channel();
+        let (come, came) = channel();
+        let working = std::thread::spawn({
+            let wait = Arc::clone(&wait);
+            move || {
+                wait.outside(|| {
+                    leave.send(()).unwrap();
+                    answered.recv().unwrap();
+                });
+                come.send(wait.is_halted()).unwrap();
+            }
+        });
+        left.recv().unwrap();
+        wait.halt();
+        assert!(!wait.hold(Instant::now() + LONG), "it does not wait for an hour");
+        answer.send(()).unwrap();
+        assert!(came.recv_timeout(Duration::from_millis(20)).is_err());
+        wait.release();
+        assert!(!came.recv().unwrap(), "it need not go home any more");
+        working.join().unwrap();
+        assert!(!wait.hold(Instant::now()), "at work again");
+        wait.note_home(true);
+        assert!(wait.hold(Instant::now()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::records::last_status;
 use super::{Session, claim};
 use crate::export::{Left, RunStatus};
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
@@ -84,7 +85,8 @@ impl Session {
             let _ = self.syncer.sync(deadline);
         }
         if let Some(exporter) = &self.exporter {
-            *lock(&self.closing.left) = exporter.close(status, deadline.map(before_the_end));
+            let left = exporter.close(status, self.end_micros(status), deadline.map(before_the_end));
+            *lock(&self.closing.left) = left;
         }
         let home = loop {
             let patience = Instant::now() + LAST_BATCH;
@@ -110,6 +112,14 @@ impl Session {
             self.recover_siblings();
         }
         drained
+    }
+
+    /// When the session ended: what its record says, so that a later delivery has nothing else to tell, or now.
+    fn end_micros(&self, status: RunStatus) -> i64 {
+        match last_status(&self.directory, &self.stream) {
+            Ok(Some((known, end_micros))) if known == status => end_micros,
+            _ => self.settings.clock.now_micros(),
+        }
     }
 
     /// Writes what the thread left, now that it is gone. Gives whether nothing is left.

@@ -8,20 +8,40 @@ use crossbeam_channel::Receiver;
 use super::{Session, Settings};
 use crate::error::Result;
 use crate::export::courier::Context;
+use crate::export::promises::{Promises, promise};
 use crate::export::{Destination, Exporter, Left, Place};
-use crate::shard::kept::Kept;
+use crate::shard::kept::{Claims, Kept};
 use crate::shard::name::Stream;
 use crate::stats::Stats;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::notes::Notes;
 use crate::worker::warnings::Warnings;
 
+/// What comes of it if it is not known, or not noted, what is still to be delivered.
+const UNPROMISED: &str = "retention may delete rows before they are delivered";
+
 /// What an exporter and the writer share, before either exists.
 pub(super) struct Exporting {
     destination: Box<dyn Destination>,
     pub(super) feed: Arc<Feed>,
     receiver: Receiver<Batch>,
-    pub(super) kept: Arc<Kept>,
+    kept: Arc<Kept>,
+}
+
+/// What retention has to keep: for the exporter of this session, and for those of earlier ones that did not finish.
+pub(super) fn keep(directory: &Path, stream: &Stream, settings: &Settings, warnings: &Warnings) -> Option<Arc<Kept>> {
+    let others = Promises::find(directory, stream).unwrap_or_else(|error| {
+        warnings.push("promises", || format!("{error}: {UNPROMISED}"));
+        None
+    });
+    let others = others.map(|promises| Box::new(promises) as Box<dyn Claims>);
+    let most = settings.max_unexported_shards;
+    let kept = if settings.export.as_ref().is_some_and(|export| export.includes(stream)) {
+        Kept::new(most).and_for(others)
+    } else {
+        Kept::for_others(most, others?)
+    };
+    Some(Arc::new(kept))
 }
 
 impl Exporting {
@@ -29,12 +49,17 @@ impl Exporting {
     ///
     /// # Errors
     /// If the set-up of the destination cannot work.
-    pub(super) fn prepare(directory: &Path, stream: &Stream, settings: &Settings) -> Result<Option<Self>> {
-        let Some(export) = settings.export.as_ref().filter(|export| export.includes(stream)) else { return Ok(None) };
+    pub(super) fn prepare(
+        directory: &Path,
+        stream: &Stream,
+        settings: &Settings,
+        kept: Option<&Arc<Kept>>,
+    ) -> Result<Option<Self>> {
+        let export = settings.export.as_ref().filter(|export| export.includes(stream));
+        let Some((export, kept)) = export.zip(kept) else { return Ok(None) };
         let destination = export.connector.connect(&Place { directory, stream, file_mode: settings.file_mode })?;
         let (feed, receiver) = Feed::new();
-        let kept = Arc::new(Kept::new(settings.max_unexported_shards));
-        Ok(Some(Self { destination, feed: Arc::new(feed), receiver, kept }))
+        Ok(Some(Self { destination, feed: Arc::new(feed), receiver, kept: Arc::clone(kept) }))
     }
 
     /// The exporter, which has not begun.
@@ -59,7 +84,11 @@ impl Exporting {
             kept: Some(self.kept),
             live: Some((self.feed, self.receiver)),
             is_live: true,
+            lock: Arc::default(),
         };
+        if let Err(error) = promise(directory, stream, &self.destination.address()) {
+            context.warnings.push("promises", || format!("{error}: {UNPROMISED}"));
+        }
         Some(Exporter::new(context, self.destination))
     }
 }

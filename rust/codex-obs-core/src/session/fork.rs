@@ -79,6 +79,20 @@ pub(super) fn settle() {
     let _ = registry();
 }
 
+/// After a fork, in the parent: has sessions that export go on without waiting for their next call. Not done by the hooks, for
+/// Python warns of every thread that is there when `fork` returns.
+pub fn resume_exporters() {
+    for session in lock().iter().filter_map(Weak::upgrade) {
+        session.resume();
+    }
+}
+
+/// Whether there is a session for which [`resume_exporters`] does something.
+#[must_use]
+pub fn has_exporters() -> bool {
+    lock().iter().filter_map(Weak::upgrade).any(|session| session.exporter.is_some())
+}
+
 /// Includes a session in what is done around forks.
 pub(super) fn register(session: &Arc<Session>) {
     HOOKS.call_once(|| {
@@ -101,7 +115,11 @@ extern "C" fn before() {
 }
 
 extern "C" fn after_in_parent() {
-    let _ = HELD.try_with(|held| held.borrow_mut().take());
+    let held = HELD.try_with(|held| held.borrow_mut().take());
+    let sessions = held.ok().flatten().unwrap_or_else(lock);
+    for session in sessions.iter().filter_map(Weak::upgrade) {
+        session.release();
+    }
 }
 
 extern "C" fn after_in_child() {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use fork::{has_exporters, resume_exporters};
 pub use log::Step;
 pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};
@@ -112,11 +113,12 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let warnings = Arc::new(Warnings::default());
         note_recovered(&recovered, &stats, &warnings);
-        let exporting = Exporting::prepare(directory, &stream, &settings)?;
+        let kept = export::keep(directory, &stream, &settings, &warnings);
+        let exporting = Exporting::prepare(directory, &stream, &settings, kept.as_ref())?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
-        if let Some(exporting) = &exporting {
-            files.get(FileKind::Metrics).keep_for(Arc::clone(&exporting.kept));
+        if let Some(kept) = kept {
+            files.get(FileKind::Metrics).keep_for(kept);
         }
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
         let reporting = Reporting {

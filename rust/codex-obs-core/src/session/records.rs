@@ -33,9 +33,7 @@ pub fn last_status(directory: &Path, stream: &Stream) -> Result<Option<(RunStatu
     let text = |key: &str| record.get(key).and_then(Value::as_str);
     let time = text("timestamp").and_then(|text| timestamp::parse(text.as_bytes())).unwrap_or(0);
     let status = match (text("record"), text("status")) {
-        (Some("finish"), Some("finished")) => RunStatus::Finished,
-        (Some("finish"), Some("failed")) => RunStatus::Failed,
-        (Some("finish"), _) => RunStatus::Killed,
+        (Some("finish"), status) => status.and_then(RunStatus::of_word).unwrap_or(RunStatus::Killed),
         _ => {
             let written = FileKind::Metrics.path(directory, stream).symlink_metadata().ok();
             let micros = written.map(|metadata| metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);

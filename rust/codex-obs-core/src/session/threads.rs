@@ -5,6 +5,7 @@ use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::Session;
+use crate::export::Exporter;
 use crate::sync::{Instant, JoinHandle, MutexGuard, join_by, yield_now};
 use crate::worker::syncer::SyncPolicy;
 
@@ -91,6 +92,20 @@ impl Session {
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return,
                 Err(TryLockError::WouldBlock) => yield_now(),
             }
+        }
+    }
+
+    /// After a fork, in the parent: an exporter that waits for an answer goes on.
+    pub(super) fn release(&self) {
+        if let Some(exporter) = &self.exporter {
+            exporter.release();
+        }
+    }
+
+    /// Starts the threads again that a fork stopped, if the session exports: rows must arrive without another call.
+    pub(super) fn resume(&self) {
+        if self.exporter.as_ref().is_some_and(Exporter::has_started) {
+            self.ensure_writer();
         }
     }
 

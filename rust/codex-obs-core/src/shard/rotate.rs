@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
 
-use super::kept::Kept;
+use super::kept::{Kept, Need};
 use super::name::{Coding, ShardName, shard_path};
 use crate::error::{Error, Result};
 
@@ -62,49 +62,79 @@ fn rename_new(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Deletes the oldest rotated shards of `base` beyond `keep`, and beyond what a destination needs, and gives the number of
-/// lines that went with them.
-pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<u64> {
-    let numbers: Vec<u64> = rotated_numbers(base)?.into_iter().collect();
-    let mut keep = usize::try_from(keep).unwrap_or(usize::MAX);
-    if let Some(needed) = needed.filter(|_| numbers.len() > keep) {
-        keep = needed.extend(base, &numbers, keep);
-    }
-    let mut lines = 0;
-    for &number in numbers.iter().skip(keep).rev() {
-        for coding in Coding::ALL {
-            lines += delete(&shard_path(base, number, coding), coding)?;
-        }
-    }
-    Ok(lines)
+/// What went with the shards that were deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Lines.
+    pub rows: u64,
+    /// Those of them that a destination still needed; `None` where there is none.
+    pub undelivered: Option<u64>,
 }
 
-/// Deletes one shard and gives its number of lines. What is no regular file is none of ours and stays.
-fn delete(path: &Path, coding: Coding) -> Result<u64> {
+/// Deletes the oldest rotated shards of `base` beyond `keep`, and beyond what a destination needs.
+pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<Retired> {
+    let numbers: Vec<u64> = rotated_numbers(base)?.into_iter().collect();
+    let mut keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let mut retired = Retired::default();
+    if numbers.len() <= keep {
+        return Ok(retired);
+    }
+    let mut need = Need::Nothing;
+    if let Some(needed) = needed {
+        need = needed.need(base, &numbers);
+        keep = needed.extend(need, &numbers, keep);
+        retired.undelivered = (need != Need::Nothing).then_some(0);
+    }
+    for &number in numbers.iter().skip(keep).rev() {
+        if let Some(needed) = needed {
+            needed.leave(base, &numbers, number);
+        }
+        let start = need.start_in(number);
+        for coding in Coding::ALL {
+            let (lines, behind) = delete(&shard_path(base, number, coding), coding, start.unwrap_or(0))?;
+            retired.rows += lines;
+            if let (Some(undelivered), Some(_)) = (&mut retired.undelivered, start) {
+                *undelivered += behind;
+            }
+        }
+    }
+    Ok(retired)
+}
+
+/// Deletes one shard and gives its number of lines, and of those behind `start`. What is no regular file is none of ours and
+/// stays.
+fn delete(path: &Path, coding: Coding, start: u64) -> Result<(u64, u64)> {
     if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Ok(0);
+        return Ok((0, 0));
     }
     let lines = match coding {
-        Coding::Plain => count_lines(path)?,
+        Coding::Plain => count_lines(path, start)?,
         // The number of rows in an archive that someone else made is not worth its decompression here.
-        Coding::Gzip | Coding::Zstandard => 0,
+        Coding::Gzip | Coding::Zstandard => (0, 0),
     };
     match fs::remove_file(path) {
         Ok(()) => Ok(lines),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
         Err(source) => Err(Error::io("delete", path, source)),
     }
 }
 
-fn count_lines(path: &Path) -> Result<u64> {
+fn count_lines(path: &Path, start: u64) -> Result<(u64, u64)> {
     // Opened so that a FIFO put there just now is not waited for.
     let mut file = crate::fs::open_read(path)?;
     let mut block = vec![0; 256 << 10];
-    let mut lines = 0;
+    let (mut offset, mut lines, mut behind) = (0, 0, 0);
     loop {
         match file.read(&mut block) {
-            Ok(0) => return Ok(lines),
-            Ok(length) => lines += memchr::memchr_iter(b'\n', &block[..length]).count() as u64,
+            Ok(0) => return Ok((lines, behind)),
+            Ok(length) => {
+                let first = usize::try_from(start.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
+                let count = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
+                let rest = count(&block[first..length]);
+                lines += count(&block[..first]) + rest;
+                behind += rest;
+                offset += length as u64;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Error::io("read", path, source)),
         }
@@ -113,7 +143,10 @@ fn count_lines(path: &Path) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::fs::Held;
 
     fn names(folder: &Path) -> Vec<(String, String)> {
         let mut names: Vec<_> = fs::read_dir(folder)
@@ -176,9 +209,29 @@ mod tests {
                 ("metrics.ndjson.9", "e\n"),
             ],
         );
-        assert_eq!(retire(&base, 5, None).unwrap(), 0);
-        assert_eq!(retire(&base, 1, None).unwrap(), 3);
+        assert_eq!(retire(&base, 5, None).unwrap().rows, 0);
+        assert_eq!(retire(&base, 1, None).unwrap(), Retired { rows: 3, undelivered: None });
         assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
+    }
+
+    #[test]
+    fn lines_that_a_destination_still_needed_are_told_from_the_others() {
+        let numbers = 1..=5;
+        for (number, offset, undelivered) in [(0, 0, 0), (1, 2, 0), (4, 6, 3), (4, 2, 5), (5, 2, 8)] {
+            let folder = tempfile::tempdir().unwrap();
+            let base = folder.path().join("metrics.ndjson");
+            fs::write(&base, "a\n").unwrap();
+            for shard in numbers.clone() {
+                fs::write(shard_path(&base, shard, Coding::Plain), "a\nb\nc\n").unwrap();
+            }
+            let path = shard_path(&base, number, Coding::Plain);
+            let kept = Kept::new(0);
+            kept.note(Arc::new(Held::over(crate::fs::open_read(&path).unwrap(), &path).unwrap()), offset);
+            let retired = retire(&base, 2, Some(&kept)).unwrap();
+            assert_eq!(retired, Retired { rows: 9, undelivered: Some(undelivered) }, "from {offset} in {number}");
+            let lost = numbers.clone().filter(|&shard| shard > 2 && shard < number).count() as u64;
+            assert_eq!(kept.lost(), lost);
+        }
     }
 
     #[test]
@@ -189,7 +242,7 @@ mod tests {
         let fifo = folder.path().join("metrics.ndjson.7");
         rustix::fs::mkfifoat(CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         fs::create_dir(folder.path().join("metrics.ndjson.8")).unwrap();
-        assert_eq!(retire(&base, 2, None).unwrap(), 1);
+        assert_eq!(retire(&base, 2, None).unwrap().rows, 1);
         assert!(fifo.exists() && !folder.path().join("metrics.ndjson.3").exists());
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::kept::Kept;
 use super::policy::Policy;
-use super::rotate::{retire, shift};
+use super::rotate::{Retired, retire, shift};
 use super::tail;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -158,12 +158,12 @@ impl ShardWriter {
             .is_some_and(|open| self.policy.is_aged(open.length, open.last_write, self.clock.now_micros()))
     }
 
-    /// Moves the file to `.1` and starts a new one. Gives the rows of the shards that were deleted for it.
-    pub fn rotate(&mut self) -> Result<u64> {
+    /// Moves the file to `.1` and starts a new one. Gives what went with the shards that were deleted for it.
+    pub fn rotate(&mut self) -> Result<Retired> {
         shift(&self.path)?;
         self.open = None;
         self.open()?;
-        self.policy.backup_count.map_or(Ok(0), |keep| retire(&self.path, keep, self.needed.as_deref()))
+        self.policy.backup_count.map_or(Ok(Retired::default()), |keep| retire(&self.path, keep, self.needed.as_deref()))
     }
 
     /// Appends `lines` in one piece. On an error the file has its old length again if that is possible; else

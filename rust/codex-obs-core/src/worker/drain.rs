@@ -14,6 +14,7 @@ use crate::journal::cursor::{self, Cursor, Extent, Intent};
 use crate::journal::frame::{Frame, Kind};
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
+use crate::shard::rotate::Retired;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
 
@@ -48,6 +49,8 @@ pub struct Drain {
     no_rotation_before: Option<Instant>,
     /// Rows of this session's that are in the files or lost.
     rows_done: u64,
+    /// Rows that retention deleted though a destination still needed them.
+    rows_undelivered: u64,
     /// Rows that were lost with the journal and are not on record.
     rows_lost: Option<u64>,
     /// Whether the journal can no longer be trusted.
@@ -72,6 +75,7 @@ impl Drain {
             reporting,
             no_rotation_before: None,
             rows_done: 0,
+            rows_undelivered: 0,
             rows_lost: None,
             is_lost: false,
             journal_fails: false,
@@ -410,7 +414,7 @@ impl Drain {
                     syncer.note(file);
                 }
                 self.note_folder(kind);
-                if retired > 0 && kind == FileKind::Metrics {
+                if retired.rows > 0 && kind == FileKind::Metrics {
                     self.retired(retired);
                 }
             }
@@ -423,15 +427,26 @@ impl Drain {
     }
 
     #[cold]
-    fn retired(&mut self, rows: u64) {
+    fn retired(&mut self, retired: Retired) {
         let first = self.reporting.stats.rows_retired.get() == 0;
-        self.reporting.stats.rows_retired.add(rows);
-        if first {
-            let keep = self.files.get(FileKind::Metrics).policy().backup_count.unwrap_or(0);
+        self.reporting.stats.rows_retired.add(retired.rows);
+        let undelivered = retired.undelivered.unwrap_or(0);
+        self.rows_undelivered += undelivered;
+        let keep = self.files.get(FileKind::Metrics).policy().backup_count.unwrap_or(0);
+        if undelivered > 0 {
+            let rows = self.rows_undelivered;
+            self.reporting.warnings.push("undelivered", || {
+                format!(
+                    "retention has deleted {rows} rows that were still to be delivered: no more shards wait for a \
+                     destination than {keep} and max_unexported_shards"
+                )
+            });
+        } else if first {
+            let delivered = retired.undelivered.map_or("", |_| "; what they held was delivered");
             self.reporting.warnings.push("retired", || {
                 format!(
                     "retention has begun to delete the oldest rows: {keep} rotated shards are kept \
-                     (CODEX_TRACKING_NDJSON_BACKUP_COUNT=all keeps every one; Run.stats() counts rows_retired)"
+                     (CODEX_TRACKING_NDJSON_BACKUP_COUNT=all keeps every one; Run.stats() counts rows_retired){delivered}"
                 )
             });
         }

@@ -143,7 +143,7 @@ fn append(files: &mut Files, line: &Line, stats: &Stats) -> Result<()> {
     let writer = files.get(line.kind);
     writer.open()?;
     if writer.must_rotate(0, line.bytes.len() as u64) {
-        stats.rows_retired.add(writer.rotate()?);
+        stats.rows_retired.add(writer.rotate()?.rows);
         stats.rotations.add(1);
     }
     writer.append(&line.bytes)?;

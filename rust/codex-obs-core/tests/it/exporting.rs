@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codex_obs_core::clock::Clock;
+use codex_obs_core::delivery::{SyncOptions, sync};
 use codex_obs_core::export::{Ranks, RunStatus};
 use codex_obs_core::journal::frame::LineFile;
 use codex_obs_core::session::{Session, Settings};
@@ -96,6 +98,8 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(0..1200, 8));
     assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
+    let words = session.warnings().take().join("\n");
+    assert!(words.contains("what they held was delivered") && !words.contains("were still to be"), "{words}");
     assert!(count(&session, "export_retries") > 0);
     remote.store(|store| assert!(store.batches.contains(&1000), "a backlog goes in large batches"));
     let summary = text(folder.path(), "tracking_summary.ndjson");
@@ -118,6 +122,9 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     let retired = count(&session, "rows_retired");
     assert!(retired > 0 && (1..=3).all(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()));
     assert!(!folder.path().join("metrics.ndjson.4").exists());
+    let words = session.warnings().take().join("\n");
+    assert!(words.contains("rows that were still to be delivered"), "{words}");
+    assert!(!words.contains("retention has begun"), "{words}");
     remote.act(Act::Accept);
     assert!(session.close(Some(soon())));
     assert_eq!(session.export_left(), None);
@@ -127,6 +134,99 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     let mut rest = all.iter();
     assert!(arrived.iter().all(|key| rest.any(|other| other == key)), "in order and nothing twice");
     assert!(count(&session, "export_gaps") > 0);
+}
+
+/// What retention leaves of `calls` further calls by a session without a destination: the first step of the log.
+fn go_on_without(directory: &Path, calls: std::ops::Range<i64>, most: u64) -> (i64, Arc<Session>) {
+    let policy = Policy { max_bytes: Some(20_000), max_age_micros: None, backup_count: Some(1) };
+    let settings = Settings { policy, max_unexported_shards: most, ring_bytes: 256 << 10, ..Settings::default() };
+    let session = Session::open(directory, Some("r1"), None, settings).unwrap();
+    calls.for_each(|step| log(&session, step, 8));
+    assert!(session.close(Some(soon())));
+    let oldest = (0..100).rev().find_map(|number| {
+        let name = if number == 0 { "metrics.ndjson".into() } else { format!("metrics.ndjson.{number}") };
+        std::fs::read_to_string(directory.join(name)).ok()
+    });
+    let oldest = oldest.unwrap();
+    let (_, rest) = oldest.split_once("\"step\":").unwrap();
+    (rest[..rest.find(',').unwrap()].parse().unwrap(), session)
+}
+
+#[test]
+fn a_session_without_a_destination_keeps_what_one_before_could_not_deliver() {
+    for reached in [false, true] {
+        let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+        let policy = Policy { max_bytes: Some(20_000), max_age_micros: None, backup_count: Some(1) };
+        let session = open_with(folder.path(), &remote, Settings { policy, ..Settings::default() });
+        if reached {
+            log(&session, 0, 8);
+            remote.wait_for(|store| store.points.len() == 8);
+        }
+        remote.act(Act::Later(LONG));
+        (i64::from(reached)..100).for_each(|step| log(&session, step, 8));
+        assert!(session.close(Some(Instant::now())));
+        drop(session);
+        let (oldest, session) = go_on_without(folder.path(), 100..200, 64);
+        assert_eq!((oldest, count(&session, "rows_retired")), (0, 0), "reached {reached}");
+        drop(session);
+        remote.act(Act::Accept);
+        let options = SyncOptions::default();
+        let outcome = sync(folder.path(), &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap();
+        assert!(outcome.streams[0].done && outcome.streams[0].gaps == 0, "{outcome:?}");
+        let mut arrived = remote.keys();
+        arrived.dedup();
+        assert_eq!(arrived, expected(0..200, 8));
+        // Nothing more was promised.
+        let (oldest, session) = go_on_without(folder.path(), 200..300, 64);
+        assert!(oldest > 200 && count(&session, "rows_retired") > 800, "{oldest}");
+        let words = session.warnings().take().join("\n");
+        assert!(words.contains("retention has begun") && !words.contains("delivered"), "{words}");
+    }
+}
+
+#[test]
+fn what_a_session_without_a_destination_keeps_for_others_is_bounded_and_ends_with_its_delivery() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Later(LONG));
+    let session = open(folder.path(), &remote);
+    (0..10).for_each(|step| log(&session, step, 8));
+    remote.wait_for(|store| store.calls > 0);
+    assert!(session.close(Some(Instant::now())));
+    drop(session);
+    let (oldest, earlier) = go_on_without(folder.path(), 10..50, 3);
+    assert_eq!((oldest, count(&earlier, "rotations")), (0, 4));
+    drop(earlier);
+    let (oldest, session) = go_on_without(folder.path(), 50..400, 3);
+    let shards = (1..100).filter(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()).count();
+    assert!(shards == 1 && oldest > 10, "{shards} {oldest}: what was promised is gone");
+    let words = session.warnings().take().join("\n");
+    assert!(words.contains("rows that were still to be delivered"), "{words}");
+}
+
+#[test]
+fn a_delivered_shard_that_is_deleted_leaves_no_gap() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path(), &remote);
+    (0..10).for_each(|step| log(&session, step, 8));
+    assert!(session.close(Some(soon())));
+    assert_eq!(session.export_left(), None);
+    drop(session);
+    // Rotated before the first row, and deleted by the rotation that follows.
+    let policy = Policy { max_bytes: Some(1), max_age_micros: None, backup_count: Some(1) };
+    let settings = Settings { policy, ring_bytes: 256 << 10, ..Settings::default() };
+    let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+    (10..12).for_each(|step| log(&session, step, 1));
+    assert!(session.close(Some(soon())));
+    drop(session);
+    let deliver = || {
+        let options = SyncOptions::default();
+        let outcome = sync(folder.path(), &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap();
+        (outcome.streams[0].delivered, outcome.streams[0].gaps)
+    };
+    assert_eq!(deliver(), (2, 0));
+    go_on_without(folder.path(), 12..300, 64);
+    let (delivered, gaps) = deliver();
+    assert!(delivered > 0 && gaps == 1, "{delivered} {gaps}");
 }
 
 #[test]
@@ -151,6 +251,29 @@ fn a_close_ends_a_back_off_and_says_what_is_left() {
     log(&session, 2, 3);
     assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(1..3, 3));
+}
+
+#[test]
+fn a_close_without_a_deadline_waits_for_a_destination_that_comes_back() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let again = Act::Later(Duration::from_millis(1));
+    remote.store(|store| store.script = [Act::Accept, again.clone(), again.clone(), again, Act::Accept].into());
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    assert!(session.close(None));
+    assert_eq!(session.export_left(), None);
+    assert_eq!(remote.keys(), expected([1], 3));
+    assert_eq!(remote.store(|store| store.finished.len()), 1);
+}
+
+#[test]
+fn a_close_without_a_deadline_does_not_wait_for_ever() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Later(LONG));
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    assert!(session.close(None));
+    assert_eq!(session.export_left().unwrap().rows, Some(3));
 }
 
 #[test]

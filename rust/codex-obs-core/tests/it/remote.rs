@@ -19,6 +19,8 @@ pub enum Act {
     Later(Duration),
     /// Refuses for ever.
     Stop,
+    /// Takes everything, but not before it is released.
+    Hold,
     /// Has a bug.
     Panic,
 }
@@ -35,6 +37,8 @@ pub struct Store {
     pub params: Vec<(String, String)>,
     pub tags: Vec<(String, String)>,
     pub finished: Vec<RunStatus>,
+    /// When the run ended, each time that it did.
+    pub ends: Vec<i64>,
     pub runs: Vec<String>,
     pub prepared: Vec<RunFacts>,
     /// Metrics that are refused for good.
@@ -42,6 +46,10 @@ pub struct Store {
     /// What the last batch was that was not taken: the same must come again.
     pub refused: Option<Vec<Point>>,
     pub calls: u64,
+    /// Calls that are held.
+    pub held: u64,
+    /// Calls are not held any more.
+    pub released: bool,
 }
 
 /// The store and who waits for it to change.
@@ -101,8 +109,13 @@ impl Scripted {
         if matches!(act, Some(Act::Panic)) {
             panic!("a bug of the destination's");
         }
+        if matches!(act, Some(Act::Hold)) {
+            self.remote.store(|store| store.held += 1);
+            self.remote.wait_for(|store| store.released);
+            self.remote.store(|store| store.held -= 1);
+        }
         self.remote.store(|store| match act.unwrap_or(Act::Accept) {
-            Act::Accept => Delivery::Done { rejected: take(store) },
+            Act::Accept | Act::Hold => Delivery::Done { rejected: take(store) },
             Act::AcceptUnheard => {
                 take(store);
                 Delivery::Later { pause: Duration::from_millis(1), why: "the answer was lost".into() }
@@ -174,9 +187,10 @@ impl Destination for Scripted {
         delivery
     }
 
-    fn finish(&mut self, status: RunStatus, _: i64, _: &Wait) -> Delivery {
+    fn finish(&mut self, status: RunStatus, end_micros: i64, _: &Wait) -> Delivery {
         self.call(|store| {
             store.finished.push(status);
+            store.ends.push(end_micros);
             0
         })
     }

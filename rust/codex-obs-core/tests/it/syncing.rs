@@ -1,7 +1,7 @@
 //! Delivery from outside of a run: later, again, after a crash, while it goes on.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::delivery::{SyncOptions, SyncOutcome, sync};
@@ -16,6 +16,9 @@ fn run(directory: &Path, remote: &Remote, options: SyncOptions) -> SyncOutcome {
     sync(directory, &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap()
 }
 
+/// More than anything here takes, were the machine ever so busy.
+const LONG: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_hours(1);
 const ONCE: SyncOptions = SyncOptions { follow: false, dry_run: false };
 const FOLLOW: SyncOptions = SyncOptions { follow: true, dry_run: false };
 const DRY: SyncOptions = SyncOptions { follow: false, dry_run: true };
@@ -65,6 +68,37 @@ fn a_run_that_died_without_a_word_was_killed() {
 }
 
 #[test]
+fn an_end_that_is_another_one_is_told_again() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let settings = || Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let (finished, failed) = (("finished", RunStatus::Finished), ("failed", RunStatus::Failed));
+    let ends = [(finished, 7, true), (failed, 8, false), (failed, 9, false), (finished, 10, true)];
+    for (count, ((word, status), second, exports)) in ends.into_iter().enumerate() {
+        let settings = if exports { settings() } else { Settings { export: None, ..settings() } };
+        let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+        start(&session);
+        log(&session, 1, 1);
+        let line = format!(
+            "{{\"timestamp\":\"1970-01-01T00:00:{second:02}.000000Z\",\"record\":\"finish\",\"status\":\"{word}\"}}\n"
+        );
+        assert!(session.write_line(LineFile::Session, line.as_bytes()));
+        assert!(session.close_with(status, None));
+        for _ in 0..2 {
+            assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(status));
+        }
+        remote.store(|store| {
+            assert_eq!((store.finished.len(), store.finished.last()), (count + 1, Some(&status)));
+            assert_eq!(store.ends.last(), Some(&(second * 1_000_000)));
+        });
+    }
+    let session = open(folder.path());
+    start(&session);
+    assert!(session.close(None));
+    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(RunStatus::Killed), "it died then");
+    assert_eq!(remote.store(|store| store.finished.last().copied()), Some(RunStatus::Killed));
+}
+
+#[test]
 fn a_live_run_is_delivered_as_far_as_it_is_and_followed_to_its_end() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let session = open(folder.path());
@@ -98,6 +132,86 @@ fn one_process_delivers_a_stream_at_a_time() {
     assert!(session.close(None));
     assert!(run(folder.path(), &remote, ONCE).streams[0].done);
     assert_eq!(remote.keys(), expected([1], 2));
+}
+
+#[test]
+fn a_run_that_has_an_exporter_is_followed_too() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+    start(&session);
+    log(&session, 1, 2);
+    remote.wait_for(|store| store.points.len() == 2);
+    let (waits, waiting) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let following = scope.spawn(|| {
+            sync(folder.path(), &remote.settings(), &FOLLOW, &Clock::System, &mut |progress| {
+                progress.waiting.iter().for_each(|why| waits.send(why.clone()).unwrap());
+                true
+            })
+        });
+        let why = waiting.recv_timeout(LONG).unwrap();
+        assert!(why.contains("another process delivers"), "{why}");
+        remote.act(Act::Later(HOUR));
+        log(&session, 2, 2);
+        assert!(session.close(Some(Instant::now())), "the exporter leaves the rest");
+        remote.act(Act::Accept);
+        let stream = following.join().unwrap().unwrap().streams.remove(0);
+        assert_eq!((stream.done, stream.problem, stream.status), (true, None, Some(RunStatus::Killed)));
+    });
+    assert_eq!(remote.keys(), expected(1..3, 2));
+}
+
+#[test]
+fn following_ends_at_once_where_nothing_can_be_delivered() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    remote.act(Act::Stop);
+    let session = open(folder.path());
+    log(&session, 1, 2);
+    assert!(session.flush(None, false));
+    std::thread::scope(|scope| {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let (directory, remote) = (folder.path(), &remote);
+        scope.spawn(move || sender.send(run(directory, remote, FOLLOW)));
+        let outcome = ended.recv_timeout(LONG);
+        finish(&session, "finished");
+        let problem = outcome.expect("it ends while the run goes on").streams.remove(0).problem;
+        assert_eq!(problem.as_deref(), Some("the run was deleted; choose another"));
+    });
+}
+
+#[test]
+fn it_stops_while_a_request_is_not_answered() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    log(&session, 1, 2);
+    assert!(session.close(None));
+    remote.store(|store| store.script = [Act::Accept, Act::Hold, Act::Accept].into());
+    std::thread::scope(|scope| {
+        let (sender, ended) = std::sync::mpsc::channel();
+        let (directory, remote) = (folder.path(), &remote);
+        scope.spawn(move || {
+            let mut tick = |_: &_| remote.store(|store| store.held == 0);
+            sender.send(sync(directory, &remote.settings(), &ONCE, &Clock::System, &mut tick))
+        });
+        let outcome = ended.recv_timeout(LONG);
+        remote.store(|store| store.released = true);
+        let stream = outcome.expect("it does not wait for the answer").unwrap().streams.remove(0);
+        assert_eq!((stream.done, stream.delivered, stream.remote_run.as_deref()), (false, 0, Some("remote-0")));
+        assert!(stream.problem.unwrap().contains("stopped"));
+    });
+    // Whether the one that was given up comes through or not: the next one ends with everything.
+    remote.wait_for(|store| store.held == 0);
+    loop {
+        let outcome = run(folder.path(), &remote, ONCE);
+        if outcome.streams[0].done {
+            break;
+        }
+        assert!(outcome.streams[0].problem.as_deref().unwrap().contains("another process"), "{outcome:?}");
+    }
+    let mut keys = remote.keys();
+    keys.dedup();
+    assert_eq!(keys, expected([1], 2));
 }
 
 #[test]

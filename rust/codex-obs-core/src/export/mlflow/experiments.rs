@@ -7,7 +7,7 @@ use super::Mlflow;
 use super::link::{Complaint, Halt};
 use super::payload;
 use super::runs::{Trouble, accepted};
-use crate::export::courier::quote;
+use crate::export::command::quote;
 use crate::export::{Delivery, RunFacts, Wait};
 use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 
@@ -41,7 +41,7 @@ impl Mlflow {
             Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Delivery::Stopped {
                 why: format!(
                     "MLFLOW_EXPERIMENT_ID is {asked}, but the experiment {name:?} of MLFLOW_EXPERIMENT_NAME is {id} at {}; unset \
-                     one of them, and deliver the log with `{}`",
+                     one of them; `{} --experiment-id {id}` delivers the log to that of the name",
                     self.settings.endpoint.base, run.sync_command
                 ),
             }),
@@ -79,6 +79,14 @@ impl Mlflow {
         parsed.map(|experiment| experiment.experiment_id).map_err(|error| self.unreadable(&error))
     }
 
+    /// The arguments with which `codex-ndjson sync` makes a run in the same experiment, whatever the environment says.
+    pub(super) fn experiment_arguments(&self) -> String {
+        match &self.settings.experiment_name {
+            Some(name) => format!(" --experiment-name {}", quote(name)),
+            None => format!(" --experiment-id {}", quote(&self.settings.experiment_id)),
+        }
+    }
+
     /// What to do about trouble with the experiment.
     pub(super) fn experiment_trouble(&self, trouble: Trouble, run: &RunFacts) -> Delivery {
         let words = match trouble {
@@ -94,7 +102,10 @@ impl Mlflow {
         };
         let restore = format!("`MLFLOW_TRACKING_URI={} mlflow experiments restore --experiment-id {id}`", quote(base));
         let remedy = if words.contains("deleted") {
-            format!("restore it with {restore}, or set {variable} to another one, and deliver the log with `{command}`")
+            let arguments = self.experiment_arguments();
+            format!(
+                "restore it with {restore}, or set {variable} to another one, and deliver the log with `{command}{arguments}`"
+            )
         } else {
             format!(
                 "set {variable} to one that exists and is active; `{command} --experiment-id {DEFAULT_EXPERIMENT}` delivers the \

@@ -155,7 +155,8 @@ impl Link {
             if wait.is_over() {
                 return Outcome::Halted(Halt::later(Duration::ZERO, "the time to close was up".to_owned()));
             }
-            let again = match send(&self.client, wait.at_most(timeout)) {
+            let most = wait.at_most(timeout);
+            let again = match wait.outside(|| send(&self.client, most)) {
                 Ok(reply) => self.judge(reply),
                 Err(failure) => self.no_reply(failure, timeout),
             };
@@ -191,7 +192,7 @@ impl Link {
             }
             Verdict::Refused(part) => self.answered(Outcome::Refused { part, complaint }),
             Verdict::TooLarge => self.answered(Outcome::TooLarge(complaint)),
-            Verdict::Gone => self.answered(Outcome::Halted(Halt::Gone(complaint.words))),
+            Verdict::Gone => self.answered(Outcome::Halted(Halt::Gone(complaint.words.trim_end_matches('.').to_owned()))),
             Verdict::Forbidden => self.slow(format!(
                 "{base} refused access with {said}; check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and \
                  MLFLOW_TRACKING_PASSWORD, and the server's permissions and allowed hosts"

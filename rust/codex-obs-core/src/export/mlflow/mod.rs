@@ -34,7 +34,8 @@ use self::payload::LogBatch;
 use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
 use self::renamed::RenamedLog;
-use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Target, Wait};
+use super::command::quote;
+use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
 use crate::error::Result;
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
 
@@ -175,12 +176,12 @@ impl Destination for Mlflow {
         self.run_id.as_deref()
     }
 
-    fn target(&self) -> Target<'_> {
-        match (&self.settings.new_run, &self.settings.run_id) {
-            (Some(_), _) => Target::New,
-            (None, Some(id)) => Target::Named(id),
-            (None, None) => Target::Known,
-        }
+    fn meant_run(&self) -> Option<&str> {
+        self.settings.run_id.as_deref()
+    }
+
+    fn makes_new_run(&self) -> bool {
+        self.settings.new_run.is_some()
     }
 
     fn replaces(&mut self, known: &str, wait: &Wait) -> bool {
@@ -213,6 +214,14 @@ impl Destination for Mlflow {
 
     fn most_points(&self) -> usize {
         self.settings.limits.metrics
+    }
+
+    fn sync_arguments(&self) -> String {
+        let address = self.address_arguments();
+        match &self.settings.run_id {
+            Some(id) => format!("{address} --run-id {}", quote(id)),
+            None => format!("{address}{}", self.experiment_arguments()),
+        }
     }
 
     fn notices(&mut self) -> Vec<String> {
@@ -262,6 +271,8 @@ impl Courier for Route<'_> {
 
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod fork_tests;
 #[cfg(test)]
 mod runs_tests;
 #[cfg(test)]

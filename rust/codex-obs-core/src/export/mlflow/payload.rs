@@ -137,15 +137,13 @@ pub fn experiment(name: &str) -> Vec<u8> {
 
 /// The document of `runs/update`; a run that goes on has no end.
 #[must_use]
-pub fn update(run_id: &str, status: &str, end_micros: Option<i64>) -> Vec<u8> {
+pub fn update(run_id: &str, status: &str, end_micros: i64) -> Vec<u8> {
     let mut bytes = b"{\"run_id\":".to_vec();
     push_json_string(&mut bytes, run_id);
     bytes.extend_from_slice(b",\"status\":");
     push_json_string(&mut bytes, status);
-    if let Some(micros) = end_micros {
-        bytes.extend_from_slice(b",\"end_time\":");
-        push_i64(&mut bytes, micros.div_euclid(MICROS).max(0));
-    }
+    bytes.extend_from_slice(b",\"end_time\":");
+    push_i64(&mut bytes, end_micros.div_euclid(MICROS).max(0));
     bytes.push(b'}');
     bytes
 }
@@ -209,10 +207,7 @@ mod tests {
              {\"key\":\"u\",\"value\":\"w\"}]}"
         );
         assert_eq!(text(experiment("a \"b\"")), "{\"name\":\"a \\\"b\\\"\"}");
-        assert_eq!(
-            text(update("r", "FINISHED", Some(2_000))),
-            "{\"run_id\":\"r\",\"status\":\"FINISHED\",\"end_time\":2}"
-        );
-        assert_eq!(text(update("r", "RUNNING", None)), "{\"run_id\":\"r\",\"status\":\"RUNNING\"}");
+        assert_eq!(text(update("r", "FINISHED", 2_000)), "{\"run_id\":\"r\",\"status\":\"FINISHED\",\"end_time\":2}");
+        assert_eq!(text(update("r", "RUNNING", 0)), "{\"run_id\":\"r\",\"status\":\"RUNNING\",\"end_time\":0}");
     }
 }

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::experiments::DEFAULT_EXPERIMENT;
 use super::link::{Complaint, Halt, Outcome};
 use super::payload;
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
-use crate::export::courier::quote;
+use crate::export::command::quote;
 use crate::export::{Delivery, RunFacts, RunStatus, Wait};
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 
@@ -44,8 +45,8 @@ impl Mlflow {
             Some(id) if !is_run_id(&id) => {
                 let why = format!(
                     "{id:?} cannot be the identifier of a run in MLflow; set mlflow_run_id to one, or deliver the log to a new \
-                     run with `{} --new-run`",
-                    run.sync_command
+                     run with {}",
+                    self.new_run_command(&run.sync_command)
                 );
                 Err(Delivery::Stopped { why })
             }
@@ -76,7 +77,7 @@ impl Mlflow {
             RunStatus::Failed => "FAILED",
             RunStatus::Killed => "KILLED",
         };
-        let body = payload::update(&id, status, Some(end_micros));
+        let body = payload::update(&id, status, end_micros);
         match self.run_request("runs/update", &body, EXPORT_REPLY_BYTES, wait) {
             Ok(_) => Delivery::DONE,
             Err(trouble) => self.run_trouble(trouble, &id),
@@ -86,7 +87,8 @@ impl Mlflow {
     /// Makes sure that a run exists, bears our tag and, if it is written right now, is running.
     fn confirm(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Delivery> {
         if run.may_create && run.is_live {
-            self.run_request("runs/update", &payload::update(id, "RUNNING", None), EXPORT_REPLY_BYTES, wait)
+            // MLflow keeps the end of an earlier session unless another is given; zero reads as none.
+            self.run_request("runs/update", &payload::update(id, "RUNNING", 0), EXPORT_REPLY_BYTES, wait)
                 .map_err(|trouble| self.run_trouble(trouble, id))?;
         }
         let mut tag = payload::LogBatch::new(id, "tags", self.settings.limits.bytes);
@@ -154,24 +156,32 @@ impl Mlflow {
     /// What to do about trouble with a run that should exist.
     pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Delivery {
         let (base, command) = (&self.settings.endpoint.base, &self.sync_command);
+        let anew = self.new_run_command(command);
         let why = match trouble {
             Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
             Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => format!(
                 "the run {id} is deleted at {base}: {words}; restore it with `MLFLOW_TRACKING_URI={} mlflow runs restore --run-id \
-                 {id}`, or deliver the log to a new run with `{command} --new-run`",
+                 {id}`, or deliver the log to a new run with {anew}",
                 quote(base)
             ),
             Trouble::Halted(Halt::Gone(words)) => format!(
                 "the run {id} is unknown at {base}: {words}; check the address and the identifier, or deliver the log to a new \
-                 run with `{command} --new-run`"
+                 run with {anew}"
             ),
             Trouble::Refused(complaint) => format!(
                 "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}`, or to a \
-                 new run with `{command} --new-run`",
+                 new run with {anew}",
                 complaint.status, complaint.words,
             ),
         };
         Delivery::Stopped { why }
+    }
+
+    /// The command that delivers everything to a new run.
+    fn new_run_command(&self, command: &str) -> String {
+        let is_default = self.settings.experiment_name.is_none() && self.settings.experiment_id == DEFAULT_EXPERIMENT;
+        let experiment = if is_default { String::new() } else { self.experiment_arguments() };
+        format!("`{command}{experiment} --new-run`")
     }
 
     pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Delivery {

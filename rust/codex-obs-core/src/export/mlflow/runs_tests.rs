@@ -114,7 +114,7 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     let expected = [
-        ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING"})),
+        ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING", "end_time": 0})),
         ("runs/log-batch".to_owned(), json!({"run_id": "ef56", "tags": tag})),
     ];
     assert_eq!(asked(&server), expected);
@@ -157,7 +157,7 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
     ] {
         let delivery = gone(status, code, message);
         let why = stopped(&delivery);
-        assert!(why.contains(message) && why.contains("MLFLOW_EXPERIMENT_ID"), "{why}");
+        assert!(why.contains(message.trim_end_matches('.')) && why.contains("MLFLOW_EXPERIMENT_ID"), "{why}");
     }
     let server = Server::start(|_, _| complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=x not found"));
     let (mut mlflow, _folder) = unprepared(&server);
@@ -171,6 +171,18 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
         assert!(stopped(&delivery).contains("mlflow_run_id"), "{nonsense}");
     }
     assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn the_command_for_later_names_the_run_or_the_experiment_that_was_meant() {
+    let (mut mlflow, _folder) = destination("http://u:canary@h:1/a;b&c", &[], LONG);
+    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 0");
+    mlflow.settings.experiment_id = "it's 5".to_owned();
+    assert_eq!(mlflow.sync_arguments(), r"--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 'it'\''s 5'");
+    mlflow.settings.experiment_name = Some("a b".to_owned());
+    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-name 'a b'");
+    mlflow.settings.run_id = Some("0f3c".to_owned());
+    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --run-id 0f3c");
 }
 
 #[test]

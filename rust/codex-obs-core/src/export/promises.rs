@@ -1,0 +1,174 @@
+//! What earlier deliveries still need of a stream's shards, by the progress that they left on disk.
+//!
+//! A session keeps the rows that an earlier one meant for a destination, also where it has none itself. Its own rows were
+//! promised to nobody: what is needed ends where the log ended when it began.
+
+use std::path::{Path, PathBuf};
+
+use super::cursor::{Progress, lock_paths, progress_path, progress_paths};
+use super::locate::{first_lines, place};
+use crate::error::{Error, Result};
+use crate::fs::FileId;
+use crate::home::Home;
+use crate::journal::identity::Process;
+use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::scan::{Snapshot, Source};
+use crate::shard::kept::{Claims, Need};
+use crate::shard::name::{Coding, ShardName, Stream};
+
+/// Stands for the remote run while that is not known.
+const NO_RUN: &str = "";
+
+/// The destinations of a stream that were promised something.
+#[derive(Debug)]
+pub struct Promises {
+    directory: PathBuf,
+    stream: Stream,
+    /// Where the log ended when the session began.
+    end: Option<End>,
+    /// The deliveries that had not come that far.
+    open: Vec<PathBuf>,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// Hash of the newest shard's first line.
+    shard: u64,
+    file: FileId,
+    length: u64,
+}
+
+/// An index in a list of shards and the stored bytes before a place in that.
+type Place = (usize, u64);
+
+impl Promises {
+    /// What is promised of `stream` right now; `None` if nothing ever was.
+    pub fn find(directory: &Path, stream: &Stream) -> Result<Option<Self>> {
+        let open = progress_paths(directory, stream)?;
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let mut promises = Self { directory: directory.to_owned(), stream: stream.clone(), end: None, open };
+        let sources = promises.sources()?;
+        let hashes = first_lines(&sources)?;
+        let newest = (0..sources.len()).rev().find_map(|index| Some((&sources[index], hashes[index]?)));
+        promises.end = newest.map(|(source, shard)| End {
+            shard,
+            file: source.file_id().unwrap_or_default(),
+            length: source.stored_length(),
+        });
+        let behind = promises.behind(&sources, None)?;
+        promises.open = behind.into_iter().map(|(path, _)| path).collect();
+        Ok(Some(promises))
+    }
+
+    fn sources(&self) -> Result<Vec<Source>> {
+        Ok(Snapshot::of_stream(&self.directory, &self.stream)?.sources)
+    }
+
+    /// The deliveries that have not come to the end, and where they are.
+    fn behind(&self, sources: &[Source], own: Option<&Path>) -> Result<Vec<(PathBuf, Place)>> {
+        let hashes = first_lines(sources)?;
+        let Some(end) = self.end.and_then(|end| end.among(sources, &hashes)) else { return Ok(Vec::new()) };
+        let mut behind = Vec::new();
+        for path in self.open.iter().filter(|path| Some(path.as_path()) != own && path.exists()) {
+            let cursor = Progress::load(path)?.cursor;
+            let at = cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
+            if at < end {
+                behind.push((path.clone(), at));
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Moves the cursors at the end of a shard that is about to be deleted to the start of the next one. Without the shard it
+    /// could not be told any more that nothing of it is missing.
+    fn pass(&self, number: u64) -> Result<()> {
+        let sources = self.sources()?;
+        let Some(index) = sources.iter().position(|source| number_of(source) == Some(number)) else { return Ok(()) };
+        let hashes = first_lines(&sources)?;
+        let (Some(&Some(here)), Some(&Some(next))) = (hashes.get(index), hashes.get(index + 1)) else {
+            return Ok(());
+        };
+        let end = (index, sources[index].stored_length());
+        let mut locks = Vec::new();
+        for path in progress_paths(&self.directory, &self.stream)? {
+            let mut progress = Progress::load(&path)?;
+            let Some(cursor) = progress.cursor.as_mut().filter(|cursor| cursor.shard == here) else { continue };
+            if place(&sources, cursor, true)? != end {
+                continue;
+            }
+            if locks.is_empty() {
+                for path in lock_paths(&self.directory, &self.stream)? {
+                    match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
+                        Attempt::Taken(owner) => locks.push(owner),
+                        // Whoever delivers right now has the shard open.
+                        Attempt::Held(_) => return Ok(()),
+                    }
+                }
+            }
+            cursor.enter(next, sources[index + 1].file_id().unwrap_or_default());
+            progress.save(&path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Claims for Promises {
+    fn need(&self, own: Option<&Path>) -> Result<Need> {
+        if self.open.is_empty() {
+            return Ok(Need::Nothing);
+        }
+        let sources = self.sources()?;
+        let places = self.behind(&sources, own)?.into_iter().map(|(_, place)| place);
+        Ok(places.min().map_or(Need::Nothing, |(index, offset)| {
+            number_of(&sources[index]).map_or(Need::Everything, |number| Need::From { number, offset })
+        }))
+    }
+
+    fn leave(&self, number: u64) {
+        // What cannot be told or written is said of the cursor when it is used again: its shard is gone.
+        let _ = self.pass(number);
+    }
+}
+
+impl End {
+    /// Where it is now; `None` if its shard is gone.
+    fn among(self, sources: &[Source], hashes: &[Option<u64>]) -> Option<Place> {
+        let mut alike = (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.shard));
+        let newest = alike.clone().next();
+        let index = alike.find(|&index| sources[index].file_id() == Some(self.file)).or(newest)?;
+        let stored = sources[index].stored_length();
+        Some((index, if sources[index].coding == Coding::Plain { self.length.min(stored) } else { stored }))
+    }
+}
+
+fn number_of(source: &Source) -> Option<u64> {
+    let name = source.path.file_name()?.to_str()?;
+    ShardName::parse(name, "metrics").map(|shard| shard.number)
+}
+
+/// Puts on disk that a destination is to get the stream, unless what it got already is there: whoever deletes old shards
+/// looks for it, also if the destination is never reached.
+pub fn promise(directory: &Path, stream: &Stream, address: &str) -> Result<()> {
+    let known = Home::of(directory)?.destinations.get(address).cloned();
+    if known.is_some_and(|run| progress_path(directory, stream, address, &run).exists()) {
+        return Ok(());
+    }
+    begin(&progress_path(directory, stream, address, NO_RUN))
+}
+
+/// Lets the progress at `path`, of a remote run that is known now, stand for what was promised.
+pub fn rename(directory: &Path, stream: &Stream, address: &str, path: &Path) -> Result<()> {
+    let promised = progress_path(directory, stream, address, NO_RUN);
+    if !promised.exists() {
+        return Ok(());
+    }
+    begin(path)?;
+    std::fs::remove_file(&promised).map_err(|source| Error::io("remove", &promised, source))
+}
+
+fn begin(path: &Path) -> Result<()> {
+    if path.exists() { Ok(()) } else { Progress::default().save(path) }
+}
