@@ -88,6 +88,8 @@ def _ending_error() -> BaseException | None:
     # A console goes on after an exception, so its last one says nothing about the end.
     if hasattr(sys, "ps1"):
         return None
+    # A SystemExit is cleared before exit handlers run, and only the C library hears of its code, once Python has ended.
+    # A `with` block sees it; to see it here, `sys.exit` would have to be replaced for everyone.
     error = _last_error()
     return None if error is _exit.earlier_error else error
 

@@ -98,11 +98,10 @@ def test_a_run_that_goes_on_has_no_end(server: Server, run_dir: Path) -> None:
 
 
 def test_a_run_that_ends_in_another_way_later_has_that_end(server: Server, run_dir: Path) -> None:
-    for status in ("finished", "failed"):
-        options = {"mlflow_tracking_uri": server.uri} if status == "finished" else {}
-        run = codex_obs.init(run_dir, **options)
+    for settings in (codex_obs.Settings(mlflow_tracking_uri=server.uri), codex_obs.Settings()):
+        run = codex_obs.init(run_dir, settings=settings)
         run.log({"loss": 1.0})
-        assert run.finish(status, timeout=60.0)
+        assert run.finish("finished" if settings.mlflow_tracking_uri else "failed", timeout=60.0)
     with Proxy(server.port) as proxy:
         sync(run_dir, "--uri", server.uri)
         assert "which is failed" in sync(run_dir, "--uri", proxy.uri)

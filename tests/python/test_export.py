@@ -151,7 +151,7 @@ def test_init_does_not_wait_for_a_server_and_close_says_what_is_left(
     assert run.flush(30)
     with caplog.at_level(logging.WARNING, "codex_obs"):
         assert run.close(1.0)
-    assert f"`codex-ndjson sync {run_dir} --to mlflow --uri {NOBODY}`" in caplog.text
+    assert f"`codex-ndjson sync {run_dir} --to mlflow --uri {NOBODY} --experiment-id 0`" in caplog.text
     assert "2 rows" in caplog.text
     assert run.stats()["metrics_exported"] == 0
     assert {line["status"] for line in component(run_dir)} <= {"degraded"}

@@ -56,9 +56,9 @@ def test_a_child_of_a_fork_amid_a_request_has_no_lock_of_the_delivery(run_dir: P
 
 
 def locks() -> list[str]:
-    folder = Path("/proc/self/fd")
     paths = []
-    for name in os.listdir(folder):
+    for link in Path("/proc/self/fd").iterdir():
+        # The folder itself was open while it was read.
         with contextlib.suppress(OSError):
-            paths.append(os.readlink(folder / name))
+            paths.append(str(link.readlink()))
     return [path for path in paths if ".codex_obs/export-" in path]

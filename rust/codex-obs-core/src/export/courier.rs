@@ -1,12 +1,11 @@
 //! Delivers one stream to one destination, a step at a time: whoever drives it waits between the steps.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
 use super::command::SyncCommand;
+pub use super::context::Context;
 use super::cursor::{Cursor, Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
 use super::follower::{Follower, Losses, Stopped};
@@ -14,79 +13,16 @@ use super::params::Params;
 use super::point::Point;
 use super::promises;
 use super::rows::Rows;
-use super::settings::{ExportSettings, Place};
 use super::wait::Wait;
-use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
 use crate::error::Result;
 use crate::home::Home;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
-use crate::shard::kept::Kept;
-use crate::shard::name::Stream;
-use crate::stats::Stats;
 use crate::sync::Instant;
-use crate::worker::feed::{Batch, Feed};
-use crate::worker::notes::Notes;
-use crate::worker::warnings::Warnings;
 
 /// Time until a delivery by another process is looked at again, and until files that cannot be read are tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What a courier is told of its surroundings.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The run directory.
-    pub directory: PathBuf,
-    /// The stream that is delivered.
-    pub stream: Stream,
-    /// Settings.
-    pub settings: ExportSettings,
-    /// Mode of new files.
-    pub file_mode: u32,
-    /// Wall-clock time.
-    pub clock: Clock,
-    /// Counters.
-    pub stats: Arc<Stats>,
-    /// Words for the user.
-    pub warnings: Arc<Warnings>,
-    /// Records for the tracking summary.
-    pub notes: Arc<Notes>,
-    /// Told how far old shards are needed.
-    pub kept: Option<Arc<Kept>>,
-    /// Batches of this process's writer.
-    pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
-    /// Whether a process writes the run.
-    pub is_live: bool,
-    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
-    pub lock: Arc<Mutex<Option<Owner>>>,
-}
-
-impl Context {
-    /// A destination for the stream.
-    pub fn connect(&self) -> Result<Box<dyn Destination>> {
-        let place = Place { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
-        self.settings.connector.connect(&place)
-    }
-
-    /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.
-    pub fn unlock(&self) {
-        if let Ok(mut lock) = self.lock.try_lock() {
-            drop(lock.take());
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the writer's batches are of use.
-    pub fn want_live(&self, wanted: bool) {
-        if let Some((feed, _)) = &self.live {
-            feed.want(wanted);
-        }
-    }
-}
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! nothing that retention keeps.
 
 pub mod command;
+pub mod context;
 pub mod courier;
 pub mod cursor;
 pub mod destination;

@@ -208,7 +208,7 @@ mod tests {
         assert!(!wait.hold(Instant::now()), "at work");
         let (leave, left) = channel();
         let (answer, answered) = channel();
-        let (come, came) = channel();
+        let (back, is_back) = channel();
         let working = std::thread::spawn({
             let wait = Arc::clone(&wait);
             move || {
@@ -216,16 +216,16 @@ mod tests {
                     leave.send(()).unwrap();
                     answered.recv().unwrap();
                 });
-                come.send(wait.is_halted()).unwrap();
+                back.send(wait.is_halted()).unwrap();
             }
         });
         left.recv().unwrap();
         wait.halt();
         assert!(!wait.hold(Instant::now() + LONG), "it does not wait for an hour");
         answer.send(()).unwrap();
-        assert!(came.recv_timeout(Duration::from_millis(20)).is_err());
+        assert!(is_back.recv_timeout(Duration::from_millis(20)).is_err());
         wait.release();
-        assert!(!came.recv().unwrap(), "it need not go home any more");
+        assert!(!is_back.recv().unwrap(), "it need not go home any more");
         working.join().unwrap();
         assert!(!wait.hold(Instant::now()), "at work again");
         wait.note_home(true);

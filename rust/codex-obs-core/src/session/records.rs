@@ -32,13 +32,10 @@ pub fn last_status(directory: &Path, stream: &Stream) -> Result<Option<(RunStatu
     let Some(record) = last else { return Ok(None) };
     let text = |key: &str| record.get(key).and_then(Value::as_str);
     let time = text("timestamp").and_then(|text| timestamp::parse(text.as_bytes())).unwrap_or(0);
-    let status = match (text("record"), text("status")) {
-        (Some("finish"), status) => status.and_then(RunStatus::of_word).unwrap_or(RunStatus::Killed),
-        _ => {
-            let written = FileKind::Metrics.path(directory, stream).symlink_metadata().ok();
-            let micros = written.map(|metadata| metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);
-            return Ok(Some((RunStatus::Killed, micros.unwrap_or(time).max(time))));
-        }
-    };
-    Ok(Some((status, time)))
+    if text("record") == Some("finish") {
+        return Ok(Some((text("status").and_then(RunStatus::of_word).unwrap_or(RunStatus::Killed), time)));
+    }
+    let written = FileKind::Metrics.path(directory, stream).symlink_metadata().ok();
+    let micros = written.map(|metadata| metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);
+    Ok(Some((RunStatus::Killed, micros.unwrap_or(time).max(time))))
 }
