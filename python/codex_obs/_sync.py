@@ -104,7 +104,11 @@ def sync(
         ),
     ] = None,
     export_ranks: Annotated[
-        Streams | None, typer.Option(help="Whose metrics: the main stream's, or those of all streams.")
+        Streams | None,
+        typer.Option(
+            help="Whose metrics: the main stream's, or those of all streams. A directory without a main stream needs all; "
+            "its first stream then creates the MLflow run."
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; no word to the server.")] = False,

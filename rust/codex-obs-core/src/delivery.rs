@@ -4,6 +4,7 @@
 //! waits hears how far they are and may stop them.
 
 mod account;
+mod count;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +15,9 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use self::account::{Account, Shown};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::export::courier::{Context, Courier, Step, known_progress};
-use crate::export::cursor::{Cursor, Progress};
-use crate::export::follower::{Follower, Stopped};
+use crate::export::courier::{Context, Courier, Step};
+use crate::export::cursor::Cursor;
 use crate::export::left::bytes_left;
-use crate::export::rows::Rows;
 use crate::export::{ExportSettings, RunStatus, Wait};
 use crate::home::Home;
 use crate::limits::DEFAULT_FILE_MODE;
@@ -117,7 +116,7 @@ pub fn sync(
 ) -> Result<SyncOutcome> {
     let home = Home::of(directory)?;
     if options.dry_run {
-        return count(directory, settings, clock, &home, tick);
+        return count::count(directory, settings, clock, &home, tick);
     }
     let rows_recovered = recover_directory(directory, false)?.rows_recovered;
     let mut runner = Runner::new(directory, settings, *options, clock)?;
@@ -177,14 +176,20 @@ fn lock(shared: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The streams to deliver, which are some.
+/// The streams to deliver, which are some. The first one is the main one where there is one.
 fn streams(directory: &Path, settings: &ExportSettings) -> Result<Vec<Stream>> {
-    let found: Vec<Stream> =
-        Snapshot::streams(directory)?.into_iter().filter(|stream| settings.includes(stream)).collect();
-    if found.is_empty() {
-        return Err(Error::no_log(format!("{} holds no metrics to deliver", directory.display())));
+    let (found, others): (Vec<_>, Vec<_>) =
+        Snapshot::streams(directory)?.into_iter().partition(|stream| settings.includes(stream));
+    if !found.is_empty() {
+        return Ok(found);
     }
-    Ok(found)
+    let directory = directory.display();
+    Err(Error::no_log(match others.first() {
+        None => format!("{directory} holds no metrics to deliver"),
+        Some(other) => format!(
+            "{directory} holds no metrics of the main stream, only of others such as {other}: `--export-ranks all` delivers them"
+        ),
+    }))
 }
 
 fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: &Clock, is_live: bool) -> Context {
@@ -200,48 +205,9 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
         kept: None,
         live: None,
         is_live,
+        leads: stream.is_main(),
         lock: Arc::default(),
     }
-}
-
-/// Counts what would be sent.
-fn count(
-    directory: &Path,
-    settings: &ExportSettings,
-    clock: &Clock,
-    home: &Home,
-    tick: Tick<'_>,
-) -> Result<SyncOutcome> {
-    let mut outcome = SyncOutcome::default();
-    let mut progress = SyncProgress::default();
-    for stream in streams(directory, settings)? {
-        let context = context(directory, &stream, settings, clock, false);
-        let destination = context.connect()?;
-        let known = known_progress(&context, &destination.address(), destination.meant_run())?;
-        let known = if destination.makes_new_run() { Progress::default() } else { known };
-        progress.stream = stream.to_string();
-        progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
-        let rows = Rows::new("", home.created_micros);
-        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor)?;
-        let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
-        let mut points = Vec::new();
-        loop {
-            let stopped = follower.read(&mut points, COUNT_POINTS)?;
-            counted.delivered += points.len() as u64;
-            points.clear();
-            progress.bytes_left = bytes_left(directory, &stream, Some(follower.cursor()))?;
-            counted.done = stopped == Stopped::AtEnd;
-            if counted.done || !tick(&progress) {
-                break;
-            }
-        }
-        let meant = destination.meant_run().map(str::to_owned);
-        counted.remote_run = meant.or_else(|| home.destinations.get(&destination.address()).cloned());
-        counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
-        (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
-        outcome.streams.push(counted);
-    }
-    Ok(outcome)
 }
 
 /// One stream's courier and what became of it.
@@ -290,12 +256,16 @@ impl Runner {
 
     /// Couriers for the streams that have none yet.
     fn add_streams(&mut self) -> Result<()> {
-        let is_live = is_written(&self.directory, &Stream::main());
-        for stream in streams(&self.directory, &self.settings)? {
+        let streams = streams(&self.directory, &self.settings)?;
+        let is_live = is_written(&self.directory, &streams[0]);
+        for stream in streams {
             if self.tasks.iter().any(|task| task.stream == stream) {
                 continue;
             }
-            let context = Arc::new(context(&self.directory, &stream, &self.settings, &self.clock, is_live));
+            let mut context = context(&self.directory, &stream, &self.settings, &self.clock, is_live);
+            // Without a main stream the first one stands in for it.
+            context.leads = stream.is_main() || self.tasks.is_empty();
+            let context = Arc::new(context);
             let courier = Courier::new(Arc::clone(&context), context.connect()?);
             let task =
                 Task { stream, courier, context, pause_until: None, problem: None, is_idle: false, has_ended: false };
@@ -367,17 +337,17 @@ impl Runner {
 
     /// Tells the destination how the run ended, once everything of all streams is there.
     fn finish(&mut self) {
-        let main = Stream::main();
-        if is_written(&self.directory, &main) || self.tasks.iter().any(|task| !task.is_idle) {
+        // The main stream may have come later than the one that stood in for it.
+        let main = self.tasks.iter().position(|task| task.stream.is_main()).unwrap_or(0);
+        let leader = self.tasks[main].stream.clone();
+        if is_written(&self.directory, &leader) || self.tasks.iter().any(|task| !task.is_idle) {
             return;
         }
-        let Ok(Some((status, end_micros))) = last_status(&self.directory, &main) else { return };
-        let Some(task) = self.tasks.iter_mut().find(|task| task.stream.is_main()) else { return };
-        task.courier.end_as(status, end_micros);
-        task.is_idle = false;
+        let Ok(Some((status, end_micros))) = last_status(&self.directory, &leader) else { return };
+        self.tasks[main].courier.end_as(status, end_micros);
+        self.tasks[main].is_idle = false;
         self.deliver(true);
-        let told = self.tasks.iter().find(|task| task.stream.is_main()).and_then(|task| task.courier.told());
-        self.status = told.filter(|told| *told == status);
+        self.status = self.tasks[main].courier.told().filter(|told| *told == status);
     }
 
     fn bytes_left(&self) -> u64 {
@@ -435,7 +405,7 @@ impl Task {
             remote_run: self.courier.remote_run().map(str::to_owned),
             done: self.is_idle && self.problem.is_none(),
             problem: self.problem.clone(),
-            status: status.filter(|_| self.stream.is_main()),
+            status: status.filter(|told| self.courier.told() == Some(*told)),
         }
     }
 

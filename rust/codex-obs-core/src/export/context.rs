@@ -42,6 +42,8 @@ pub struct Context {
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
     pub is_live: bool,
+    /// Whether the stream creates the remote run, gives it its parameters and ends it: the main one, or who stands in for it.
+    pub leads: bool,
     /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
     pub lock: Arc<Mutex<Option<Owner>>>,
 }

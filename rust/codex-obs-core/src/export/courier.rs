@@ -132,7 +132,7 @@ impl Courier {
             return Ok(Progress::default());
         }
         let run = self.destination.remote_run().or(self.destination.meant_run());
-        known_progress(&self.context, &self.address, run)
+        Progress::known(&self.context.directory, &self.context.stream, &self.address, run)
     }
 
     /// How the run ended, as the destination knows it from us, now or earlier.
@@ -192,7 +192,7 @@ impl Courier {
             name: home.name,
             start_micros: home.created_micros,
             remote_run: known.clone(),
-            may_create: stream.is_main(),
+            may_create: self.context.leads,
             is_live: self.context.is_live,
             sync_command: SyncCommand::new(&self.context, &*self.destination).plain(),
         };
@@ -203,7 +203,7 @@ impl Courier {
         let other = known.filter(|known| *known != remote_run);
         let is_noted =
             facts.remote_run.is_some() && other.as_ref().is_none_or(|known| !self.destination.replaces(known, wait));
-        if stream.is_main() && !is_noted {
+        if self.context.leads && !is_noted {
             Home::note_destination(directory, &self.address, &remote_run)?;
             if let Some(other) = other {
                 self.context.warnings.say(format!(
@@ -240,7 +240,7 @@ impl Courier {
         let Some(route) = &mut self.route else { return Ok(None) };
         let interval = self.context.settings.flush_interval;
         let due = self.params_checked.is_none_or(|checked| checked.elapsed() >= interval) || flush;
-        if !due || !self.context.stream.is_main() {
+        if !due || !self.context.leads {
             return Ok(None);
         }
         let Some(news) = self.params.read(route.progress.params_offset)? else {
@@ -323,7 +323,7 @@ impl Courier {
 
     /// Everything is delivered: says how the run ended, if that is known.
     fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
-        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.stream.is_main()) else {
+        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
             return Step::Idle(None);
         };
         let Some(route) = self.route.as_mut().filter(|route| route.progress.told != self.status) else {
@@ -417,14 +417,6 @@ impl Drop for Courier {
     fn drop(&mut self) {
         self.context.unlock();
     }
-}
-
-/// The progress of an earlier delivery, as far as the remote run is known without asking.
-pub fn known_progress(context: &Context, address: &str, remote_run: Option<&str>) -> Result<Progress> {
-    let Context { directory, stream, .. } = context;
-    let known = Home::of(directory)?.destinations.get(address).cloned();
-    let remote_run = remote_run.map(str::to_owned).or(known);
-    remote_run.map_or(Ok(Progress::default()), |run| Progress::load(&progress_path(directory, stream, address, &run)))
 }
 
 /// How many were rejected, or the step that a delivery which was not taken makes.

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::destination::RunStatus;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
+use crate::home::Home;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 
@@ -85,6 +86,16 @@ impl Progress {
             Err(error) => return Err(error),
         };
         Ok(serde_json::from_slice(&bytes).ok().as_ref().and_then(Self::parse).unwrap_or_default())
+    }
+
+    /// That of an earlier delivery to `run`; without one to the run that `run.json` names, as far as that is known without
+    /// asking.
+    pub fn known(directory: &Path, stream: &Stream, address: &str, run: Option<&str>) -> Result<Self> {
+        let run = match run {
+            Some(run) => Some(run.to_owned()),
+            None => Home::of(directory)?.destinations.get(address).cloned(),
+        };
+        run.map_or(Ok(Self::default()), |run| Self::load(&progress_path(directory, stream, address, &run)))
     }
 
     fn parse(document: &Value) -> Option<Self> {

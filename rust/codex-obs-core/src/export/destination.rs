@@ -74,7 +74,7 @@ pub struct RunFacts {
     pub start_micros: i64,
     /// The remote run that `run.json` names for this destination.
     pub remote_run: Option<String>,
-    /// Whether a missing remote run may be created: only by the main stream.
+    /// Whether a missing remote run may be created: only by the main stream, or by the one that stands in for it.
     pub may_create: bool,
     /// Whether a process writes the main stream right now, so that a remote run that had ended goes on.
     pub is_live: bool,

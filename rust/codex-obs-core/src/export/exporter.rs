@@ -8,9 +8,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
 use super::command::SyncCommand;
-use super::courier::{Context, Courier, Step, known_progress};
+use super::courier::{Context, Courier, Step};
+use super::cursor::Progress;
 use super::destination::{Destination, RunStatus};
-use super::left::{Left, left};
+use super::left::Left;
 use super::wait::Wait;
 
 use crate::limits::EXPORT_PATIENCE;
@@ -31,6 +32,8 @@ pub struct Exporter {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     address: String,
+    /// The remote run that was asked for.
+    meant_run: Option<String>,
     command: SyncCommand,
 }
 
@@ -78,6 +81,7 @@ impl Exporter {
     pub fn new(context: Context, destination: Box<dyn Destination>) -> Self {
         let context = Arc::new(context);
         let (address, command) = (destination.address(), SyncCommand::new(&context, &*destination));
+        let meant_run = destination.meant_run().map(str::to_owned);
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
         let station =
@@ -90,7 +94,7 @@ impl Exporter {
             ring_bell,
             bell,
         };
-        Self { shared: Arc::new(shared), thread: Mutex::default(), address, command }
+        Self { shared: Arc::new(shared), thread: Mutex::default(), address, meant_run, command }
     }
 
     /// Makes sure that the thread runs, unless it has ended for good. `false` if it cannot be started.
@@ -193,24 +197,23 @@ impl Exporter {
         self.shared.context.want_live(false);
         let left = self.left();
         if let Some(left) = &left {
-            let rows =
-                left.rows.map_or_else(|| format!("{} bytes of the log", left.bytes), |rows| format!("{rows} rows"));
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
-            let command = &left.command;
+            let (words, command) = (left.words(), &left.command);
             self.shared.context.warnings.say(format!(
-                "{rows} of {directory} are still to be delivered to {address}: `{command}` delivers them, and so does the \
-                 next session of the run"
+                "still to be delivered to {address}: {words}, of {directory}; `{command}` delivers that, and so does the next \
+                 session of the run"
             ));
         }
         left
     }
 
-    /// What is left by the cursor on disk: the thread may not have come back.
+    /// What is left by the progress on disk: the thread may not have come back.
     fn left(&self) -> Option<Left> {
+        let status = lock(&self.shared.station).status.filter(|_| self.shared.context.leads);
         let Context { directory, stream, .. } = &*self.shared.context;
-        let cursor =
-            known_progress(&self.shared.context, &self.address, None).ok().and_then(|progress| progress.cursor);
-        left(directory, stream, cursor.as_ref(), self.command.now()).ok().flatten()
+        let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
+        let left = Left::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;
+        Some(Left { command: self.command.now(), ..left })
     }
 
     fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {

@@ -3,8 +3,10 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Progress};
+use super::destination::RunStatus;
 use super::locate::place;
+use super::params::Params;
 use crate::error::{Error, Result};
 use crate::limits::SCAN_BLOCK_BYTES;
 use crate::scan::{Snapshot, Source};
@@ -14,24 +16,66 @@ use crate::shard::name::{Coding, Stream};
 const MAX_COUNTED_BYTES: u64 = 64 << 20;
 
 /// What is still to be delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// Rows of the log behind the cursor; `None` if they are too many to count.
     pub rows: Option<u64>,
     /// The bytes that they take as they are stored.
     pub bytes: u64,
+    /// Parameters.
+    pub params: u64,
+    /// Tags.
+    pub tags: u64,
+    /// How the run ended.
+    pub status: bool,
     /// The command that delivers them.
     pub command: String,
 }
 
-/// What of `stream` is behind `cursor`; `None` if nothing is.
-pub fn left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>, command: String) -> Result<Option<Left>> {
-    let parts = behind(directory, stream, cursor, true)?;
-    let bytes = parts.iter().map(|(source, start)| source.stored_length() - start).sum();
-    let countable = bytes <= MAX_COUNTED_BYTES && parts.iter().all(|(source, _)| source.coding == Coding::Plain);
-    let count = || parts.iter().map(|(source, start)| lines(source, *start)).sum::<Result<u64>>();
-    let rows = countable.then(count).transpose()?;
-    Ok((bytes > 0).then_some(Left { rows, bytes, command }))
+impl Left {
+    /// What of `stream` is behind `progress`. With `status`, which says how the run ended, also of what only the stream that
+    /// leads the others delivers.
+    pub fn of(
+        directory: &Path,
+        stream: &Stream,
+        progress: &Progress,
+        status: Option<(RunStatus, i64)>,
+    ) -> Result<Self> {
+        let parts = behind(directory, stream, progress.cursor.as_ref(), true)?;
+        let bytes = parts.iter().map(|(source, start)| source.stored_length() - start).sum();
+        let countable = bytes <= MAX_COUNTED_BYTES && parts.iter().all(|(source, _)| source.coding == Coding::Plain);
+        let count = || parts.iter().map(|(source, start)| lines(source, *start)).sum::<Result<u64>>();
+        let mut left = Self { rows: countable.then(count).transpose()?, bytes, ..Self::default() };
+        if status.is_some() {
+            (left.params, left.tags) = Params::new(directory, stream).count(progress.params_offset)?;
+            left.status = progress.told != status;
+        }
+        Ok(left)
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.bytes == 0 && self.params == 0 && self.tags == 0 && !self.status
+    }
+
+    /// What it is, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let many = |count: u64, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            _ => Some(format!("{count} {what}s")),
+        };
+        let rows = self.rows.map_or_else(|| Some(format!("{} bytes of rows", self.bytes)), |rows| many(rows, "row"));
+        let status = self.status.then(|| "how the run ended".to_owned());
+        let mut words: Vec<String> =
+            [rows, many(self.params, "parameter"), many(self.tags, "tag"), status].into_iter().flatten().collect();
+        match (words.pop(), words.is_empty()) {
+            (Some(last), false) => format!("{} and {last}", words.join(", ")),
+            (last, _) => last.unwrap_or_default(),
+        }
+    }
 }
 
 /// The stored bytes of `stream` behind `cursor`, quickly.
@@ -87,8 +131,13 @@ mod tests {
         cursor
     }
 
+    fn left(folder: &Path, cursor: &Cursor) -> Left {
+        let progress = Progress { cursor: Some(cursor.clone()), ..Progress::default() };
+        Left::of(folder, &Stream::main(), &progress, None).unwrap()
+    }
+
     fn rows(folder: &Path, cursor: &Cursor) -> Option<u64> {
-        left(folder, &Stream::main(), Some(cursor), String::new()).unwrap().and_then(|left| left.rows)
+        left(folder, cursor).rows
     }
 
     #[test]
@@ -119,7 +168,16 @@ mod tests {
         let packed = zstd::encode_all(&text[..], 1).unwrap();
         std::fs::write(folder.path().join("metrics.ndjson.1.zst"), packed).unwrap();
         std::fs::remove_file(folder.path().join("metrics.ndjson.1")).unwrap();
-        let left = left(folder.path(), &Stream::main(), Some(&cursor), String::new()).unwrap().unwrap();
-        assert_eq!(left.bytes, std::fs::metadata(&path).unwrap().len(), "packed");
+        assert_eq!(left(folder.path(), &cursor).bytes, std::fs::metadata(&path).unwrap().len(), "packed");
+    }
+
+    #[test]
+    fn what_is_left_is_said_in_words() {
+        let left =
+            |rows, params, tags, status| Left { rows, params, tags, status, bytes: 9, ..Left::default() }.words();
+        assert_eq!(left(Some(1), 0, 0, false), "1 row");
+        assert_eq!(left(Some(0), 0, 0, true), "how the run ended");
+        assert_eq!(left(Some(0), 2, 1, false), "2 parameters and 1 tag");
+        assert_eq!(left(None, 1, 3, true), "9 bytes of rows, 1 parameter, 3 tags and how the run ended");
     }
 }

@@ -1,6 +1,6 @@
 //! Parameters and tags on their way: `params.ndjson`, followed like a log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,22 @@ impl Params {
     #[must_use]
     pub fn new(directory: &Path, stream: &Stream) -> Self {
         Self { path: FileKind::Params.path(directory, stream), offset: 0, known: HashMap::new() }
+    }
+
+    /// How many parameters and tags stand behind `delivered`.
+    pub fn count(mut self, delivered: u64) -> Result<(u64, u64)> {
+        let (mut params, mut tags) = (0, BTreeSet::new());
+        loop {
+            let before = self.offset;
+            match self.read(delivered)? {
+                Some(news) => {
+                    params += news.params.len() as u64;
+                    tags.extend(news.tags.into_iter().map(|(key, _)| key));
+                }
+                None if self.offset == before => return Ok((params, tags.len() as u64)),
+                None => {}
+            }
+        }
     }
 
     /// What was added since the last call; of what stands before `delivered` only the values are learnt.
@@ -165,6 +181,8 @@ mod tests {
         std::fs::write(&path, first).unwrap();
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(second.as_bytes()).unwrap();
 
+        assert_eq!(Params::new(folder.path(), &Stream::main()).count(0).unwrap(), (9, 2));
+        assert_eq!(Params::new(folder.path(), &Stream::main()).count(first.len() as u64).unwrap(), (1, 1));
         let mut resumed = Params::new(folder.path(), &Stream::main());
         let news = resumed.read(first.len() as u64).unwrap().unwrap();
         assert_eq!((news.params, news.tags), (pairs(&[("more", "2")]), pairs(&[("n", "2")])));

@@ -84,6 +84,7 @@ impl Exporting {
             kept: Some(self.kept),
             live: Some((self.feed, self.receiver)),
             is_live: true,
+            leads: stream.is_main(),
             lock: Arc::default(),
         };
         if let Err(error) = promise(directory, stream, &self.destination.address()) {

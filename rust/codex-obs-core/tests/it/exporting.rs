@@ -244,7 +244,8 @@ fn a_close_ends_a_back_off_and_says_what_is_left() {
     let command = format!("codex-ndjson sync {} --to test --uri http://remote", folder.path().display());
     assert_eq!(left.command, command);
     let words = session.warnings().take();
-    assert!(words.iter().any(|text| text.contains("3 rows") && text.contains(&command)), "{words:?}");
+    let told = |text: &String| text.contains("3 rows and how the run ended,") && text.contains(&command);
+    assert!(words.iter().any(told), "{words:?}");
 
     remote.act(Act::Accept);
     let session = open(folder.path(), &remote);
@@ -274,6 +275,27 @@ fn a_close_without_a_deadline_does_not_wait_for_ever() {
     log(&session, 1, 3);
     assert!(session.close(None));
     assert_eq!(session.export_left().unwrap().rows, Some(3));
+}
+
+#[test]
+fn parameters_and_the_end_that_were_not_delivered_are_named() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path(), &remote);
+    log(&session, 1, 3);
+    remote.wait_for(|store| store.points.len() == 3);
+    remote.act(Act::Later(LONG));
+    let line = b"{\"config\":{\"lr\":0.1,\"seed\":1},\"metadata\":{\"tags\":{\"team\":\"x\"}}}\n";
+    assert!(session.write_line(LineFile::Params, line));
+    assert!(session.close(Some(soon())));
+    let left = session.export_left().unwrap();
+    assert_eq!((left.rows, left.params, left.tags, left.status), (Some(0), 2, 1, true));
+    let words = session.warnings().take().join("\n");
+    assert!(words.contains("http://remote: 2 parameters, 1 tag and how the run ended, of"), "{words}");
+
+    remote.act(Act::Accept);
+    let options = SyncOptions::default();
+    sync(folder.path(), &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap();
+    remote.store(|store| assert_eq!((store.params.len(), store.tags.len()), (2, 1)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use codex_obs_core::session::{recover_directory, recover_for_reading};
 use crate::support::{call, lines, open, text};
 
 /// Leaves the journal of a dead process in `directory`: calls with two numbers and the steps 0 to `calls`.
-fn leave_journal(directory: &Path, process: Process, calls: i64) -> Ring {
+pub fn leave_journal(directory: &Path, process: Process, calls: i64) -> Ring {
     let internals = directory.join(".codex_obs");
     std::fs::create_dir_all(&internals).unwrap();
     let path = internals.join("journal-main");
@@ -40,7 +40,7 @@ fn leave_journal(directory: &Path, process: Process, calls: i64) -> Ring {
 }
 
 /// A process of this boot and machine that is gone.
-fn gone() -> Process {
+pub fn gone() -> Process {
     Process { start_time: 1, ..Process::current() }
 }
 

@@ -46,6 +46,8 @@ pub struct Store {
     /// What the last batch was that was not taken: the same must come again.
     pub refused: Option<Vec<Point>>,
     pub calls: u64,
+    /// The remote run that is asked for.
+    pub meant: Option<String>,
     /// Calls that are held.
     pub held: u64,
     /// Calls are not held any more.
@@ -77,8 +79,10 @@ impl Remote {
 
     pub fn settings(&self) -> ExportSettings {
         let remote = self.clone();
-        let connect =
-            move |_: &Place<'_>| Ok(Box::new(Scripted { remote: remote.clone(), run: None }) as Box<dyn Destination>);
+        let connect = move |_: &Place<'_>| {
+            let meant = remote.store(|store| store.meant.clone());
+            Ok(Box::new(Scripted { remote: remote.clone(), run: None, meant }) as Box<dyn Destination>)
+        };
         ExportSettings { flush_interval: Duration::from_millis(5), ..ExportSettings::new(Connector::new(connect)) }
     }
 
@@ -98,6 +102,7 @@ pub fn key(point: &Point) -> (String, i64, u64) {
 struct Scripted {
     remote: Remote,
     run: Option<String>,
+    meant: Option<String>,
 }
 
 impl Scripted {
@@ -136,11 +141,15 @@ impl Destination for Scripted {
         self.run.as_deref()
     }
 
+    fn meant_run(&self) -> Option<&str> {
+        self.meant.as_deref()
+    }
+
     fn prepare(&mut self, run: &RunFacts, _: &Wait) -> Delivery {
-        let mut found = None;
+        let (mut found, meant) = (None, self.meant.clone());
         let delivery = self.call(|store| {
             store.prepared.push(run.clone());
-            found = run.remote_run.clone().or_else(|| store.runs.first().cloned());
+            found = meant.or_else(|| run.remote_run.clone()).or_else(|| store.runs.first().cloned());
             if found.is_none() && run.may_create {
                 let name = format!("remote-{}", store.runs.len());
                 store.runs.push(name.clone());

@@ -65,6 +65,7 @@ fn courier(directory: &Path, remote: &Remote) -> Courier {
         kept: None,
         live: None,
         is_live: false,
+        leads: true,
         lock: Arc::default(),
     };
     let destination = context.connect().unwrap();

@@ -9,6 +9,7 @@ use codex_obs_core::export::{Ranks, RunStatus};
 use codex_obs_core::journal::frame::LineFile;
 use codex_obs_core::session::{Session, Settings};
 
+use crate::recovery::{gone, leave_journal};
 use crate::remote::{Act, Remote, expected};
 use crate::support::{log, open};
 
@@ -55,6 +56,40 @@ fn an_offline_run_is_delivered_once_with_its_parameters_and_its_end() {
     assert_eq!((again.streams[0].delivered, again.streams[0].params, again.streams[0].done), (0, 0, true));
     assert_eq!(remote.store(|store| (store.points.len(), store.finished.len(), store.runs.len())), (3200, 1, 1));
     assert_eq!(run(folder.path(), &remote, DRY).streams[0].delivered, 0);
+}
+
+#[test]
+fn a_dry_run_counts_what_lies_in_the_journal_of_a_dead_process() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    (0..10).for_each(|step| log(&session, step, 2));
+    assert!(session.close(None));
+    drop(session);
+    drop(leave_journal(folder.path(), gone(), 50));
+    let counted = run(folder.path(), &remote, DRY);
+    assert_eq!((counted.streams[0].delivered, counted.rows_recovered), (120, 100));
+    assert_eq!(remote.store(|store| store.calls), 0);
+    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].delivered, 120);
+}
+
+#[test]
+fn a_dry_run_and_what_is_left_are_of_the_remote_run_that_was_asked_for() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    (0..10).for_each(|step| log(&session, step, 2));
+    assert!(session.close(None));
+    assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+    remote.store(|store| store.meant = Some("another".into()));
+    let counted = run(folder.path(), &remote, DRY);
+    assert_eq!((counted.streams[0].delivered, counted.streams[0].remote_run.as_deref()), (20, Some("another")));
+    remote.act(Act::Later(Duration::from_hours(1)));
+    let calls = remote.store(|store| store.calls);
+    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+    log(&session, 10, 2);
+    remote.wait_for(|store| store.calls > calls);
+    assert!(session.close(Some(Instant::now())));
+    assert_eq!(session.export_left().unwrap().rows, Some(22));
 }
 
 #[test]
@@ -258,6 +293,36 @@ fn every_stream_is_delivered_if_asked_for() {
     let names: Vec<String> = remote.keys().into_iter().map(|key| key.0).collect();
     assert_eq!(names, ["train/m0", "rank-1/train/m0", "rank-2/train/m0"]);
     assert_eq!(remote.store(|store| store.runs.len()), 1);
+}
+
+#[test]
+fn without_a_main_stream_the_first_one_stands_in_for_it() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    for rank in [2, 1] {
+        let settings = Settings { rank, ring_bytes: 256 << 10, ..Settings::default() };
+        let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
+        start(&session);
+        let params = format!("{{\"config\":{{\"rank\":{rank}}}}}\n");
+        assert!(session.write_line(LineFile::Params, params.as_bytes()));
+        log(&session, rank as i64, 1);
+        finish(&session, if rank == 1 { "failed" } else { "finished" });
+    }
+    let mut settings = remote.settings();
+    let error = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap_err();
+    assert!(error.is_no_log() && error.to_string().contains("such as rank-1: `--export-ranks all`"), "{error}");
+    settings.ranks = Ranks::All;
+    for again in [false, true] {
+        let outcome = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap();
+        let told: Vec<_> = outcome.streams.iter().map(|stream| (stream.done, stream.status)).collect();
+        assert_eq!(told, [(true, Some(RunStatus::Failed)), (true, None)], "{outcome:?}");
+        assert_eq!(outcome.streams.iter().map(|stream| stream.delivered).sum::<u64>(), if again { 0 } else { 2 });
+    }
+    let names: Vec<String> = remote.keys().into_iter().map(|key| key.0).collect();
+    assert_eq!(names, ["rank-1/train/m0", "rank-2/train/m0"]);
+    remote.store(|store| {
+        assert_eq!((store.runs.len(), &*store.finished), (1, &[RunStatus::Failed][..]));
+        assert_eq!(store.params, [("rank".to_owned(), "1".to_owned())]);
+    });
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn exporter(directory: &Path, server: &Server) -> Exporter {
         kept: None,
         live: None,
         is_live: true,
+        leads: true,
         lock: Arc::default(),
     };
     let destination = context.connect().unwrap();
