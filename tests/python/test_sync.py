@@ -214,7 +214,10 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
         (["--uri", "sqlite:///x.db"], "--uri cannot be used: give an address"),
         (["--uri", f"ftp://u:{CANARY}@host"], "--uri cannot be used: give an address"),
         (["--uri", "http://host?a=b"], "--uri"),
-        (["--uri", f"http://u:{CANARY}@host:65536"], "--uri: has the port 65536 that is none: ports go from 1 to 65535"),
+        (
+            ["--uri", f"http://u:{CANARY}@host:65536"],
+            "--uri: has the port 65536 that is none: ports go from 1 to 65535",
+        ),
         (["--uri", NOBODY, "--run-id", "a", "--new-run"], "give one of them"),
         (["--uri", NOBODY, "--experiment-id", "1", "--experiment-name", "a"], "give one of them"),
         (["--uri", NOBODY, "--experiment-name", "a\nb"], "--experiment-name='a\\nb' cannot be used"),
