@@ -61,7 +61,7 @@ def notices(outcome: StreamOutcome) -> list[str]:
         words.append(f"{_count(outcome.lines_skipped, 'line')} {are} skipped")
     if outcome.gaps:
         places = _count(outcome.gaps, "place")
-        words.append(f"retention had deleted rows before they were delivered, at {places}")
+        words.append(f"rows may be missing at {places}: files were deleted or cut in which rows may have waited")
     return words
 
 

@@ -129,6 +129,8 @@ pub fn sync(
         .spawn(move || {
             let outcome = runner.run();
             runner.show_all();
+            // Who hears of the end may begin another delivery at once.
+            drop(runner);
             // Nobody receives it any more where it was stopped.
             let _ = sender.send(outcome);
         })

@@ -220,7 +220,10 @@ impl Courier {
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
-        let follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
+        let mut follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
+        if let (Some((feed, _)), Some(kept)) = (&self.context.live, &self.context.kept) {
+            follower.ask(Arc::clone(feed), Arc::clone(kept));
+        }
         let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
         if let Some(kept) = &self.context.kept {
             kept.note_progress(&route.path);
@@ -364,7 +367,7 @@ impl Courier {
         if new.1 > 0 {
             self.context.warnings.push("export_gap", || {
                 format!(
-                    "rows of {} may have been deleted before they were delivered to {} (see max_unexported_shards)",
+                    "rows of {} may be missing at {}: files were deleted or cut in which rows may have waited for it",
                     self.context.directory.display(),
                     self.address
                 )

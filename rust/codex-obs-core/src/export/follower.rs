@@ -14,8 +14,9 @@ use super::shard::{Next, Shard};
 use crate::error::Result;
 use crate::fs::{FileId, Held};
 use crate::scan::{Snapshot, Source};
+use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
-use crate::worker::feed::Batch;
+use crate::worker::feed::{Batch, Feed};
 use crate::worker::files::FileKind;
 
 /// Bytes read in one go before others are looked after: a wish to close, the time of a batch that waits.
@@ -44,6 +45,15 @@ pub struct Losses {
     pub gaps: u64,
 }
 
+/// What the writer of this process knows of the files.
+#[derive(Debug)]
+struct Writer {
+    feed: Arc<Feed>,
+    kept: Arc<Kept>,
+    /// The losses of `kept` that are accounted for.
+    lost: u64,
+}
+
 /// A place in a stream that moves on.
 #[derive(Debug)]
 pub struct Follower {
@@ -60,6 +70,10 @@ pub struct Follower {
     /// The shards behind it, with the hashes of their first lines.
     queue: VecDeque<(Source, Option<u64>)>,
     cursor: Cursor,
+    /// What the writer of this process knows.
+    writer: Option<Writer>,
+    /// The shard whose absence was counted as a gap.
+    missed: Option<u64>,
     /// Lines read.
     passed: u64,
     losses: Losses,
@@ -85,6 +99,8 @@ impl Follower {
             entered: false,
             queue: VecDeque::new(),
             cursor: cursor.unwrap_or_default(),
+            writer: None,
+            missed: None,
             passed: 0,
             losses: Losses::default(),
         };
@@ -92,6 +108,11 @@ impl Follower {
             follower.locate()?;
         }
         Ok(follower)
+    }
+
+    /// Asks the writer of this process what it did with the files where that cannot be seen.
+    pub fn ask(&mut self, feed: Arc<Feed>, kept: Arc<Kept>) {
+        self.writer = Some(Writer { lost: kept.lost(), feed, kept });
     }
 
     /// The place behind everything that was read.
@@ -294,8 +315,23 @@ impl Follower {
         if let Some(index) = hashes.iter().rposition(|hash| *hash == Some(self.cursor.shard)) {
             return Ok(index + 1);
         }
-        self.losses.gaps += 1;
+        if self.missed != Some(self.cursor.shard) && !self.misses_nothing() {
+            self.missed = Some(self.cursor.shard);
+            self.losses.gaps += 1;
+        }
         Ok(behind(&hashes, &self.cursor).unwrap_or(0))
+    }
+
+    /// Whether nothing was in the cursor's shard, which is gone, behind the cursor, nor in those that went with it.
+    fn misses_nothing(&mut self) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        let lost = writer.kept.lost();
+        if std::mem::replace(&mut writer.lost, lost) != lost {
+            return false;
+        }
+        // What is open was read to its end. Else it was cut where it was.
+        let length = writer.feed.reach(self.cursor.file);
+        self.shard.is_some() || length.is_some_and(|length| self.cursor.offset >= length)
     }
 
     /// Finds the cursor's place again.

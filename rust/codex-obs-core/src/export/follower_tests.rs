@@ -179,6 +179,57 @@ fn a_shard_that_was_cut_and_has_grown_beyond_the_place_is_read_from_its_start() 
 }
 
 #[test]
+fn what_was_delivered_before_its_file_was_cut_or_deleted_is_no_gap() {
+    for (delivered, is_deleted, gaps) in [(20, false, 0), (18, false, 1), (20, true, 0)] {
+        let mut log = Log::new();
+        let (feed, _receiver) = Feed::new();
+        let (feed, kept) = (Arc::new(feed), Arc::new(Kept::new(1)));
+        log.append(20);
+        let mut follower = open(log.folder.path(), None);
+        follower.ask(Arc::clone(&feed), Arc::clone(&kept));
+        let file = FileId::at(&log.base).unwrap().unwrap();
+        feed.offer(file, 0, &fs::read(&log.base).unwrap());
+        let mut points = Vec::new();
+        follower.read(&mut points, 18).unwrap();
+        if delivered == 18 {
+            // Appended while the destination was away.
+            let length = fs::metadata(&log.base).unwrap().len();
+            log.append(2);
+            feed.offer(file, length, &fs::read(&log.base).unwrap()[length as usize..]);
+        } else {
+            assert_eq!(rest(&mut follower), [18, 19]);
+        }
+        if is_deleted {
+            fs::remove_file(&log.base).unwrap();
+            for _ in 0..3 {
+                assert_eq!(rest(&mut follower), [] as [i64; 0]);
+            }
+        } else {
+            fs::OpenOptions::new().write(true).open(&log.base).unwrap().set_len(0).unwrap();
+        }
+        let first = log.next;
+        log.append(30);
+        let steps = rest(&mut follower);
+        assert!(steps.ends_with(&(first..log.next).collect::<Vec<_>>()), "{steps:?}");
+        assert_eq!(follower.losses().gaps, gaps, "{delivered} {is_deleted}");
+    }
+}
+
+#[test]
+fn a_shard_that_is_gone_is_one_gap_however_often_it_is_looked_for() {
+    let mut log = Log::new();
+    log.append(3);
+    let mut follower = open(log.folder.path(), None);
+    assert_eq!(rest(&mut follower), [0, 1, 2]);
+    fs::remove_file(&log.base).unwrap();
+    for _ in 0..3 {
+        assert_eq!(rest(&mut follower), [] as [i64; 0]);
+    }
+    log.append(2);
+    assert_eq!((rest(&mut follower), follower.losses().gaps), (vec![3, 4], 1));
+}
+
+#[test]
 fn a_batch_of_a_shard_that_was_cut_meanwhile_does_not_fit_by_chance() {
     let log = Log::new();
     let (feed, receiver) = Feed::new();

@@ -1,6 +1,7 @@
 //! Live batches: what the writer has just appended to the metrics, for an exporter that keeps up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -24,6 +25,16 @@ pub struct Batch {
 pub struct Feed {
     sender: Sender<Batch>,
     wanted: AtomicBool,
+    written: Mutex<Written>,
+}
+
+/// What the writer knows of the file that it appends to.
+#[derive(Debug, Default)]
+struct Written {
+    file: FileId,
+    length: u64,
+    /// A file that someone else made shorter, and the length that it had.
+    cut: Option<(FileId, u64)>,
 }
 
 impl Feed {
@@ -31,7 +42,7 @@ impl Feed {
     #[must_use]
     pub fn new() -> (Self, Receiver<Batch>) {
         let (sender, receiver) = bounded(FEED_BATCHES);
-        (Self { sender, wanted: AtomicBool::new(false) }, receiver)
+        (Self { sender, wanted: AtomicBool::new(false), written: Mutex::default() }, receiver)
     }
 
     /// The exporter says whether it has come to the end of the files.
@@ -40,9 +51,24 @@ impl Feed {
         self.wanted.store(wanted, Ordering::SeqCst);
     }
 
+    /// The length up to which this process wrote `file`; of one that someone else made shorter, once, the length that it had
+    /// before. `None` if the writer was not there lately.
+    #[must_use]
+    pub fn reach(&self, file: FileId) -> Option<u64> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = written.cut.take_if(|(cut, _)| *cut == file).map(|(_, length)| length);
+        cut.or_else(|| (written.file == file).then_some(written.length))
+    }
+
     /// Offers lines that were appended to `file` at `offset`. Never waits.
     #[inline]
     pub fn offer(&self, file: FileId, offset: u64, lines: &[u8]) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.file == file && offset < written.length {
+            written.cut = Some((file, written.length));
+        }
+        (written.file, written.length) = (file, offset + lines.len() as u64);
+        drop(written);
         if self.wanted.load(Ordering::SeqCst) && !self.sender.is_full() {
             // Full or without an exporter after all: it reads the files.
             let _ = self.sender.try_send(Batch { file, offset, lines: lines.into() });
@@ -70,5 +96,19 @@ mod tests {
         );
         drop(receiver);
         feed.offer(file, 9, b"{}\n");
+    }
+
+    #[test]
+    fn the_length_that_a_file_had_before_it_was_cut_is_known_once() {
+        let (feed, _receiver) = Feed::new();
+        let [file, next] = [1, 2].map(|inode| FileId { device: 0, inode });
+        assert_eq!(feed.reach(file), None);
+        feed.offer(file, 100, b"{}\n");
+        feed.offer(file, 103, b"{}\n");
+        assert_eq!((feed.reach(file), feed.reach(next)), (Some(106), None));
+        feed.offer(file, 0, b"{}\n");
+        assert_eq!((feed.reach(file), feed.reach(file)), (Some(106), Some(3)));
+        feed.offer(next, 0, b"{}\n");
+        assert_eq!((feed.reach(file), feed.reach(next)), (None, Some(3)));
     }
 }
