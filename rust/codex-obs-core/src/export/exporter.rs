@@ -56,6 +56,8 @@ struct Station {
     has_started: bool,
     /// Nothing is delivered any more.
     has_ended: bool,
+    /// It was said why nothing can be delivered, and what can be done.
+    is_hopeless: bool,
     /// The end of a back-off that a fork interrupted.
     not_before: Option<Instant>,
     /// How the run ended and when.
@@ -84,8 +86,15 @@ impl Exporter {
         let meant_run = destination.meant_run().map(str::to_owned);
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station =
-            Station { courier, is_out: false, has_started: false, has_ended: false, not_before: None, status: None };
+        let station = Station {
+            courier,
+            is_out: false,
+            has_started: false,
+            has_ended: false,
+            is_hopeless: false,
+            not_before: None,
+            status: None,
+        };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -199,10 +208,13 @@ impl Exporter {
         if let Some(left) = &left {
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
             let (words, command) = (left.words(), &left.command);
-            self.shared.context.warnings.say(format!(
-                "still to be delivered to {address}: {words}, of {directory}; `{command}` delivers that, and so does the next \
-                 session of the run"
-            ));
+            let remedy = if lock(&self.shared.station).is_hopeless {
+                "that needs what an earlier warning says".to_owned()
+            } else {
+                format!("`{command}` delivers that, and so does the next session of the run")
+            };
+            let warnings = &self.shared.context.warnings;
+            warnings.say(format!("still to be delivered to {address}: {words}, of {directory}; {remedy}"));
         }
         left
     }
@@ -334,7 +346,10 @@ impl Shared {
                     }
                     *not_before = Some(Instant::now() + pause);
                 }
-                Step::Stopped { .. } => return Leave::Ended,
+                Step::Stopped { .. } => {
+                    lock(&self.station).is_hopeless = true;
+                    return Leave::Ended;
+                }
             }
         }
     }
