@@ -106,8 +106,8 @@ def sync(
     export_ranks: Annotated[
         Streams | None,
         typer.Option(
-            help="Whose metrics: the main stream's, or those of all streams. A directory without a main stream needs all; "
-            "its first stream then creates the MLflow run."
+            help="Whose metrics: the main stream's, or those of all streams. A directory without a main stream needs "
+            "all; its first stream then creates the MLflow run."
         ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,

@@ -32,9 +32,10 @@ pub(super) fn count(
         let context = context(directory, &stream, settings, clock, false);
         let destination = context.connect()?;
         let address = destination.address();
-        let known = match destination.makes_new_run() {
-            true => Progress::default(),
-            false => Progress::known(directory, &stream, &address, destination.meant_run())?,
+        let known = if destination.makes_new_run() {
+            Progress::default()
+        } else {
+            Progress::known(directory, &stream, &address, destination.meant_run())?
         };
         progress.stream = stream.to_string();
         progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;

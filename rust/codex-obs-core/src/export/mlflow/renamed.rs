@@ -121,14 +121,15 @@ impl RenamedLog {
             let name: String = renamed.name.chars().take(SHOWN_CHARACTERS).collect();
             format!("{name:?} is {:?}", renamed.remote_name)
         };
-        let mut examples = fresh.iter().take(SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
-        let others = self.added - fresh.len().min(SHOWN_NAMES);
-        if others > 0 {
-            let are = if others == 1 { "1 other is".to_owned() } else { format!("{others} others are") };
-            examples += &format!("; {are} in {}", self.writer.path().display());
-        }
+        let examples = fresh.iter().take(SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
+        let path = self.writer.path().display();
+        let others = match self.added - fresh.len().min(SHOWN_NAMES) {
+            0 => String::new(),
+            1 => format!("; 1 other is in {path}"),
+            others => format!("; {others} others are in {path}"),
+        };
         let subject = if self.added == 1 { "a name is" } else { "names are" };
-        format!("{subject} changed for MLflow, which takes {}: {examples}", super::names::RULE)
+        format!("{subject} changed for MLflow, which takes {}: {examples}{others}", super::names::RULE)
     }
 }
 
