@@ -41,6 +41,7 @@ pub fn locate(sources: &[Source], hashes: &[Option<u64>], cursor: &Cursor) -> Re
 }
 
 /// Index of the first shard behind one that the cursor was in and that is there. `None` if none of them is.
+#[must_use]
 pub fn behind(hashes: &[Option<u64>], cursor: &Cursor) -> Option<usize> {
     let behind = |shard: u64| hashes.iter().rposition(|hash| *hash == Some(shard)).map(|index| index + 1);
     cursor.completed.iter().rev().find_map(|&shard| behind(shard))
