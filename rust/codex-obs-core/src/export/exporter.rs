@@ -54,10 +54,8 @@ struct Station {
     /// A thread works with it.
     is_out: bool,
     has_started: bool,
-    /// Nothing is delivered any more.
-    has_ended: bool,
-    /// It was said why nothing can be delivered, and what can be done.
-    is_hopeless: bool,
+    /// Why nothing is delivered any more.
+    end: Option<Leave>,
     /// The end of a back-off that a fork interrupted.
     not_before: Option<Instant>,
     /// How the run ended and when.
@@ -71,6 +69,8 @@ enum Leave {
     Halted,
     /// For good.
     Ended,
+    /// For good, since nothing can be delivered; it was said why, and what can be done.
+    Stopped,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -86,15 +86,7 @@ impl Exporter {
         let meant_run = destination.meant_run().map(str::to_owned);
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station = Station {
-            courier,
-            is_out: false,
-            has_started: false,
-            has_ended: false,
-            is_hopeless: false,
-            not_before: None,
-            status: None,
-        };
+        let station = Station { courier, is_out: false, has_started: false, end: None, not_before: None, status: None };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -111,7 +103,7 @@ impl Exporter {
         let mut station = lock(&self.shared.station);
         station.has_started = true;
         self.shared.wait.resume();
-        if station.is_out || station.has_ended || station.courier.is_none() {
+        if station.is_out || station.end.is_some() || station.courier.is_none() {
             return true;
         }
         let shared = Arc::clone(&self.shared);
@@ -196,7 +188,7 @@ impl Exporter {
             self.shared.ring();
             let look = Instant::now() + CLOSE_LOOK;
             let patience = deadline.map_or(look, |deadline| look.min(deadline + GRACE));
-            if self.wait_until(patience, |station| station.has_ended) {
+            if self.wait_until(patience, |station| station.end.is_some()) {
                 break;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline + GRACE) {
@@ -208,7 +200,7 @@ impl Exporter {
         if let Some(left) = &left {
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
             let (words, command) = (left.words(), &left.command);
-            let remedy = if lock(&self.shared.station).is_hopeless {
+            let remedy = if lock(&self.shared.station).end == Some(Leave::Stopped) {
                 "that needs what an earlier warning says".to_owned()
             } else {
                 format!("`{command}` delivers that, and so does the next session of the run")
@@ -260,12 +252,12 @@ impl Shared {
                     // Whoever started it again meanwhile saw that it was out.
                     if self.wait.is_halted() {
                         station.not_before = not_before;
-                        return self.come_home(station, Some(courier));
+                        return self.come_home(station, Ok(courier));
                     }
                 }
-                Ok(Leave::Ended) => {
+                Ok(leave) => {
                     drop(courier);
-                    return self.come_home(lock(&self.station), None);
+                    return self.come_home(lock(&self.station), Err(leave));
                 }
                 Err(_) => {
                     self.context.stats.export_errors.add(1);
@@ -275,10 +267,10 @@ impl Shared {
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
                     match self.context.connect() {
                         Ok(destination) => courier = Courier::new(Arc::clone(&self.context), destination),
-                        Err(_) => return self.come_home(lock(&self.station), None),
+                        Err(_) => return self.come_home(lock(&self.station), Err(Leave::Ended)),
                     }
                     if !self.wait.pause(AFTER_PANIC) {
-                        return self.come_home(lock(&self.station), None);
+                        return self.come_home(lock(&self.station), Err(Leave::Ended));
                     }
                 }
             }
@@ -286,10 +278,10 @@ impl Shared {
     }
 
     /// Brings the courier back; without one nothing is delivered any more.
-    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Option<Courier>) {
+    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Result<Courier, Leave>) {
         self.context.want_live(false);
-        station.has_ended = courier.is_none();
-        station.courier = courier;
+        station.end = courier.as_ref().err().copied();
+        station.courier = courier.ok();
         station.is_out = false;
         self.wait.note_home(true);
         drop(station);
@@ -346,10 +338,7 @@ impl Shared {
                     }
                     *not_before = Some(Instant::now() + pause);
                 }
-                Step::Stopped { .. } => {
-                    lock(&self.station).is_hopeless = true;
-                    return Leave::Ended;
-                }
+                Step::Stopped { .. } => return Leave::Stopped,
             }
         }
     }
