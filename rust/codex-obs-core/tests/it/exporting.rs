@@ -335,6 +335,13 @@ fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
     assert!(session.close(Some(soon())));
     assert_eq!(remote.store(|store| (store.calls, store.points.len())), (1, 0));
     assert_eq!(session.export_left().unwrap().rows, Some(6));
+    let words = session.warnings().take();
+    assert!(words.iter().any(|text| text.contains("the run was deleted; choose another")), "{words:?}");
+    let last = words.last().unwrap();
+    assert!(
+        last.contains("6 rows") && last.contains("an earlier warning") && !last.contains("`codex-ndjson"),
+        "{last}"
+    );
     let summary = text(folder.path(), "tracking_summary.ndjson");
     assert!(summary.contains(r#""status":"disabled","reason":"the run was deleted; choose another""#), "{summary}");
 }
