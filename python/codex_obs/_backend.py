@@ -32,6 +32,7 @@ __all__ = [
     "canonical_json",
     "config_hash",
     "emit_warnings",
+    "known_run",
     "public_error",
     "read_rows",
     "recover",
@@ -109,6 +110,18 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
     """
     try:
         return _core.recover(directory, foreign=foreign)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def known_run(directory: str, export: MlflowExport) -> str | None:
+    """Return the remote run that ``run.json`` names for a destination, without a word to that.
+
+    Raises:
+        CodexObsError: If there is no run, or the set-up cannot work.
+    """
+    try:
+        return _core.known_run(directory, export)
     except CoreError as error:
         raise public_error(error) from None
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 80
 # The setting that may hold a password.
 _URI_SETTING = "mlflow_tracking_uri"
+_EXPERIMENT_SETTINGS = ("mlflow_experiment_id", "mlflow_experiment_name")
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False)
@@ -62,6 +63,7 @@ class Settings:
             environment says.
         mlflow_run_id: MLflow run to export to, or None for the one that belongs to the run directory, else a new one.
         mlflow_experiment_id: MLflow experiment of a new MLflow run.
+        mlflow_experiment_name: Its name instead, or None. It is made if there is none.
         export_ranks: ``"main"`` exports the main stream, ``"all"`` every stream.
         export_interval_s: Longest time that a metric waits for others before it is sent, in seconds.
         export_flush_metrics: So many metrics are sent without waiting for others.
@@ -90,6 +92,7 @@ class Settings:
     mlflow_tracking_uri: str | None
     mlflow_run_id: str | None
     mlflow_experiment_id: str
+    mlflow_experiment_name: str | None
     export_ranks: ExportRanks
     export_interval_s: float
     export_flush_metrics: int
@@ -142,9 +145,18 @@ def mlflow_uri_from_environment() -> str | None:
     Raises:
         SettingError: If it cannot be used; the text names the variable.
     """
-    entry = TABLE[_URI_SETTING]
-    uri = _from_environment(replace(entry, variables=(*entry.variables, MLFLOW_URI_VARIABLE)), os.environ)
+    uri = _from_environment(replace(TABLE[_URI_SETTING], variables=_uri_variables()), os.environ)
     return uri if isinstance(uri, str) else None
+
+
+def mlflow_uri_variable() -> str:
+    """Return the variable that `mlflow_uri_from_environment` takes the address from."""
+    variables = _uri_variables()
+    return next((name for name in variables if trimmed(os.environ.get(name, ""))), variables[0])
+
+
+def _uri_variables() -> tuple[str, ...]:
+    return (*TABLE[_URI_SETTING].variables, MLFLOW_URI_VARIABLE)
 
 
 def export_environment() -> dict[str, str]:
@@ -191,12 +203,17 @@ def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
     unknown = [name for name in given if name not in TABLE]
     if unknown:
         raise TypeError(f"unknown setting {unknown[0]!r}: there are {', '.join(TABLE)}")
-    return {
-        name: _from_environment(entry, environ)
-        if name not in given or (given[name] is None and entry.default is None)
-        else _checked(name, entry, given[name])
+    chosen = {
+        name for name, entry in TABLE.items() if name in given and not (given[name] is None and entry.default is None)
+    }
+    values = {
+        name: _checked(name, entry, given[name]) if name in chosen else _from_environment(entry, environ)
         for name, entry in TABLE.items()
     }
+    # Two names for one thing: an argument wins over the environment for both.
+    if len(chosen & set(_EXPERIMENT_SETTINGS)) == 1:
+        values |= {name: TABLE[name].default for name in _EXPERIMENT_SETTINGS if name not in chosen}
+    return values
 
 
 def _from_environment(entry: Entry, environ: Mapping[str, str]) -> object:

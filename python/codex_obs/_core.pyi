@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "canonical_json",
     "config_hash",
+    "known_run",
     "read_rows",
     "recover",
     "summarize",
@@ -53,7 +54,10 @@ class MlflowExport:
         *,
         environment: Mapping[str, str] = ...,
         run_id: str | None = None,
+        keeps_known: bool = False,
+        new_run: str | None = None,
         experiment_id: str = "0",
+        experiment_name: str | None = None,
         ranks: str = "main",
         interval_s: float = ...,
         flush_metrics: int = ...,
@@ -198,6 +202,7 @@ def summarize(
 def read_rows(paths: Sequence[str]) -> tuple[ArrowStream, Report]: ...
 def resume_after_fork(*, at_once: bool) -> None: ...
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]: ...
+def known_run(directory: str, export: MlflowExport) -> str | None: ...
 def sync(
     directory: str,
     export: MlflowExport,

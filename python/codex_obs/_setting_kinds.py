@@ -220,6 +220,26 @@ class Identifier:
         return self.from_text(str(number))
 
 
+@dataclass(frozen=True)
+class Title:
+    """What people call something at a server; None and an empty text mean that it is not set."""
+
+    remedy: str
+    _MAX_LENGTH = 500
+
+    def from_text(self, text: str) -> object:
+        """Check a name."""
+        if not text.isprintable() or not trimmed(text) or len(text) > self._MAX_LENGTH:
+            raise Rejected(self.remedy)
+        return text
+
+    def from_value(self, value: object) -> object:
+        """Check a name."""
+        if not isinstance(value, str):
+            raise Rejected(self.remedy)
+        return self.from_text(value)
+
+
 class FileMode:
     """Permissions of files; the owner must be able to read and write them."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from codex_obs._setting_kinds import Address, Choice, FileMode, Flag, Identifier, Integer, Kind, Limit, Seconds
+from codex_obs._setting_kinds import Address, Choice, FileMode, Flag, Identifier, Integer, Kind, Limit, Seconds, Title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,6 +164,13 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             Identifier("give the identifier of an experiment such as 0 or 12, not its name"),
             "0",
             "MLflow experiment in which a new MLflow run is created.",
+        ),
+        "mlflow_experiment_name": Entry(
+            ("MLFLOW_EXPERIMENT_NAME",),
+            Title("give the name of an experiment, at most 500 characters that can be shown"),
+            None,
+            "Its name instead; it is made if there is none. If both variables are set, they must be of one experiment.",
+            default_text="none",
         ),
         "export_ranks": Entry(
             ("CODEX_OBS_EXPORT_RANKS",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +17,7 @@ from codex_obs import _config
 from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, fail, say, visible
 from codex_obs._input import InputError, find_input
 from codex_obs._progress import Line, share
+from codex_obs._sync_words import IDENTITY, beforehand, no_run, notices, result, sentence
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
@@ -31,9 +34,19 @@ _PATIENCE_S = 60.0
 # How often at most words say why nothing goes on, where there is no terminal.
 _WORDS_EVERY_S = 30.0
 _MAIN_STREAM = "main"
-_OPTIONS = {"mlflow_tracking_uri": "--uri", "mlflow_run_id": "--run-id", "mlflow_experiment_id": "--experiment-id"}
+_URI_SETTING = "mlflow_tracking_uri"
+_OPTIONS = {
+    "mlflow_run_id": "--run-id",
+    "mlflow_experiment_id": "--experiment-id",
+    "mlflow_experiment_name": "--experiment-name",
+}
 _FOLLOW_MANY = "--follow takes one run directory: start the command once for each."
-_ONE_RUN_FOR_MANY = "--run-id takes one run directory: several runs in one MLflow run could not be told apart."
+_ONE_RUN_FOR_MANY = (
+    "--run-id takes one run directory, and so does CODEX_OBS_MLFLOW_RUN_ID: several runs in one MLflow run could not "
+    "be told apart."
+)
+_RUN_OR_NEW = "--run-id names a run that exists, and --new-run makes another: give one of them."
+_ID_OR_NAME = "--experiment-id and --experiment-name name the same thing: give one of them."
 _NO_ADDRESS = "No server was named: give --uri http://HOST:PORT, or set CODEX_OBS_MLFLOW_TRACKING_URI."
 
 
@@ -70,11 +83,25 @@ def sync(
     ] = None,
     run_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="MLflow run to deliver to. Default: the one in run.json, else a new one."),
+        typer.Option(
+            metavar="ID",
+            help="MLflow run to deliver to. Default: the one in run.json, else a new one. run.json goes on naming the "
+            "one that it names, unless that is deleted.",
+        ),
     ] = None,
+    new_run: Annotated[
+        bool,
+        typer.Option("--new-run", help="Deliver everything to a new MLflow run, which run.json names from then on."),
+    ] = False,
     experiment_id: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Experiment of a new MLflow run. Default: MLFLOW_EXPERIMENT_ID or 0."),
+    ] = None,
+    experiment_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The same by its name; it is made if there is none. Default: MLFLOW_EXPERIMENT_NAME."
+        ),
     ] = None,
     export_ranks: Annotated[
         Streams | None,
@@ -101,22 +128,32 @@ def sync(
     byte, which MLflow's SQL stores keep once.
     """
     try:
-        settings = _settings(uri, run_id, experiment_id, export_ranks)
+        _check_together(run_id, experiment_id, experiment_name, new_run=new_run)
+        settings = _settings(uri, run_id, experiment_id, experiment_name, export_ranks)
         paths = _resolve(directories or [])
     except SettingError as error:
-        fail(_as_options(str(error)), EXIT_USAGE)
+        fail(_as_options(str(error), uri), EXIT_USAGE)
     except InputError as error:
         fail(str(error), EXIT_USAGE)
-    if len(paths) > 1 and (follow or run_id is not None):
+    if len(paths) > 1 and (follow or (settings.mlflow_run_id is not None and not new_run)):
         fail(_FOLLOW_MANY if follow else _ONE_RUN_FOR_MANY, EXIT_USAGE)
+    options = _Options(
+        uri=uri,
+        new_run=new_run,
+        has_experiment=experiment_id is not None or experiment_name is not None,
+        follow=follow,
+        dry_run=dry_run,
+        quiet=as_json,
+    )
     results: list[dict[str, object]] = []
     code = 0
     try:
         for path in paths:
             watch = _Watch(_patience(patience, follow=follow))
-            code = max(code, _deliver(path, settings, watch, results, follow=follow, dry_run=dry_run, quiet=as_json))
+            code = max(code, _deliver(path, settings, watch, results, options))
     except KeyboardInterrupt:
-        say("Interrupted. What was delivered stays; the same command goes on from there.")
+        without = " without --new-run" if new_run else ""
+        say(f"Interrupted. What was delivered stays; the same command{without} goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         import json  # noqa: PLC0415 - rarely needed
@@ -126,40 +163,70 @@ def sync(
         raise typer.Exit(code)
 
 
-def _deliver(
-    path: Path,
-    settings: Settings,
-    watch: _Watch,
-    results: list[dict[str, object]],
-    *,
-    follow: bool,
-    dry_run: bool,
-    quiet: bool,
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What was asked for beside the settings."""
+
+    uri: str | None
+    new_run: bool
+    # Whether an experiment was named by an option.
+    has_experiment: bool
+    follow: bool
+    dry_run: bool
+    quiet: bool
+
+
+def _deliver(path: Path, settings: Settings, watch: _Watch, results: list[dict[str, object]], options: _Options) -> int:
     """Deliver one run, say what came of it, and give the exit code."""
     from codex_obs import _backend, _export  # noqa: PLC0415 - loads the extension, which --help does not need
 
+    mark = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if options.new_run else None
     try:
+        export = _export.mlflow(settings, keeps_known=mark is None, new_run=mark)
+        assert export is not None  # noqa: S101 - the settings have an address
+        known = _backend.known_run(str(path), export)
+        asked = None if options.new_run else settings.mlflow_run_id
+        has_experiment = options.has_experiment
+        if not options.dry_run:
+            for word in beforehand(known, asked, new_run=options.new_run, has_experiment=has_experiment):
+                say(f"{visible(path)}: {visible(word)}")
         with watch.line:
-            export = _export.mlflow(settings)
-            assert export is not None  # noqa: S101 - the settings have an address
-            outcomes = _backend.sync(str(path), export, follow=follow, dry_run=dry_run, progress=watch)
+            outcomes = _backend.sync(str(path), export, follow=options.follow, dry_run=options.dry_run, progress=watch)
     except CodexObsError as error:
-        say(f"{visible(_as_options(str(error))).removesuffix('.')}.")
+        say(f"{visible(_as_options(str(error), options.uri)).removesuffix('.')}.")
         return EXIT_USAGE if isinstance(error, NoLogError | SettingError) else EXIT_INCOMPLETE
+    code = _report(path, outcomes, watch, results, options)
+    if options.new_run and not all(outcome.done for outcome in outcomes) and any(one.remote_run for one in outcomes):
+        say(f"{visible(path)}: the new MLflow run exists: the same command without --new-run goes on in it")
+    return code
+
+
+def _report(
+    path: Path,
+    outcomes: list[StreamOutcome],
+    watch: _Watch,
+    results: list[dict[str, object]],
+    options: _Options,
+) -> int:
+    """Say what came of it, and give the exit code."""
     code = 0
+    said: set[str] = set()
     for outcome in outcomes:
         problem = None if outcome.done else watch.why_not or outcome.problem or "not everything was delivered"
-        results.append(_result(path, outcome, problem))
+        results.append(result(path, outcome, problem))
         where = visible(path) if outcome.stream == _MAIN_STREAM else f"{visible(path)}, stream {outcome.stream}"
-        if not quiet:
-            typer.echo(f"{where}: {_sentence(outcome, dry_run=dry_run)}")
-        for notice in _notices(outcome):
-            say(f"{where}: {visible(notice)}")
+        if not options.quiet:
+            typer.echo(f"{where}: {sentence(outcome, dry_run=options.dry_run)}")
+        words = notices(outcome)
         if problem is not None:
-            say(f"{where}: {visible(problem)}")
+            words.append(watch.in_short(problem))
         if problem is not None or outcome.rejected:
             code = EXIT_INCOMPLETE
+        # What is wrong with a server is wrong for every stream.
+        for word in words:
+            if word not in said:
+                said.add(word)
+                say(f"{where}: {visible(word)}")
     return code
 
 
@@ -176,28 +243,36 @@ class _Watch:
         self.why_not: str | None = None
         self._patience_s = patience_s
         self._clock = clock
-        self._state: tuple[object, ...] = ()
+        self._taken = (0, 0)
         self._stuck_since_s: float | None = None
         self._next_words_s = 0.0
         self._said: str | None = None
+        self._given_up = ""
 
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
         now_s = self._clock()
-        state = (progress.stream, progress.delivered, progress.rejected, progress.bytes_left)
-        if state != self._state:
-            self._state, self._stuck_since_s = state, None
+        # What the server took, and nothing else: streams wait in turn, and a run that goes on has ever more to send.
+        taken = (progress.delivered, progress.rejected)
+        if taken != self._taken:
+            self._taken, self._stuck_since_s = taken, None
         if progress.waiting is not None:
             self._stuck_since_s = self._stuck_since_s or now_s
             self._say_why(progress.waiting, now_s)
             if self._patience_s is not None and now_s - self._stuck_since_s >= self._patience_s:
-                self.why_not = f"given up after {self._patience_s:g} s without an answer that helps: {progress.waiting}"
+                self._given_up = f"given up after {self._patience_s:g} s without an answer that helps"
+                self.why_not = f"{self._given_up}: {progress.waiting}"
                 return False
         else:
             self._said = None
         if self.line.is_due():
             self.line.show(_words(progress))
         return True
+
+    def in_short(self, problem: str) -> str:
+        """Give the words for a problem, without the reason where that was the last thing said."""
+        is_said = self._said is not None and problem == self.why_not == f"{self._given_up}: {self._said}"
+        return self._given_up if is_said else problem
 
     def _say_why(self, why: str, now_s: float) -> None:
         # A terminal has it in the line. What another process delivers may be waited for through days.
@@ -216,51 +291,26 @@ def _words(progress: SyncProgress) -> str:
     return f"{sent}; waiting: {why if len(why) <= room else why[: max(room - 1, 0)] + '…'}"
 
 
-def _sentence(outcome: StreamOutcome, *, dry_run: bool) -> str:
-    metrics = "1 metric" if outcome.delivered == 1 else f"{outcome.delivered:,} metrics"
-    if dry_run:
-        return f"{metrics} would be delivered"
-    words = f"{metrics} delivered"
-    if outcome.remote_run is not None:
-        words += f" to MLflow run {visible(outcome.remote_run)}"
-    return words if outcome.status is None else f"{words}, which is {outcome.status}"
+def _check_together(
+    run_id: str | None, experiment_id: str | None, experiment_name: str | None, *, new_run: bool
+) -> None:
+    if new_run and run_id is not None:
+        raise InputError(_RUN_OR_NEW)
+    if experiment_id is not None and experiment_name is not None:
+        raise InputError(_ID_OR_NAME)
 
 
-def _notices(outcome: StreamOutcome) -> list[str]:
-    notices = list(outcome.notices)
-    if outcome.rejected:
-        notices.append(f"{outcome.rejected:,} refused by the server, kept in export_rejected.ndjson with its words")
-    if outcome.lines_skipped:
-        notices.append(f"{outcome.lines_skipped:,} lines that are no rows were skipped")
-    if outcome.gaps:
-        places = "1 place" if outcome.gaps == 1 else f"{outcome.gaps:,} places"
-        notices.append(f"rows may be missing at {places}: files were deleted or cut in which rows may have waited")
-    return notices
-
-
-def _result(path: Path, outcome: StreamOutcome, problem: str | None) -> dict[str, object]:
-    return {
-        "directory": str(path),
-        "stream": outcome.stream,
-        "delivered": outcome.delivered,
-        "rejected": outcome.rejected,
-        "params": outcome.params,
-        "lines_skipped": outcome.lines_skipped,
-        "gaps": outcome.gaps,
-        "mlflow_run_id": outcome.remote_run,
-        "status": outcome.status,
-        "done": outcome.done,
-        "problem": problem,
-    }
-
-
-def _settings(uri: str | None, run_id: str | None, experiment_id: str | None, ranks: Streams | None) -> Settings:
+def _settings(
+    uri: str | None, run_id: str | None, experiment_id: str | None, experiment_name: str | None, ranks: Streams | None
+) -> Settings:
     chosen = uri if uri is not None else _config.mlflow_uri_from_environment()
     given: SettingsFields = {"mlflow_tracking_uri": chosen or ""}
     if run_id is not None:
         given["mlflow_run_id"] = run_id
     if experiment_id is not None:
         given["mlflow_experiment_id"] = experiment_id
+    if experiment_name is not None:
+        given["mlflow_experiment_name"] = experiment_name
     if ranks is not None:
         given["export_ranks"] = ranks.value
     settings = _config.Settings(**given)
@@ -278,6 +328,8 @@ def _resolve(named: list[str]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise InputError(f"{path} is a file: give the run directory.")
+        if all(entry.name != IDENTITY for entry in path.iterdir()):
+            raise InputError(no_run(path))
     return paths
 
 
@@ -285,9 +337,10 @@ def _patience(given: float | None, *, follow: bool) -> float | None:
     return given if given is not None or follow else _PATIENCE_S
 
 
-def _as_options(message: str) -> str:
-    """Name the option where the text of an error names the setting behind it."""
-    for setting, option in _OPTIONS.items():
+def _as_options(message: str, uri: str | None) -> str:
+    """Name the option, or the variable, where the text of an error names the setting behind it."""
+    origin = "--uri" if uri is not None else _config.mlflow_uri_variable()
+    for setting, option in {_URI_SETTING: origin, **_OPTIONS}.items():
         if message.startswith(setting):
             return option + message.removeprefix(setting)
     return message

@@ -212,7 +212,8 @@ def _report_skipped(report: Report) -> None:
     if not report.skipped:
         return
     lines = "1 line that is no row was" if report.skipped == 1 else f"{report.skipped} lines that are no rows were"
-    say(f"Of {report.lines} lines, {lines} skipped:")
+    of = "1 line" if report.lines == 1 else f"{report.lines} lines"
+    say(f"Of {of}, {lines} skipped:")
     for file, line, reason in report.skipped_examples:
         say(f"  {visible(file)}:{line}: {visible(reason)}")
     if report.skipped > len(report.skipped_examples):

@@ -60,6 +60,7 @@ class SettingsFields(TypedDict, total=False):
     mlflow_tracking_uri: str | None
     mlflow_run_id: str | None
     mlflow_experiment_id: str
+    mlflow_experiment_name: str | None
     export_ranks: ExportRanks
     export_interval_s: float
     export_flush_metrics: int

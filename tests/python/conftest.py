@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -24,6 +26,11 @@ def _no_run_stays_open() -> Iterator[None]:
         run.close()
 
 
+def _terms(search: str) -> set[tuple[str, str]]:
+    """Give the tags that a search asks for."""
+    return set(re.findall("tags\\.`([^`]+)` = '([^']*)'", search))
+
+
 class Tracking(ThreadingHTTPServer):
     """As much of MLflow's REST interface as an exporter asks for. It keeps what it is told."""
 
@@ -34,22 +41,30 @@ class Tracking(ThreadingHTTPServer):
         self.uri = f"http://127.0.0.1:{self.server_port}"
         self.runs: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        # Identifiers by name.
+        self.experiments: dict[str, str] = {}
         self.headers: list[str] = []
         self.changed = threading.Condition()
         # With one it answers everything with this status and says why.
         self.refusal: tuple[int, str] | None = None
-        # It answers batches with this metric with status 400 and names its place.
+        # It answers batches with this metric with this status and names its place.
         self.refused_metric: str | None = None
+        self.refused_status = 400
 
     def answer(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
         if method == "runs/search":
-            return {"runs": [run for run in self.runs.values() if self._tag(run) in body["filter"]]}
+            return {"runs": [run for run in self.runs.values() if self._tags(run).issuperset(_terms(body["filter"]))]}
         if method == "runs/create":
             run_id = f"{len(self.runs) + 1:032x}"
             info = {"run_id": run_id, "experiment_id": body["experiment_id"], "name": body.get("run_name")}
             self.runs[run_id] = {"info": info, "data": {"tags": body["tags"], "params": [], "metrics": []}}
             return {"run": self.runs[run_id]}
+        if method == "experiments/get-by-name":
+            return {"experiment": {"experiment_id": self.experiments[body["experiment_name"]]}}
+        if method == "experiments/create":
+            self.experiments[body["name"]] = str(100 + len(self.experiments))
+            return {"experiment_id": self.experiments[body["name"]]}
         run = self.runs[body["run_id"]]
         if method == "runs/update":
             run["info"] |= {key: body[key] for key in ("status", "end_time") if key in body}
@@ -59,15 +74,18 @@ class Tracking(ThreadingHTTPServer):
                 run["data"][kind] += [item for item in body.get(kind, []) if item not in run["data"][kind]]
         return {"run": run} if method == "runs/get" else {}
 
-    def complaint(self, body: dict[str, Any]) -> tuple[int, str] | None:
-        """Give status and words for a batch that is refused."""
+    def complaint(self, method: str, body: dict[str, Any]) -> tuple[int, str] | None:
+        """Give status and words for what is refused."""
+        if method == "experiments/get-by-name" and body["experiment_name"] not in self.experiments:
+            return 404, f"Could not find experiment with name {body['experiment_name']!r}"
         keys = [metric["key"] for metric in body.get("metrics", [])]
         if self.refused_metric not in keys:
             return None
-        return 400, f"Invalid value for parameter 'metrics[{keys.index(self.refused_metric)}].name' supplied"
+        place = f"metrics[{keys.index(self.refused_metric)}].name"
+        return self.refused_status, f"Invalid value for parameter '{place}' supplied"
 
-    def _tag(self, run: dict[str, Any]) -> str:
-        return next(str(tag["value"]) for tag in run["data"]["tags"] if tag["key"] == "codex_obs.run_id")
+    def _tags(self, run: dict[str, Any]) -> set[tuple[str, str]]:
+        return {(tag["key"], str(tag["value"])) for tag in run["data"]["tags"]}
 
     def points(self) -> list[tuple[str, float | str, int]]:
         """Give name, value and step of every metric, in the order in which they came."""
@@ -92,7 +110,7 @@ class _Answer(BaseHTTPRequestHandler):
             self._send(200, b"OK")
             return
         path, _, query = self.path.partition("?")
-        self._reply(path, dict(pair.split("=") for pair in query.split("&")))
+        self._reply(path, dict(parse_qsl(query)))
 
     def do_POST(self) -> None:
         self._reply(self.path, json.loads(self.rfile.read(int(self.headers["content-length"]))))
@@ -102,7 +120,7 @@ class _Answer(BaseHTTPRequestHandler):
         with self.server.changed:
             self.server.calls.append((method, body))
             self.server.headers.append(str(self.headers))
-            refusal = self.server.refusal or self.server.complaint(body)
+            refusal = self.server.refusal or self.server.complaint(method, body)
             if refusal is None:
                 status, answer = 200, self.server.answer(method, body)
             else:

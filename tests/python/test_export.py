@@ -109,6 +109,20 @@ def test_a_run_that_goes_on_goes_on_there(tracking: Any, run_dir: Path) -> None:
     assert [method for method, _ in tracking.calls].count("runs/create") == 1
 
 
+def test_a_thousand_names_that_are_changed_are_one_warning_and_all_on_record(
+    tracking: Any, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with codex_obs.init(run_dir, mlflow_tracking_uri=tracking.uri) as run:
+        run.log({f"acc@{number}": number for number in range(1000)}, step=1)
+        assert run.close(60)
+    (warning,) = [record.getMessage() for record in caplog.records if "changed for MLflow" in record.getMessage()]
+    assert '"train/acc@2" is "train/acc_2-' in warning
+    assert f"997 others are in {run_dir / 'export_names.ndjson'}" in warning
+    changed = {line["remote_name"]: line["name"] for line in read_rows(run_dir, "export_names")}
+    assert {name for name, *_ in tracking.points()} == set(changed)
+    assert set(changed.values()) == {f"train/acc@{number}" for number in range(1000)}
+
+
 def test_a_named_run_is_taken(tracking: Any, run_dir: Path) -> None:
     created = tracking.answer(
         "runs/create", {"experiment_id": "0", "tags": [{"key": "codex_obs.run_id", "value": "-"}]}

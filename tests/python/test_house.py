@@ -24,7 +24,7 @@ LAYERS = (
     ("run", "reading"),
     ("api", "testing"),
     ("__init__",),
-    ("_command", "_input", "_output", "_progress", "_sync", "_table", "cli", "demo", "demo_cli"),
+    ("_command", "_input", "_output", "_progress", "_sync", "_sync_words", "_table", "cli", "demo", "demo_cli"),
 )
 LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 MODULES = sorted(PACKAGE.glob("*.py"))

@@ -27,9 +27,10 @@ SCHEMAS = {
     "run": "run_session",
     "identity": "run",
     "export_rejected": "export_rejected",
+    "export_names": "export_names",
 }
-# Only a server that refuses something brings it about.
-WITHOUT_SERVER = set(SCHEMAS) - {"export_rejected"}
+# Only a server brings these about.
+WITHOUT_SERVER = set(SCHEMAS) - {"export_rejected", "export_names"}
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -218,6 +219,19 @@ def test_the_hash_of_a_configuration_does_not_depend_on_its_order(tmp_path: Path
             pass
         hashes.append(config_hash(tmp_path / str(index)))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_names_that_were_changed_for_a_destination_are_valid(tracking: Any, run_dir: Path) -> None:
+    with codex_obs.init(run_dir, mlflow_tracking_uri=tracking.uri) as run:
+        run.log({"größe ±1": 0.5})
+    (line,) = [line for kind, line in written(run_dir) if kind == "export_names"]
+    validator = VALIDATORS["export_names"]
+    validator.validate(line)
+    assert line["name"] == "train/größe ±1"
+    assert tracking.points() == [(line["remote_name"], 0.5, 0)]
+    for key in line:
+        assert not validator.is_valid({name: value for name, value in line.items() if name != key}), key
+    assert not validator.is_valid({**line, "more": 1})
 
 
 def test_what_a_destination_refused_is_valid() -> None:

@@ -45,6 +45,7 @@ DEFAULTS = {
     "mlflow_tracking_uri": None,
     "mlflow_run_id": None,
     "mlflow_experiment_id": "0",
+    "mlflow_experiment_name": None,
     "export_ranks": "main",
     "export_interval_s": 1.0,
     "export_flush_metrics": 50,
@@ -184,6 +185,7 @@ def test_an_argument_wins_over_the_environment_for_every_setting(monkeypatch: py
         "mlflow_tracking_uri": (" http://a:5000/ ", "http://a:5000/", "HTTPS://b"),
         "mlflow_run_id": ("a1b2", "a1b2", "c-3_d"),
         "mlflow_experiment_id": ("12", "12", "7"),
+        "mlflow_experiment_name": (" größe 1", " größe 1", "other"),
         "export_ranks": ("ALL", "all", "main"),
         "export_interval_s": ("0.5", 0.5, 2.0),
         "export_flush_metrics": ("10", 10, 1),
@@ -209,6 +211,7 @@ def test_nonsense_names_the_variable_or_is_taken_for_off(
     monkeypatch.setenv(variable, text)
     numbers = ("max_shard", "max_block", "backup", "fsync_int", "export_int", "export_timeout")
     is_name = field in ("mlflow_run_id", "mlflow_experiment_id") and text in ("nonsense", "1e400")
+    is_name |= field == "mlflow_experiment_name" and text in ("nonsense", "1e400", "5 5")
     if field == "legacy" or (text.isdigit() and field.startswith(numbers)) or is_name:
         codex_obs.Settings()
         return
@@ -421,9 +424,33 @@ def test_a_password_is_in_no_repr_and_in_no_pickle() -> None:
 
 
 def test_what_mlflow_itself_reads_switches_nothing_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_TOKEN"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_TRACKING_TOKEN"):
         monkeypatch.setenv(name, "http://127.0.0.1:5000")
     assert dataclasses.asdict(codex_obs.Settings()) == DEFAULTS
+
+
+def test_an_experiment_that_is_given_wins_over_the_environment_by_either_of_its_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "12")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+
+    def experiment(settings: codex_obs.Settings) -> tuple[str, str | None]:
+        return settings.mlflow_experiment_id, settings.mlflow_experiment_name
+
+    assert experiment(codex_obs.Settings()) == ("12", "theirs")
+    assert experiment(codex_obs.Settings(mlflow_experiment_id="7")) == ("7", None)
+    assert experiment(codex_obs.Settings(mlflow_experiment_name="ours")) == ("0", "ours")
+    assert experiment(codex_obs.Settings(mlflow_experiment_id="7", mlflow_experiment_name="ours")) == ("7", "ours")
+    for settings in (codex_obs.Settings(mlflow_experiment_id="7"), codex_obs.Settings(mlflow_experiment_name="ours")):
+        assert dataclasses.replace(settings, rank=1) == dataclasses.replace(settings, rank=1)
+        assert experiment(dataclasses.replace(settings, rank=1)) == experiment(settings)
+
+
+@pytest.mark.parametrize("given", ["", " ", "a\nb", "a" * 501, 7, b"a"], ids=repr)
+def test_what_cannot_be_the_name_of_an_experiment_is_an_error(given: Any) -> None:
+    with pytest.raises(codex_obs.SettingError, match=r"^mlflow_experiment_name="):
+        codex_obs.Settings(mlflow_experiment_name=given)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,6 +21,8 @@ from terminal import everything_shown
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from codex_obs._backend import SyncProgress
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()", "sync"]
 # The command as users have it, except that it does not wait before it shows something.
@@ -159,7 +161,7 @@ def test_packed_shards_and_lines_that_are_no_rows(tracking: Any, run_dir: Path) 
     packed.unlink()
     done = sync(run_dir, "--uri", tracking.uri)
     assert done.returncode == 0
-    assert "1 lines that are no rows were skipped" in done.stderr
+    assert "1 line that is no row was skipped" in done.stderr
     assert [step for *_, step in tracking.points()] == [0, 1, 2]
 
 
@@ -167,9 +169,22 @@ def test_a_server_that_is_gone_is_given_up_with_its_reason(log: Path) -> None:
     done = sync(log, "--uri", NOBODY, "--patience", "0.5")
     assert done.returncode == 1
     assert done.stdout.startswith(f"{log}: 0 metrics delivered")
-    assert f"Waiting: {NOBODY} cannot be reached: Connection refused" in done.stderr
-    assert "given up after 0.5 s" in done.stderr
-    assert "Traceback" not in done.stderr
+    waiting, given_up = done.stderr.splitlines()
+    assert waiting.startswith(f"Waiting: {NOBODY} cannot be reached: Connection refused")
+    assert given_up == f"{log}: given up after 0.5 s without an answer that helps"
+
+
+def test_the_reason_is_said_once_for_all_streams_and_stands_in_each_result(run_dir: Path) -> None:
+    for rank in (0, 1):
+        with codex_obs.init(run_dir, rank=rank) as run:
+            run.log({"loss": rank}, step=1)
+    done = sync(run_dir, "--uri", NOBODY, "--export-ranks", "all", "--patience", "0.5", "--json")
+    assert done.returncode == 1
+    assert done.stderr.count("cannot be reached") == 1
+    assert done.stderr.count("given up") == 1
+    problems = [result["problem"] for result in results(done)]
+    assert len(problems) == 2
+    assert all("given up after 0.5 s" in problem and "cannot be reached" in problem for problem in problems)
 
 
 def test_a_run_that_the_server_does_not_know_ends_it_with_the_remedy(tracking: Any, log: Path) -> None:
@@ -179,7 +194,8 @@ def test_a_run_that_the_server_does_not_know_ends_it_with_the_remedy(tracking: A
     (result,) = results(done)
     assert (result["delivered"], result["done"]) == (0, False)
     assert "Run not found" in result["problem"]
-    assert result["problem"] in done.stderr
+    assert done.stderr == f"{log}: {result['problem']}\n"
+    assert f"`codex-ndjson sync {log} --to mlflow --uri {tracking.uri} --new-run`" in result["problem"]
 
 
 def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: Any, log: Path) -> None:
@@ -187,7 +203,7 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
     done = sync(log, "--uri", tracking.uri)
     assert done.returncode == 1
     assert "2 metrics delivered" in done.stdout
-    assert "1 refused by the server, kept in export_rejected.ndjson" in done.stderr
+    assert "1 metric refused by the server, kept in export_rejected.ndjson" in done.stderr
     (rejected,) = (log / "export_rejected.ndjson").read_text().splitlines()
     assert '"acc"' in rejected
 
@@ -198,6 +214,13 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
         (["--uri", "sqlite:///x.db"], "--uri cannot be used: give an address"),
         (["--uri", f"ftp://u:{CANARY}@host"], "--uri cannot be used: give an address"),
         (["--uri", "http://host?a=b"], "--uri"),
+        (
+            ["--uri", f"http://u:{CANARY}@host:65536"],
+            "--uri: has the port 65536 that is none: ports go from 1 to 65535",
+        ),
+        (["--uri", NOBODY, "--run-id", "a", "--new-run"], "give one of them"),
+        (["--uri", NOBODY, "--experiment-id", "1", "--experiment-name", "a"], "give one of them"),
+        (["--uri", NOBODY, "--experiment-name", "a\nb"], "--experiment-name='a\\nb' cannot be used"),
         (["--uri", NOBODY, "--run-id", "a/b"], "--run-id='a/b' cannot be used"),
         (["--uri", NOBODY, "--experiment-id", "my experiment"], "not its name"),
         ([], "No server was named"),
@@ -218,12 +241,28 @@ def test_a_variable_that_cannot_be_used_is_named(log: Path) -> None:
     done = sync(log, MLFLOW_TRACKING_URI="sqlite:///x.db")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("MLFLOW_TRACKING_URI cannot be used: give an address")
+    for variable in ("MLFLOW_TRACKING_URI", "CODEX_OBS_MLFLOW_TRACKING_URI"):
+        variables = {"MLFLOW_TRACKING_URI": NOBODY, variable: "http://host:99999"}
+        done = sync(log, cwd=None, **variables)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"{variable}: has the port 99999")
 
 
 def test_no_run_is_exit_code_2(tracking: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    for name, words in [("empty", "empty"), ("file", "is a file"), ("missing", "does not exist")]:
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "metrics.ndjson").write_text("")
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "run.json").write_text("")
+    words_of = {
+        "empty": "empty is no run directory: it has no run.json, nor metrics. Give the folder",
+        "file": "is a file",
+        "missing": "does not exist",
+        "copied": "copied is no run directory: it has no run.json, which belongs to its metrics. Copy it from where",
+        "runs": f"Give the runs below it, such as {tmp_path / 'runs' / 'a'}.",
+    }
+    for name, words in words_of.items():
         done = sync(tmp_path / name, "--uri", tracking.uri)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
@@ -234,6 +273,7 @@ def test_no_run_is_exit_code_2(tracking: Any, tmp_path: Path) -> None:
 def test_one_remote_run_and_following_are_for_one_directory(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").touch()
     for option in (["--follow"], ["--run-id", "0" * 32]):
         done = sync(tmp_path / "a", tmp_path / "b", "--uri", NOBODY, *option)
         assert (done.returncode, done.stdout) == (2, "")
@@ -330,13 +370,18 @@ def test_a_terminal_sees_how_far_it_has_come_and_nothing_of_it_stays(tracking: A
 
 
 class Progress:
-    def __init__(self, delivered: int, waiting: str | None) -> None:
-        self.stream = "main"
+    def __init__(self, delivered: int, waiting: str | None, stream: str = "main", bytes_left: int = 10) -> None:
+        self.stream = stream
         self.delivered = delivered
         self.rejected = 0
-        self.bytes_left = 10
+        self.bytes_left = bytes_left
         self.bytes_total = 20
         self.waiting = waiting
+
+
+def progress(delivered: int, waiting: str | None, stream: str = "main", bytes_left: int = 10) -> SyncProgress:
+    # Of the shape that it reads.
+    return cast("SyncProgress", Progress(delivered, waiting, stream, bytes_left))
 
 
 def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,7 +389,7 @@ def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixtur
     watch = _sync._Watch(None, lambda: now_s)
     for waiting in ["x", "x", "y", "y", None, "y"]:
         now_s += 40.0
-        assert watch(Progress(0, waiting))  # type: ignore[arg-type]  # of the shape that it reads
+        assert watch(progress(0, waiting))
     assert capsys.readouterr().err.splitlines() == ["Waiting: x", "Waiting: y", "Waiting: y"]
 
 
@@ -355,7 +400,38 @@ def test_patience_begins_anew_with_every_metric() -> None:
     answers = []
     for later_s, delivered, waiting in looks:
         now_s += later_s
-        answers.append(watch(Progress(delivered, waiting)))  # type: ignore[arg-type]  # of the shape that it reads
+        answers.append(watch(progress(delivered, waiting)))
     assert answers == [True, True, True, False, True, True, False]
     assert watch.why_not is not None
     assert "10 s" in watch.why_not
+
+
+def test_streams_that_wait_in_turn_are_no_progress() -> None:
+    now_s = 100.0
+    watch = _sync._Watch(10.0, lambda: now_s)
+    answers = []
+    for look in range(12):
+        answers.append(watch(progress(0, "x", stream=f"rank-{look % 3}")))
+        now_s += 1.0
+    assert answers == [True] * 10 + [False] * 2
+
+
+def test_what_a_run_goes_on_to_log_is_no_progress() -> None:
+    now_s = 100.0
+    watch = _sync._Watch(10.0, lambda: now_s)
+    answers = []
+    for look in range(12):
+        answers.append(watch(progress(0, "x", bytes_left=10 + look)))
+        now_s += 1.0
+    assert answers == [True] * 10 + [False] * 2
+
+
+def test_a_server_that_stays_silent_is_given_up_by_every_stream(run_dir: Path) -> None:
+    for rank in (0, 1, 2):
+        with codex_obs.init(run_dir, rank=rank) as run:
+            run.log({"loss": rank}, step=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = sync(run_dir, "--uri", uri, "--export-ranks", "all", "--patience", "1", CODEX_OBS_EXPORT_TIMEOUT_S="0.1")
+    assert done.returncode == 1
+    assert "given up after 1 s" in done.stderr

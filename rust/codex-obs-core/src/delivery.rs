@@ -164,6 +164,16 @@ pub fn sync(
     Ok(SyncOutcome { streams: shown.accounts.iter().map(Account::outcome).collect(), rows_recovered })
 }
 
+/// The remote run that `run.json` names for the destination, without a word to that.
+///
+/// # Errors
+/// If there is no run, if it cannot be read, or if the set-up of the destination cannot work.
+pub fn known_run(directory: &Path, settings: &ExportSettings, clock: &Clock) -> Result<Option<String>> {
+    let home = Home::of(directory)?;
+    let destination = context(directory, &Stream::main(), settings, clock, false).connect()?;
+    Ok(home.destinations.get(&destination.address()).cloned())
+}
+
 fn lock(shared: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -369,7 +379,7 @@ impl Runner {
         let progress = &mut shared.progress;
         account.stream.as_str().clone_into(&mut progress.stream);
         (progress.delivered, progress.rejected) = (delivered, rejected);
-        progress.waiting.clone_from(&account.problem);
+        progress.waiting = account.problem.clone().filter(|_| !self.tasks[index].has_ended);
         if let Some(left) = bytes_left {
             progress.bytes_left = left;
             progress.bytes_total = progress.bytes_total.max(left);

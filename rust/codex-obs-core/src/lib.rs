@@ -25,6 +25,7 @@ pub mod shard;
 pub mod stats;
 pub mod summary;
 pub mod sync;
+pub mod words;
 pub mod worker;
 
 pub use error::{Error, Result};

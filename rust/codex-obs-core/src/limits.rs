@@ -125,8 +125,11 @@ pub const EXPORT_RUN_REPLY_BYTES: usize = 16 << 20;
 /// Most characters kept of a server's words.
 pub const EXPORT_WORDS: usize = 500;
 
-/// Most names whose change is reported; what comes after is changed all the same.
-pub const EXPORT_REPORTED_NAMES: usize = 1000;
+/// Most names whose change is kept on record, which takes a few megabytes; what comes after is changed all the same.
+pub const EXPORT_REPORTED_NAMES: usize = 10_000;
+
+/// Most bytes read of that record: 10,000 names of 4 KiB.
+pub const EXPORT_REPORTED_BYTES: u64 = 64 << 20;
 
 /// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
 pub const FEED_BATCHES: usize = 16;

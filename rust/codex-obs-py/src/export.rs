@@ -20,7 +20,8 @@ pub struct MlflowExport {
 impl MlflowExport {
     #[new]
     #[pyo3(signature = (
-        uri, *, environment = HashMap::new(), run_id = None, experiment_id = "0", ranks = "main",
+        uri, *, environment = HashMap::new(), run_id = None, keeps_known = false, new_run = None, experiment_id = "0",
+        experiment_name = None, ranks = "main",
         interval_s = limits::DEFAULT_EXPORT_INTERVAL_S,
         flush_metrics = limits::DEFAULT_EXPORT_POINTS,
         request_metrics = limits::EXPORT_REQUEST_METRICS,
@@ -33,7 +34,10 @@ impl MlflowExport {
         uri: &str,
         environment: HashMap<String, String>,
         run_id: Option<String>,
+        keeps_known: bool,
+        new_run: Option<String>,
         experiment_id: &str,
+        experiment_name: Option<String>,
         ranks: &str,
         interval_s: f64,
         flush_metrics: usize,
@@ -43,8 +47,9 @@ impl MlflowExport {
     ) -> PyResult<Self> {
         let settings = || -> Result<ExportSettings> {
             let mut mlflow = MlflowSettings::new(uri, &|name| environment.get(name).cloned())?;
-            mlflow.run_id = run_id;
+            (mlflow.run_id, mlflow.keeps_known, mlflow.new_run) = (run_id, keeps_known, new_run);
             experiment_id.clone_into(&mut mlflow.experiment_id);
+            mlflow.experiment_name = experiment_name;
             mlflow.limits = RequestLimits {
                 metrics: request_metrics,
                 bytes: request_bytes,

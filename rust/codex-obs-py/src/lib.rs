@@ -44,7 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::recovery::recover;
     #[pymodule_export]
-    use super::sync::{StreamOutcome, SyncProgress, sync};
+    use super::sync::{StreamOutcome, SyncProgress, known_run, sync};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]

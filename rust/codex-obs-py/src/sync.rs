@@ -102,3 +102,10 @@ pub fn sync(
     let outcome = outcome.map_err(|error| to_python(py, &error))?;
     Ok(outcome.streams.into_iter().map(StreamOutcome::from).collect())
 }
+
+/// The remote run that `run.json` names for a destination, without a word to that.
+#[pyfunction]
+pub fn known_run(py: Python<'_>, directory: PathBuf, export: &MlflowExport) -> PyResult<Option<String>> {
+    let known = py.detach(|| engine::known_run(&directory, &export.settings, &Clock::System));
+    known.map_err(|error| to_python(py, &error))
+}

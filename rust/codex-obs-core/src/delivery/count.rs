@@ -32,7 +32,11 @@ pub(super) fn count(
         let context = context(directory, &stream, settings, clock, false);
         let destination = context.connect()?;
         let address = destination.address();
-        let known = Progress::known(directory, &stream, &address, destination.meant_run())?;
+        let known = if destination.makes_new_run() {
+            Progress::default()
+        } else {
+            Progress::known(directory, &stream, &address, destination.meant_run())?
+        };
         progress.stream = stream.to_string();
         progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
         let rows = Rows::new("", home.created_micros);
@@ -56,6 +60,7 @@ pub(super) fn count(
         }
         counted.remote_run = destination.meant_run().map(str::to_owned);
         counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&address).cloned());
+        counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
         (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
         outcome.streams.push(counted);
     }

@@ -128,6 +128,18 @@ pub fn rejected_text(micros: i64, run_id: &str, kind: &str, pieces: &Rejected<'_
     line.finish()
 }
 
+/// A line of `export_names.ndjson`.
+#[must_use]
+pub fn renamed(micros: i64, run_id: &str, destination: &str, name: &str, remote_name: &str) -> Vec<u8> {
+    let mut line = Line::new("export_names");
+    line.timestamp("timestamp", micros);
+    line.text("run_id", run_id);
+    line.text("destination", destination);
+    line.text("name", name);
+    line.text("remote_name", remote_name);
+    line.finish()
+}
+
 /// The document `run.json`; `destinations` is a JSON object from destination to remote run.
 #[must_use]
 pub fn identity(run_id: &str, name: &str, created_micros: i64, destinations: &[u8]) -> Vec<u8> {

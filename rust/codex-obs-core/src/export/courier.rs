@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::command::SyncCommand;
 pub use super::context::Context;
 use super::cursor::{Cursor, Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
@@ -12,7 +13,6 @@ use super::params::Params;
 use super::point::Point;
 use super::promises;
 use super::rows::Rows;
-use super::settings::Ranks;
 use super::wait::Wait;
 use crate::encode::line::{Tracking, tracking};
 use crate::error::Result;
@@ -128,6 +128,9 @@ impl Courier {
 
     /// The progress of an earlier delivery, as far as the remote run is known without asking.
     pub fn known_progress(&self) -> Result<Progress> {
+        if self.destination.remote_run().is_none() && self.destination.makes_new_run() {
+            return Ok(Progress::default());
+        }
         let run = self.destination.remote_run().or(self.destination.meant_run());
         Progress::known(&self.context.directory, &self.context.stream, &self.address, run)
     }
@@ -191,13 +194,23 @@ impl Courier {
             remote_run: known.clone(),
             may_create: self.context.leads,
             is_live: self.context.is_live,
+            sync_command: SyncCommand::new(&self.context, &*self.destination).plain(),
         };
         if let Err(step) = settle(self.destination.prepare(&facts, wait)) {
             return Ok(step);
         }
         let remote_run = self.destination.remote_run().unwrap_or_default().to_owned();
-        if self.context.leads && known.as_ref() != Some(&remote_run) {
+        let other = known.filter(|known| *known != remote_run);
+        let is_noted =
+            facts.remote_run.is_some() && other.as_ref().is_none_or(|known| !self.destination.replaces(known, wait));
+        if self.context.leads && !is_noted {
             Home::note_destination(directory, &self.address, &remote_run)?;
+            if let Some(other) = other {
+                self.context.warnings.say(format!(
+                    "{}: run.json names the run {remote_run} from now on, no longer {other}",
+                    self.address
+                ));
+            }
         }
         let path = progress_path(directory, stream, &self.address, &remote_run);
         let mut progress = Progress::load(&path)?;
@@ -369,6 +382,8 @@ impl Courier {
     /// Puts a change for better or worse on record, and warns.
     fn report(&mut self, step: &Step) {
         let is_held = self.is_held_elsewhere();
+        // Whoever takes the steps without a session says what came of them.
+        let warnings = self.context.live.is_some().then_some(&self.context.warnings);
         match step {
             Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
                 self.health = Health::Enabled;
@@ -380,13 +395,17 @@ impl Courier {
                     self.health = Health::Degraded;
                     self.note("degraded", Some(why));
                 }
-                self.context.warnings.push("export", || {
-                    format!("{}: {why}; metrics wait in the files and are sent later", self.address)
-                });
+                if let Some(warnings) = warnings {
+                    warnings.push("export", || {
+                        format!("{}: {why}; metrics wait in the files and are sent later", self.address)
+                    });
+                }
             }
             Step::Stopped { why } => {
                 self.note("disabled", Some(why));
-                self.context.warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+                if let Some(warnings) = warnings {
+                    warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+                }
             }
             Step::Worked | Step::Idle(_) => {}
         }
@@ -407,14 +426,6 @@ impl Drop for Courier {
     }
 }
 
-/// The command that delivers the rest.
-#[must_use]
-pub fn sync_command(context: &Context, destination: &dyn Destination) -> String {
-    let ranks = if context.settings.ranks == Ranks::All { " --export-ranks all" } else { "" };
-    let directory = quote(&context.directory.to_string_lossy());
-    format!("codex-ndjson sync {directory} {}{ranks}", destination.sync_arguments())
-}
-
 /// How many were rejected, or the step that a delivery which was not taken makes.
 fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
     match delivery {
@@ -422,14 +433,4 @@ fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
         Delivery::Later { pause, why } => Err(Step::Later { pause, why }),
         Delivery::Stopped { why } => Err(Step::Stopped { why }),
     }
-}
-
-/// A word for a shell.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::courier::quote;
+use super::command::quote;
 use super::point::Point;
 use super::wait::Wait;
 
@@ -78,6 +78,8 @@ pub struct RunFacts {
     pub may_create: bool,
     /// Whether a process writes the main stream right now, so that a remote run that had ended goes on.
     pub is_live: bool,
+    /// The command that delivers the log later, for words about what can be done.
+    pub sync_command: String,
 }
 
 /// A remote store of metrics. Its methods are called by one thread, never two at once, and may take as long as
@@ -92,6 +94,16 @@ pub trait Destination: Send + Debug {
     /// The remote run that it was told to deliver to; `None`: the one of `run.json`, or a new one.
     fn meant_run(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether it was told to make a new one, whatever there is.
+    fn makes_new_run(&self) -> bool {
+        false
+    }
+
+    /// Whether the remote run, which was prepared, takes the place of `known` in `run.json`.
+    fn replaces(&mut self, _known: &str, _wait: &Wait) -> bool {
+        true
     }
 
     /// Finds or creates the remote run. Idempotent; called before anything else, and again after [`Delivery::Later`], then
@@ -115,7 +127,7 @@ pub trait Destination: Send + Debug {
         1000
     }
 
-    /// What the user should hear once: a name that had to be changed, a parameter that may not change. Taken after each call.
+    /// What the user should hear once: names that had to be changed, a parameter that may not change. Taken after each call.
     fn notices(&mut self) -> Vec<String> {
         Vec::new()
     }

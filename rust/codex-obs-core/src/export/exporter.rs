@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::courier::{Context, Courier, Step, sync_command};
+use super::command::SyncCommand;
+use super::courier::{Context, Courier, Step};
 use super::cursor::Progress;
 use super::destination::{Destination, RunStatus};
 use super::left::Left;
@@ -33,7 +34,7 @@ pub struct Exporter {
     address: String,
     /// The remote run that was asked for.
     meant_run: Option<String>,
-    command: String,
+    command: SyncCommand,
 }
 
 #[derive(Debug)]
@@ -53,8 +54,8 @@ struct Station {
     /// A thread works with it.
     is_out: bool,
     has_started: bool,
-    /// Nothing is delivered any more.
-    has_ended: bool,
+    /// Why nothing is delivered any more.
+    end: Option<Leave>,
     /// The end of a back-off that a fork interrupted.
     not_before: Option<Instant>,
     /// How the run ended and when.
@@ -68,6 +69,8 @@ enum Leave {
     Halted,
     /// For good.
     Ended,
+    /// For good, since nothing can be delivered; it was said why, and what can be done.
+    Stopped,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,12 +82,11 @@ impl Exporter {
     #[must_use]
     pub fn new(context: Context, destination: Box<dyn Destination>) -> Self {
         let context = Arc::new(context);
-        let (address, command) = (destination.address(), sync_command(&context, &*destination));
+        let (address, command) = (destination.address(), SyncCommand::new(&context, &*destination));
         let meant_run = destination.meant_run().map(str::to_owned);
         let (ring_bell, bell) = bounded(1);
         let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station =
-            Station { courier, is_out: false, has_started: false, has_ended: false, not_before: None, status: None };
+        let station = Station { courier, is_out: false, has_started: false, end: None, not_before: None, status: None };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -101,7 +103,7 @@ impl Exporter {
         let mut station = lock(&self.shared.station);
         station.has_started = true;
         self.shared.wait.resume();
-        if station.is_out || station.has_ended || station.courier.is_none() {
+        if station.is_out || station.end.is_some() || station.courier.is_none() {
             return true;
         }
         let shared = Arc::clone(&self.shared);
@@ -186,7 +188,7 @@ impl Exporter {
             self.shared.ring();
             let look = Instant::now() + CLOSE_LOOK;
             let patience = deadline.map_or(look, |deadline| look.min(deadline + GRACE));
-            if self.wait_until(patience, |station| station.has_ended) {
+            if self.wait_until(patience, |station| station.end.is_some()) {
                 break;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline + GRACE) {
@@ -198,10 +200,13 @@ impl Exporter {
         if let Some(left) = &left {
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
             let (words, command) = (left.words(), &left.command);
-            self.shared.context.warnings.say(format!(
-                "still to be delivered to {address}: {words}, of {directory}; `{command}` delivers that, and so does the next \
-                 session of the run"
-            ));
+            let remedy = if lock(&self.shared.station).end == Some(Leave::Stopped) {
+                "that needs what an earlier warning says".to_owned()
+            } else {
+                format!("`{command}` delivers that, and so does the next session of the run")
+            };
+            let warnings = &self.shared.context.warnings;
+            warnings.say(format!("still to be delivered to {address}: {words}, of {directory}; {remedy}"));
         }
         left
     }
@@ -212,7 +217,7 @@ impl Exporter {
         let Context { directory, stream, .. } = &*self.shared.context;
         let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
         let left = Left::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;
-        Some(Left { command: self.command.clone(), ..left })
+        Some(Left { command: self.command.now(), ..left })
     }
 
     fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {
@@ -247,12 +252,12 @@ impl Shared {
                     // Whoever started it again meanwhile saw that it was out.
                     if self.wait.is_halted() {
                         station.not_before = not_before;
-                        return self.come_home(station, Some(courier));
+                        return self.come_home(station, Ok(courier));
                     }
                 }
-                Ok(Leave::Ended) => {
+                Ok(leave) => {
                     drop(courier);
-                    return self.come_home(lock(&self.station), None);
+                    return self.come_home(lock(&self.station), Err(leave));
                 }
                 Err(_) => {
                     self.context.stats.export_errors.add(1);
@@ -262,10 +267,10 @@ impl Shared {
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
                     match self.context.connect() {
                         Ok(destination) => courier = Courier::new(Arc::clone(&self.context), destination),
-                        Err(_) => return self.come_home(lock(&self.station), None),
+                        Err(_) => return self.come_home(lock(&self.station), Err(Leave::Ended)),
                     }
                     if !self.wait.pause(AFTER_PANIC) {
-                        return self.come_home(lock(&self.station), None);
+                        return self.come_home(lock(&self.station), Err(Leave::Ended));
                     }
                 }
             }
@@ -273,10 +278,10 @@ impl Shared {
     }
 
     /// Brings the courier back; without one nothing is delivered any more.
-    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Option<Courier>) {
+    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Result<Courier, Leave>) {
         self.context.want_live(false);
-        station.has_ended = courier.is_none();
-        station.courier = courier;
+        station.end = courier.as_ref().err().copied();
+        station.courier = courier.ok();
         station.is_out = false;
         self.wait.note_home(true);
         drop(station);
@@ -333,7 +338,7 @@ impl Shared {
                     }
                     *not_before = Some(Instant::now() + pause);
                 }
-                Step::Stopped { .. } => return Leave::Ended,
+                Step::Stopped { .. } => return Leave::Stopped,
             }
         }
     }

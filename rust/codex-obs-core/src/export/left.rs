@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits::SCAN_BLOCK_BYTES;
 use crate::scan::{Snapshot, Source};
 use crate::shard::name::{Coding, Stream};
+use crate::words::count;
 
 /// Bytes in which rows are counted; counting more would hold up whoever asks.
 const MAX_COUNTED_BYTES: u64 = 64 << 20;
@@ -62,11 +63,7 @@ impl Left {
     /// What it is, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        let many = |count: u64, what: &str| match count {
-            0 => None,
-            1 => Some(format!("1 {what}")),
-            _ => Some(format!("{count} {what}s")),
-        };
+        let many = |number: u64, what: &str| (number > 0).then(|| count(number, what));
         let rows = self.rows.map_or_else(|| Some(format!("{} bytes of rows", self.bytes)), |rows| many(rows, "row"));
         let status = self.status.then(|| "how the run ended".to_owned());
         let mut words: Vec<String> =

@@ -4,6 +4,7 @@
 //! and a [`Destination`], which sends it. A slow, broken or absent destination costs the training loop nothing and loses
 //! nothing that retention keeps.
 
+pub mod command;
 pub mod context;
 pub mod courier;
 pub mod cursor;

@@ -160,8 +160,11 @@ fn number_of(source: &Source) -> Option<u64> {
 
 /// Puts on disk that a destination is to get the stream, unless what it got already is there: whoever deletes old shards
 /// looks for it, also if the destination is never reached.
-pub fn promise(directory: &Path, stream: &Stream, address: &str) -> Result<()> {
-    let known = Home::of(directory)?.destinations.get(address).cloned();
+///
+/// `run` is the remote run that is asked for, if one is; else it is the one that `run.json` names.
+pub fn promise(directory: &Path, stream: &Stream, address: &str, run: Option<&str>) -> Result<()> {
+    let named = || Ok(Home::of(directory)?.destinations.get(address).cloned());
+    let known = run.map_or_else(named, |run| Ok(Some(run.to_owned())))?;
     if known.is_some_and(|run| progress_path(directory, stream, address, &run).exists()) {
         return Ok(());
     }

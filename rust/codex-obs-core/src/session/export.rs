@@ -88,7 +88,7 @@ impl Exporting {
             leads: stream.is_main(),
             lock: Arc::default(),
         };
-        if let Err(error) = promise(directory, stream, &self.destination.address()) {
+        if let Err(error) = promise(directory, stream, &self.destination.address(), self.destination.meant_run()) {
             context.warnings.push("promises", || format!("{error}: {UNPROMISED}"));
         }
         Some(Exporter::new(context, self.destination))

@@ -38,6 +38,7 @@ use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
 use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex};
+use crate::words::{count, was};
 use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
@@ -283,20 +284,23 @@ fn note_recovered(recovered: &Recovered, stats: &Stats, warnings: &Warnings) {
     stats.frames_damaged.add(recovered.frames_damaged);
     stats.torn_tails.add(recovered.torn_tails);
     if recovered.rows_dropped > 0 {
-        warnings
-            .push("dropped", || format!("an earlier process dropped {} rows before it died", recovered.rows_dropped));
+        warnings.push("dropped", || {
+            format!("an earlier process dropped {} before it died", count(recovered.rows_dropped, "row"))
+        });
     }
     if recovered.journals_damaged > 0 {
         warnings.push("damaged", || {
-            format!("{} journals could not be read and were set aside in {INTERNALS}", recovered.journals_damaged)
+            let journals = count(recovered.journals_damaged, "journal");
+            format!("{journals} could not be read and {} set aside in {INTERNALS}", was(recovered.journals_damaged))
         });
     }
     if recovered.journals_foreign > 0 {
         warnings.push("foreign", || {
             format!(
-                "{} journals of another machine were left alone: if no writer lives there any more, \
-                 `codex-ndjson recover` brings their rows back",
-                recovered.journals_foreign
+                "{} of another machine {} left alone: if no writer lives there any more, `codex-ndjson recover` brings the \
+                 rows back",
+                count(recovered.journals_foreign, "journal"),
+                was(recovered.journals_foreign)
             )
         });
     }

@@ -17,6 +17,7 @@ use crate::limits::BATCH_BYTES;
 use crate::shard::rotate::Retired;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
+use crate::words::{count, was};
 
 /// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
@@ -437,8 +438,10 @@ impl Drain {
             let rows = self.rows_undelivered;
             self.reporting.warnings.push("undelivered", || {
                 format!(
-                    "retention has deleted {rows} rows that were still to be delivered: no more shards wait for a \
-                     destination than {keep} and max_unexported_shards"
+                    "retention has deleted {} that {} still to be delivered: no more shards wait for a destination than {keep} and \
+                     max_unexported_shards",
+                    count(rows, "row"),
+                    was(rows)
                 )
             });
         } else if first {

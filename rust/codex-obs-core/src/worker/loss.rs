@@ -11,6 +11,7 @@ use super::thread::Errands;
 use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
+use crate::words::{count, was};
 
 /// Why rows were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +94,7 @@ pub fn record(micros: i64, cause: Cause, loss: &Loss) -> Vec<u8> {
         step(loss.first_step),
         step(loss.last_step)
     );
-    let reason = format!("{} rows were dropped: {}", loss.rows, cause.sentence());
+    let reason = format!("{} {} dropped: {}", count(loss.rows, "row"), was(loss.rows), cause.sentence());
     let pieces = Tracking { component: "ndjson", status: "degraded", reason: Some(&reason), extra: extra.as_bytes() };
     tracking(micros, &pieces)
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::words::count;
+
 /// At most one warning of a kind in this time.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -35,7 +37,9 @@ impl Warnings {
                 return;
             }
             Some((_, 0)) | None => text(),
-            Some((_, suppressed)) => format!("{} (and {suppressed} times more since the last warning)", text()),
+            Some((_, suppressed)) => {
+                format!("{} (and {} more since the last warning)", text(), count(*suppressed, "time"))
+            }
         };
         queue.last.insert(kind, (now, 0));
         queue.texts.push(text);

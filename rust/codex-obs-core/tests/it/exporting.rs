@@ -204,6 +204,22 @@ fn what_a_session_without_a_destination_keeps_for_others_is_bounded_and_ends_wit
 }
 
 #[test]
+fn what_a_run_that_was_asked_for_does_not_have_is_kept_though_another_one_has_it() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    for meant in [None, Some("another".to_owned())] {
+        let is_reached = meant.is_none();
+        remote.store(|store| store.meant = meant);
+        let session = open(folder.path(), &remote);
+        (0..10).for_each(|step| log(&session, step, 8));
+        assert!(session.close(Some(soon())));
+        assert_eq!(session.export_left().is_none(), is_reached);
+        remote.act(Act::Later(LONG));
+    }
+    let (oldest, session) = go_on_without(folder.path(), 10..100, 64);
+    assert_eq!((oldest, count(&session, "rows_retired")), (0, 0));
+}
+
+#[test]
 fn a_delivered_shard_that_is_deleted_leaves_no_gap() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let session = open(folder.path(), &remote);
@@ -335,6 +351,13 @@ fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
     assert!(session.close(Some(soon())));
     assert_eq!(remote.store(|store| (store.calls, store.points.len())), (1, 0));
     assert_eq!(session.export_left().unwrap().rows, Some(6));
+    let words = session.warnings().take();
+    assert!(words.iter().any(|text| text.contains("the run was deleted; choose another")), "{words:?}");
+    let last = words.last().unwrap();
+    assert!(
+        last.contains("6 rows") && last.contains("an earlier warning") && !last.contains("`codex-ndjson"),
+        "{last}"
+    );
     let summary = text(folder.path(), "tracking_summary.ndjson");
     assert!(summary.contains(r#""status":"disabled","reason":"the run was deleted; choose another""#), "{summary}");
 }

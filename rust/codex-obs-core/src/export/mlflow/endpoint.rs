@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 
 /// The setting that errors name.
 const SETTING: &str = "mlflow_tracking_uri";
+/// Digits of a wrong port that an error repeats.
+const MOST_SHOWN_DIGITS: usize = 6;
 /// What people paste who have set up traces first.
 const TRACES_SUFFIX: &str = "/v1/traces";
 
@@ -42,6 +44,7 @@ impl Endpoint {
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let (user_info, address) =
             authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        check_port(address)?;
         let path = path.trim_end_matches('/');
         let path = path.strip_suffix(TRACES_SUFFIX).unwrap_or(path).trim_end_matches('/');
         let parsed: Uri = format!("{scheme}://{address}{path}/")
@@ -65,6 +68,20 @@ impl Endpoint {
     pub fn url(&self, method: &str) -> String {
         format!("{}/api/2.0/mlflow/{method}", self.base)
     }
+}
+
+/// A number behind the host that is no port. It is not repeated if it is longer than a port that was mistyped: it may be a
+/// password whose host is missing.
+fn check_port(address: &str) -> Result<()> {
+    let Some((_, port)) = address.rsplit_once(':') else { return Ok(()) };
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) || matches!(port.parse(), Ok(1..=u16::MAX)) {
+        return Ok(());
+    }
+    let shown = if port.len() <= MOST_SHOWN_DIGITS { format!("the port {port}") } else { "a port".to_owned() };
+    Err(Error::setting(
+        SETTING,
+        format!("has {shown} that is none: ports go from 1 to {}, and MLflow's is 5000", u16::MAX),
+    ))
 }
 
 fn wrong_scheme(scheme: &str) -> Error {

@@ -76,6 +76,14 @@ fn what_is_no_web_address_is_refused_with_the_remedy_and_without_the_secret() {
         let text = format!("{error} {error:?}");
         assert!(text.contains("mlflow_tracking_uri") && !text.contains("canary"), "{uri}: {text}");
     }
+    for uri in ["http://host:65536", "http://u:canary@host:65536/base", "http://[::1]:65536"] {
+        let text = Endpoint::parse(uri).unwrap_err().to_string();
+        assert!(text.contains("has the port 65536") && text.contains("1 to 65535"), "{uri}: {text}");
+    }
+    assert!(Endpoint::parse("http://host:65535").is_ok() && Endpoint::parse("http://[::1]").is_ok());
+    // A user whose host was forgotten.
+    let text = Endpoint::parse("http://user:12345678").unwrap_err().to_string();
+    assert!(!text.contains("12345678"), "{text}");
     let text = Endpoint::parse("sqlite:///x.db").unwrap_err().to_string();
     assert!(text.contains("mlflow server"), "{text}");
 }

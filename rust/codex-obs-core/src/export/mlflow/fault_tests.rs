@@ -21,6 +21,7 @@ pub(super) fn destination(uri: &str, variables: &[(&str, &str)], timeout: Durati
     let mut mlflow = Mlflow::new(&settings, &place).unwrap();
     mlflow.run_id = Some("0123".to_owned());
     "r1".clone_into(&mut mlflow.tag);
+    "codex-ndjson sync DIR".clone_into(&mut mlflow.sync_command);
     mlflow.rejected.set_run("r1");
     (mlflow, folder)
 }
@@ -198,7 +199,7 @@ fn informational_replies_are_passed_over() {
 #[test]
 fn a_run_that_is_gone_stops_the_export_with_the_remedy() {
     let unknown = complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=0123 not found");
-    fault("unknown", &unknown, LONG, &Expected::Stopped("codex-ndjson sync --to mlflow --uri http://127.0.0.1"), 1);
+    fault("unknown", &unknown, LONG, &Expected::Stopped("`codex-ndjson sync DIR --new-run`"), 1);
     let message = "The run 0123 must be in the 'active' state. Current state is deleted.";
     let deleted = complaint(400, "INVALID_PARAMETER_VALUE", message);
     fault("deleted", &deleted, LONG, &Expected::Stopped("mlflow runs restore --run-id 0123"), 1);

@@ -192,7 +192,7 @@ impl Link {
             }
             Verdict::Refused(part) => self.answered(Outcome::Refused { part, complaint }),
             Verdict::TooLarge => self.answered(Outcome::TooLarge(complaint)),
-            Verdict::Gone => self.answered(Outcome::Halted(Halt::Gone(complaint.words))),
+            Verdict::Gone => self.answered(Outcome::Halted(Halt::Gone(complaint.words.trim_end_matches('.').to_owned()))),
             Verdict::Forbidden => self.slow(format!(
                 "{base} refused access with {said}; check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and \
                  MLFLOW_TRACKING_PASSWORD, and the server's permissions and allowed hosts"

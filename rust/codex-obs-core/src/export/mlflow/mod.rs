@@ -14,12 +14,14 @@ pub mod payload;
 pub mod proxy;
 pub mod reach;
 pub mod rejected;
+pub mod renamed;
 pub mod resolver;
 pub mod retry;
 pub mod secret;
 pub mod settings;
 pub mod tls;
 
+mod experiments;
 mod params;
 mod runs;
 
@@ -31,13 +33,16 @@ use self::names::Names;
 use self::payload::LogBatch;
 use self::reach::Reach;
 use self::rejected::{Refused, RejectedLog};
-use super::courier::quote;
+use self::renamed::RenamedLog;
+use super::command::quote;
 use super::{Delivery, Destination, Place, Point, RunFacts, RunStatus, Wait};
 use crate::error::Result;
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
 
 /// The tag by which a run is found again, since creating one is not idempotent.
 pub const RUN_TAG: &str = "codex_obs.run_id";
+/// The tag of a run that was asked for although there was one.
+pub const NEW_RUN_TAG: &str = "codex_obs.new_run";
 
 /// An MLflow server as a destination.
 #[derive(Debug)]
@@ -46,9 +51,16 @@ pub struct Mlflow {
     link: Link,
     names: Names,
     rejected: RejectedLog,
+    renamed: RenamedLog,
+    /// Identifier of the run in our files.
+    local_run: String,
     /// What the user should hear.
     notices: Vec<String>,
     run_id: Option<String>,
+    /// The experiment that was asked for by its name, once it is known.
+    experiment: Option<String>,
+    /// The command that delivers the log later.
+    sync_command: String,
     /// The value of our tag.
     tag: String,
     reach: Reach,
@@ -70,9 +82,13 @@ impl Mlflow {
         Ok(Self {
             link: Link::new(settings)?,
             names: Names::default(),
-            rejected: RejectedLog::new(place, settings.clock.clone(), address)?,
+            rejected: RejectedLog::new(place, settings.clock.clone(), address.clone())?,
+            renamed: RenamedLog::new(place, settings.clock.clone(), address)?,
+            local_run: String::new(),
             notices: Vec::new(),
             run_id: None,
+            experiment: None,
+            sync_command: String::new(),
             tag: String::new(),
             reach: Reach::new(settings.limits.metrics, settings.limits.bytes),
             batch: None,
@@ -164,9 +180,19 @@ impl Destination for Mlflow {
         self.settings.run_id.as_deref()
     }
 
+    fn makes_new_run(&self) -> bool {
+        self.settings.new_run.is_some()
+    }
+
+    fn replaces(&mut self, known: &str, wait: &Wait) -> bool {
+        !self.settings.keeps_known || self.is_gone(known, wait)
+    }
+
     fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
         self.rejected.set_run(&run.run_id);
+        run.run_id.clone_into(&mut self.local_run);
         self.tag = runs::tag_value(&run.run_id);
+        run.sync_command.clone_into(&mut self.sync_command);
         self.find_or_create(run, wait)
     }
 
@@ -194,14 +220,13 @@ impl Destination for Mlflow {
         let address = self.address_arguments();
         match &self.settings.run_id {
             Some(id) => format!("{address} --run-id {}", quote(id)),
-            // In case the run was never created; where run.json names it, that counts.
-            None => format!("{address} --experiment-id {}", quote(&self.settings.experiment_id)),
+            None => format!("{address}{}", self.experiment_arguments()),
         }
     }
 
     fn notices(&mut self) -> Vec<String> {
-        let mut notices = self.names.take_notices();
-        notices.append(&mut self.notices);
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.renamed.keep(&self.local_run, &mut self.names));
         notices
     }
 }
@@ -252,5 +277,7 @@ mod fork_tests;
 mod runs_tests;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod target_tests;
 #[cfg(test)]
 mod tls_tests;

@@ -6,24 +6,26 @@ use std::collections::HashSet;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::renamed::Renamed;
 use crate::export::Point;
 use crate::limits::EXPORT_REPORTED_NAMES;
 
+/// What MLflow takes, for people.
+pub const RULE: &str =
+    "letters, digits and `_/.- :`, at most 250 characters, and no empty or dotted part between slashes";
 /// Most characters of a name.
 const MOST_CHARACTERS: usize = 250;
 /// Characters of `-` and eight hexadecimal digits.
 const MARK_CHARACTERS: usize = 9;
 /// Between the parts of what a mark is made from; a name that holds it is changed anyway.
 const SEPARATOR: char = '\0';
-/// Most characters of a name that a notice repeats.
-const SHOWN_CHARACTERS: usize = 120;
 
 /// Makes names valid. The change depends on the name alone, so that every process, stream and attempt makes the same one; a
 /// mark made from the whole name keeps two names apart that would become one.
 #[derive(Debug, Default)]
 pub struct Names {
     reported: HashSet<u64>,
-    notices: Vec<String>,
+    renamed: Vec<Renamed>,
 }
 
 impl Names {
@@ -35,33 +37,27 @@ impl Names {
         }
         let stem = format!("{}{}/{}", point.stream_prefix, point.split.replace('/', "_"), point.metric);
         let whole = format!("{}{SEPARATOR}{}{SEPARATOR}{}", point.stream_prefix, point.split, point.metric);
-        self.changed("metric", &key, &stem, &whole)
+        self.changed(&key, &stem, &whole)
     }
 
-    /// The key of a parameter or tag; `kind` is the word for it.
-    pub fn plain<'a>(&mut self, kind: &str, name: &'a str) -> Cow<'a, str> {
+    /// The key of a parameter or tag.
+    pub fn plain<'a>(&mut self, name: &'a str) -> Cow<'a, str> {
         if is_valid(name) {
             return Cow::Borrowed(name);
         }
-        Cow::Owned(self.changed(kind, name, name, name))
+        Cow::Owned(self.changed(name, name, name))
     }
 
-    /// What was changed since the last call, each name once.
-    pub fn take_notices(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notices)
+    /// What was changed since the last call, each name once and at most [`EXPORT_REPORTED_NAMES`] in all.
+    pub fn take_renamed(&mut self) -> Vec<Renamed> {
+        std::mem::take(&mut self.renamed)
     }
 
-    fn changed(&mut self, kind: &str, name: &str, stem: &str, whole: &str) -> String {
+    fn changed(&mut self, name: &str, stem: &str, whole: &str) -> String {
         let hash = xxh3_64(whole.as_bytes());
         let valid = format!("{}-{:08x}", made_valid(stem), hash >> 32);
         if self.reported.len() < EXPORT_REPORTED_NAMES && self.reported.insert(hash) {
-            let shown: String = name.chars().take(SHOWN_CHARACTERS).collect();
-            let more =
-                if self.reported.len() == EXPORT_REPORTED_NAMES { "; further ones are not reported" } else { "" };
-            self.notices.push(format!(
-                "the {kind} {shown:?} is called {valid:?} in MLflow, which takes letters, digits and `_/.- :`, at most \
-                 {MOST_CHARACTERS} characters, and no empty or dotted part between slashes{more}"
-            ));
+            self.renamed.push(Renamed { name: name.to_owned(), remote_name: valid.clone() });
         }
         valid
     }

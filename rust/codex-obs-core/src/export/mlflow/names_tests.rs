@@ -110,21 +110,19 @@ fn the_same_key_from_other_parts_is_another_name() {
 #[test]
 fn a_changed_name_is_reported_once() {
     let mut names = Names::default();
-    assert_eq!(names.plain("parameter", "model/lr"), "model/lr");
-    assert!(names.take_notices().is_empty());
+    assert_eq!(names.plain("model/lr"), "model/lr");
+    assert_eq!(names.take_renamed(), []);
     let first = names.metric(&point("", "train", "acc@5"));
     assert_eq!(names.metric(&point("", "train", "acc@5")), first);
-    assert_eq!(names.plain("parameter", "a@b"), Names::default().plain("tag", "a@b"));
-    let notices = names.take_notices();
-    assert_eq!(notices.len(), 2, "{notices:?}");
-    assert!(notices[0].contains("\"train/acc@5\"") && notices[0].contains(&first), "{}", notices[0]);
-    assert!(names.take_notices().is_empty());
+    let second = names.plain("a@b").into_owned();
+    assert_eq!(second, Names::default().plain("a@b"));
+    let renamed = |name: &str, remote_name| Renamed { name: name.to_owned(), remote_name };
+    assert_eq!(names.take_renamed(), [renamed("train/acc@5", first), renamed("a@b", second)]);
+    assert_eq!(names.take_renamed(), []);
     for number in 0..2 * EXPORT_REPORTED_NAMES {
         names.metric(&point("", "train", &format!("@{number}")));
     }
-    let notices = names.take_notices();
-    assert_eq!(notices.len(), EXPORT_REPORTED_NAMES - 2);
-    assert!(notices.last().unwrap().ends_with("further ones are not reported"));
+    assert_eq!(names.take_renamed().len(), EXPORT_REPORTED_NAMES - 2);
 }
 
 fn part() -> impl Strategy<Value = String> {

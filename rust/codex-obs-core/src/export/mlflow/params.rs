@@ -64,7 +64,7 @@ impl Mlflow {
         };
         let (names, notices) = (&mut self.names, &mut self.notices);
         Ok(Batch::of_texts(source, id, |key, value| {
-            let name = names.plain("parameter", key).into_owned();
+            let name = names.plain(key).into_owned();
             match stored.get(&name) {
                 Some(old) if is_same(old, value) => None,
                 Some(old) => {
@@ -85,8 +85,7 @@ impl Mlflow {
         let source = Source::Tags(self.shortened(tags, "tag", TAG_CHARACTERS));
         let begun = self.tag_batch.take().filter(|batch| *batch.source() == source);
         let names = &mut self.names;
-        let batch =
-            begun.unwrap_or_else(|| Batch::of_texts(source, &id, |key, _| Some(names.plain("tag", key).into_owned())));
+        let batch = begun.unwrap_or_else(|| Batch::of_texts(source, &id, |key, _| Some(names.plain(key).into_owned())));
         let (delivery, left) = self.send_texts(batch, &id, wait);
         self.tag_batch = left;
         delivery

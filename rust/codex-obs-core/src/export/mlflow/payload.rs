@@ -90,13 +90,14 @@ fn push_value(bytes: &mut Vec<u8>, value: f64) {
     });
 }
 
-/// The document of `runs/search` that finds the run with a tag.
+/// The document of `runs/search` that finds the run with some tags.
 #[must_use]
-pub fn search(experiment_id: &str, tag: &str, value: &str) -> Vec<u8> {
+pub fn search(experiment_id: &str, tags: &[(&str, &str)]) -> Vec<u8> {
+    let terms: Vec<String> = tags.iter().map(|(tag, value)| format!("tags.`{tag}` = '{value}'")).collect();
     let mut bytes = b"{\"experiment_ids\":[".to_vec();
     push_json_string(&mut bytes, experiment_id);
     bytes.extend_from_slice(b"],\"filter\":");
-    push_json_string(&mut bytes, &format!("tags.`{tag}` = '{value}'"));
+    push_json_string(&mut bytes, &terms.join(" and "));
     // The oldest, should there be two after all.
     bytes.extend_from_slice(
         b",\"run_view_type\":\"ACTIVE_ONLY\",\"max_results\":1,\"order_by\":[\"attributes.start_time ASC\"]}",
@@ -106,18 +107,31 @@ pub fn search(experiment_id: &str, tag: &str, value: &str) -> Vec<u8> {
 
 /// The document of `runs/create`.
 #[must_use]
-pub fn create(experiment_id: &str, name: &str, start_micros: i64, tag: &str, value: &str) -> Vec<u8> {
+pub fn create(experiment_id: &str, name: &str, start_micros: i64, tags: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = b"{\"experiment_id\":".to_vec();
     push_json_string(&mut bytes, experiment_id);
     bytes.extend_from_slice(b",\"run_name\":");
     push_json_string(&mut bytes, name);
     bytes.extend_from_slice(b",\"start_time\":");
     push_i64(&mut bytes, start_micros.div_euclid(MICROS).max(0));
-    bytes.extend_from_slice(b",\"tags\":[{\"key\":");
-    push_json_string(&mut bytes, tag);
-    bytes.extend_from_slice(b",\"value\":");
-    push_json_string(&mut bytes, value);
-    bytes.extend_from_slice(b"}]}");
+    bytes.extend_from_slice(b",\"tags\":[");
+    for (index, (tag, value)) in tags.iter().enumerate() {
+        bytes.extend_from_slice(if index == 0 { b"{\"key\":" } else { b",{\"key\":" });
+        push_json_string(&mut bytes, tag);
+        bytes.extend_from_slice(b",\"value\":");
+        push_json_string(&mut bytes, value);
+        bytes.push(b'}');
+    }
+    bytes.extend_from_slice(END);
+    bytes
+}
+
+/// The document of `experiments/create`.
+#[must_use]
+pub fn experiment(name: &str) -> Vec<u8> {
+    let mut bytes = b"{\"name\":".to_vec();
+    push_json_string(&mut bytes, name);
+    bytes.push(b'}');
     bytes
 }
 
@@ -183,14 +197,16 @@ mod tests {
     #[test]
     fn runs_to_the_byte() {
         assert_eq!(
-            text(search("0", "codex_obs.run_id", "r1")),
+            text(search("0", &[("codex_obs.run_id", "r1")])),
             "{\"experiment_ids\":[\"0\"],\"filter\":\"tags.`codex_obs.run_id` = 'r1'\",\"run_view_type\":\"ACTIVE_ONLY\",\
              \"max_results\":1,\"order_by\":[\"attributes.start_time ASC\"]}"
         );
         assert_eq!(
-            text(create("0", "n", 1_500, "t", "v")),
-            "{\"experiment_id\":\"0\",\"run_name\":\"n\",\"start_time\":1,\"tags\":[{\"key\":\"t\",\"value\":\"v\"}]}"
+            text(create("0", "n", 1_500, &[("t", "v"), ("u", "w")])),
+            "{\"experiment_id\":\"0\",\"run_name\":\"n\",\"start_time\":1,\"tags\":[{\"key\":\"t\",\"value\":\"v\"},\
+             {\"key\":\"u\",\"value\":\"w\"}]}"
         );
+        assert_eq!(text(experiment("a \"b\"")), "{\"name\":\"a \\\"b\\\"\"}");
         assert_eq!(text(update("r", "FINISHED", 2_000)), "{\"run_id\":\"r\",\"status\":\"FINISHED\",\"end_time\":2}");
         assert_eq!(text(update("r", "RUNNING", 0)), "{\"run_id\":\"r\",\"status\":\"RUNNING\",\"end_time\":0}");
     }

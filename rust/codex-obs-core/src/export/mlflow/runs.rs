@@ -3,9 +3,11 @@
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::experiments::DEFAULT_EXPERIMENT;
 use super::link::{Complaint, Halt, Outcome};
 use super::payload;
-use super::{Mlflow, RUN_TAG};
+use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
+use crate::export::command::quote;
 use crate::export::{Delivery, RunFacts, RunStatus, Wait};
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 
@@ -22,6 +24,7 @@ struct Run {
 #[derive(Deserialize)]
 struct Info {
     run_id: String,
+    lifecycle_stage: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -38,10 +41,12 @@ struct Created {
 impl Mlflow {
     pub(super) fn find_or_create(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
         let known = self.settings.run_id.clone().or_else(|| run.remote_run.clone());
-        let found = match known {
+        let found = match known.filter(|_| self.settings.new_run.is_none()) {
             Some(id) if !is_run_id(&id) => {
                 let why = format!(
-                    "{id:?} cannot be the identifier of a run in MLflow; set mlflow_run_id to one, or to nothing"
+                    "{id:?} cannot be the identifier of a run in MLflow; set mlflow_run_id to one, or deliver the log to a new \
+                     run with {}",
+                    self.new_run_command(&run.sync_command)
                 );
                 Err(Delivery::Stopped { why })
             }
@@ -94,10 +99,12 @@ impl Mlflow {
     }
 
     fn search(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
-        let body = payload::search(&self.settings.experiment_id, RUN_TAG, &tag_value(&run.run_id));
+        let Some(experiment) = self.experiment(run, wait)? else { return Ok(None) };
+        let own = tag_value(&run.run_id);
+        let body = payload::search(&experiment, &self.tags(&own));
         let reply = self
             .run_request("runs/search", &body, EXPORT_RUN_REPLY_BYTES, wait)
-            .map_err(|trouble| self.experiment_trouble(trouble))?;
+            .map_err(|trouble| self.experiment_trouble(trouble, run))?;
         let found: Found = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
         let Some(id) = found.runs.into_iter().next().map(|run| run.info.run_id) else { return Ok(None) };
         if !is_run_id(&id) {
@@ -110,15 +117,35 @@ impl Mlflow {
     fn create(&mut self, run: &RunFacts, wait: &Wait) -> Result<String, Delivery> {
         let name: String = run.name.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let name: String = name.chars().take(NAME_CHARACTERS).collect();
-        let experiment = &self.settings.experiment_id;
-        let body = payload::create(experiment, &name, run.start_micros, RUN_TAG, &tag_value(&run.run_id));
+        let experiment = self.experiment(run, wait)?.unwrap_or_default();
+        let own = tag_value(&run.run_id);
+        let body = payload::create(&experiment, &name, run.start_micros, &self.tags(&own));
         // Not idempotent: whatever comes of this one attempt, the tag is searched for first the next time.
         let url = self.settings.endpoint.url("runs/create");
         let outcome = self.link.post_patiently(1, &url, &body, EXPORT_REPLY_BYTES, wait);
-        let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble))?;
+        let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble, run))?;
         let created: Created = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
         let id = created.run.info.run_id;
         if is_run_id(&id) { Ok(id) } else { Err(self.unreadable(&"the run has no usable identifier")) }
+    }
+
+    /// The tags by which the run is found again.
+    fn tags<'a>(&'a self, own: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mark = self.settings.new_run.iter().map(|mark| (NEW_RUN_TAG, mark.as_str()));
+        std::iter::once((RUN_TAG, own)).chain(mark).collect()
+    }
+
+    /// Whether the server says that a run is unknown or deleted.
+    pub(super) fn is_gone(&mut self, id: &str, wait: &Wait) -> bool {
+        if !is_run_id(id) {
+            return true;
+        }
+        let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
+        match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
+            Ok(reply) => serde_json::from_slice(&reply)
+                .is_ok_and(|known: Created| known.run.info.lifecycle_stage.as_deref() == Some("deleted")),
+            Err(trouble) => matches!(trouble, Trouble::Halted(Halt::Gone(_))),
+        }
     }
 
     fn run_request(&mut self, method: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Result<Vec<u8>, Trouble> {
@@ -128,53 +155,39 @@ impl Mlflow {
 
     /// What to do about trouble with a run that should exist.
     pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Delivery {
-        let base = &self.settings.endpoint.base;
-        match trouble {
-            Trouble::Halted(Halt::Later { pause, why, .. }) => Delivery::Later { pause, why },
-            Trouble::Halted(Halt::Gone(words)) => Delivery::Stopped {
-                why: format!(
-                    "the run {id} cannot be used at {base}: {words}; restore it there with `mlflow runs restore --run-id {id}`, or \
-                     deliver the log to another run with `codex-ndjson sync {} --run-id RUN DIR`",
-                    self.sync_words()
-                ),
-            },
-            Trouble::Refused(complaint) => Delivery::Stopped {
-                why: format!(
-                    "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with \
-                     `codex-ndjson sync {} DIR`",
-                    complaint.status,
-                    complaint.words,
-                    self.sync_words()
-                ),
-            },
-        }
-    }
-
-    fn experiment_trouble(&self, trouble: Trouble) -> Delivery {
-        let base = &self.settings.endpoint.base;
-        let experiment = &self.settings.experiment_id;
-        let words = match trouble {
+        let (base, command) = (&self.settings.endpoint.base, &self.sync_command);
+        let anew = self.new_run_command(command);
+        let why = match trouble {
             Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
-            Trouble::Halted(Halt::Gone(words)) => words,
-            Trouble::Refused(Complaint { status, words }) => format!("status {status}: {words}"),
-        };
-        Delivery::Stopped {
-            why: format!(
-                "no run can be created in the experiment {experiment} at {base}: {words}; set MLFLOW_EXPERIMENT_ID to one that \
-                 exists and is active"
+            Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => format!(
+                "the run {id} is deleted at {base}: {words}; restore it with `MLFLOW_TRACKING_URI={} mlflow runs restore --run-id \
+                 {id}`, or deliver the log to a new run with {anew}",
+                quote(base)
             ),
-        }
+            Trouble::Halted(Halt::Gone(words)) => format!(
+                "the run {id} is unknown at {base}: {words}; check the address and the identifier, or deliver the log to a new \
+                 run with {anew}"
+            ),
+            Trouble::Refused(complaint) => format!(
+                "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}`, or to a \
+                 new run with {anew}",
+                complaint.status, complaint.words,
+            ),
+        };
+        Delivery::Stopped { why }
     }
 
-    fn unreadable(&self, error: &dyn std::fmt::Display) -> Delivery {
+    /// The command that delivers everything to a new run.
+    fn new_run_command(&self, command: &str) -> String {
+        let is_default = self.settings.experiment_name.is_none() && self.settings.experiment_id == DEFAULT_EXPERIMENT;
+        let experiment = if is_default { String::new() } else { self.experiment_arguments() };
+        format!("`{command}{experiment} --new-run`")
+    }
+
+    pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Delivery {
         let base = &self.settings.endpoint.base;
         let why = format!("what answers at {base} does not look like an MLflow server ({error}); check the address");
         Delivery::Later { pause: EXPORT_LONGEST_BACKOFF, why }
-    }
-
-    fn sync_words(&self) -> String {
-        use crate::export::Destination as _;
-        self.address_arguments()
     }
 }
 

@@ -6,7 +6,7 @@ use super::fault_tests::{LONG, destination, points, wait};
 use super::scripted::{Action, Request, Server, complaint, fine, reply};
 use super::*;
 
-fn facts() -> RunFacts {
+pub fn facts() -> RunFacts {
     RunFacts {
         run_id: "r1".to_owned(),
         name: "demo\n1".to_owned(),
@@ -14,20 +14,21 @@ fn facts() -> RunFacts {
         remote_run: None,
         may_create: true,
         is_live: true,
+        sync_command: "codex-ndjson sync runs/x --to mlflow --uri U".to_owned(),
     }
 }
 
-fn unprepared(server: &Server) -> (Mlflow, tempfile::TempDir) {
+pub fn unprepared(server: &Server) -> (Mlflow, tempfile::TempDir) {
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     mlflow.run_id = None;
     (mlflow, folder)
 }
 
-fn run_reply(id: &str) -> String {
+pub fn run_reply(id: &str) -> String {
     json!({"run": {"info": {"run_id": id, "status": "RUNNING"}, "data": {}}}).to_string()
 }
 
-fn asked(server: &Server) -> Vec<(String, Value)> {
+pub fn asked(server: &Server) -> Vec<(String, Value)> {
     let plain = |request: &Request| {
         let path = request.path().trim_start_matches("/api/2.0/mlflow/").to_owned();
         (path, if request.body.is_empty() { Value::Null } else { request.json() })
@@ -35,18 +36,18 @@ fn asked(server: &Server) -> Vec<(String, Value)> {
     server.requests().iter().map(plain).collect()
 }
 
-fn paths(server: &Server) -> Vec<String> {
+pub fn paths(server: &Server) -> Vec<String> {
     asked(server).into_iter().map(|(path, _)| path).collect()
 }
 
-fn stopped(delivery: &Delivery) -> &str {
+pub fn stopped(delivery: &Delivery) -> &str {
     match delivery {
         Delivery::Stopped { why } => why,
         other => panic!("{other:?}"),
     }
 }
 
-fn later(delivery: &Delivery) -> &str {
+pub fn later(delivery: &Delivery) -> &str {
     match delivery {
         Delivery::Later { why, .. } => why,
         other => panic!("{other:?}"),
@@ -54,7 +55,7 @@ fn later(delivery: &Delivery) -> &str {
 }
 
 /// A server without runs, which creates one.
-fn empty_server() -> Server {
+pub fn empty_server() -> Server {
     Server::start(|_, request| match request.path().rsplit('/').next() {
         Some("create") => reply("200 OK", "", &run_reply("ab12")),
         _ => fine(),
@@ -156,14 +157,14 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
     ] {
         let delivery = gone(status, code, message);
         let why = stopped(&delivery);
-        assert!(why.contains(message) && why.contains("MLFLOW_EXPERIMENT_ID"), "{why}");
+        assert!(why.contains(message.trim_end_matches('.')) && why.contains("MLFLOW_EXPERIMENT_ID"), "{why}");
     }
     let server = Server::start(|_, _| complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=x not found"));
     let (mut mlflow, _folder) = unprepared(&server);
     mlflow.settings.run_id = Some("x".to_owned());
     let delivery = mlflow.prepare(&facts(), &wait());
     let why = stopped(&delivery);
-    assert!(why.contains("Run with id=x not found") && why.contains("--run-id"), "{why}");
+    assert!(why.contains("Run with id=x not found") && why.contains("--new-run"), "{why}");
     for nonsense in ["", "a b", "x&y", "../z", "ü"] {
         mlflow.settings.run_id = Some(nonsense.to_owned());
         let delivery = mlflow.prepare(&facts(), &wait());
@@ -178,6 +179,8 @@ fn the_command_for_later_names_the_run_or_the_experiment_that_was_meant() {
     assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 0");
     mlflow.settings.experiment_id = "it's 5".to_owned();
     assert_eq!(mlflow.sync_arguments(), r"--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 'it'\''s 5'");
+    mlflow.settings.experiment_name = Some("a b".to_owned());
+    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-name 'a b'");
     mlflow.settings.run_id = Some("0f3c".to_owned());
     assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --run-id 0f3c");
 }
@@ -251,7 +254,7 @@ fn parameters_that_are_there_are_not_sent_and_changed_ones_are_reported() {
     assert_eq!(path, "runs/log-batch");
     let sent = json!([
         {"key": "new", "value": "3"},
-        {"key": Names::default().plain("parameter", "a@b"), "value": "4"},
+        {"key": Names::default().plain("a@b"), "value": "4"},
         {"key": "long", "value": "x".repeat(6000)},
     ]);
     assert_eq!(body, json!({"run_id": "0123", "params": sent}));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Mlflow;
 use super::endpoint::Endpoint;
+use super::experiments::DEFAULT_EXPERIMENT;
 use super::proxy::Proxy;
 use super::secret::{Credentials, Secret};
 use super::tls::{NamedFile, TlsFiles};
@@ -60,8 +61,14 @@ pub struct MlflowSettings {
     pub proxy: Option<Proxy>,
     /// The remote run, if it is not to be found or created.
     pub run_id: Option<String>,
+    /// `run.json` goes on naming the remote run that it names, as long as that exists.
+    pub keeps_known: bool,
+    /// The mark of a remote run that is created, whatever there is; it differs each time.
+    pub new_run: Option<String>,
     /// The experiment in which a run is created.
     pub experiment_id: String,
+    /// Its name, which is looked up instead. It is created if there is none.
+    pub experiment_name: Option<String>,
     /// Limits of one request.
     pub limits: RequestLimits,
     /// Where the time comes from.
@@ -97,7 +104,10 @@ impl MlflowSettings {
             credentials,
             proxy,
             run_id: None,
-            experiment_id: "0".to_owned(),
+            keeps_known: false,
+            new_run: None,
+            experiment_id: DEFAULT_EXPERIMENT.to_owned(),
+            experiment_name: None,
             limits: RequestLimits::default(),
             clock: Clock::System,
         })
