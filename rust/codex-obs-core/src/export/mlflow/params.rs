@@ -9,7 +9,7 @@ use super::batch::{Batch, Source};
 use super::runs::accepted;
 use crate::export::{Delivery, Wait};
 use crate::limits::EXPORT_RUN_REPLY_BYTES;
-use crate::words::count;
+use crate::words::some_of;
 
 /// Most characters of a parameter's value; before MLflow 2.8 they were 500, before 1.28 250.
 const PARAM_CHARACTERS: [usize; 3] = [6000, 500, 250];
@@ -78,7 +78,7 @@ impl Mlflow {
             }
         });
         if !changed.is_empty() {
-            let changed = some_of(&changed);
+            let changed = some_of(&changed, SHOWN_TEXTS);
             self.notices.push(format!("parameters cannot change in MLflow: {changed}; params.ndjson has both"));
         }
         Ok(batch)
@@ -107,7 +107,7 @@ impl Mlflow {
         };
         let shortened = pairs.iter().map(short).collect();
         if !long.is_empty() {
-            let notice = format!("a {kind} is cut to {longest} characters in MLflow: {}", some_of(&long));
+            let notice = format!("a {kind} is cut to {longest} characters in MLflow: {}", some_of(&long, SHOWN_TEXTS));
             // The same pairs come again after a pause.
             if !self.notices.contains(&notice) {
                 self.notices.push(notice);
@@ -126,15 +126,6 @@ fn stored_params(reply: &[u8]) -> HashMap<String, String> {
 /// Whether the stored value is ours, perhaps cut by an older server.
 fn is_same(stored: &str, value: &str) -> bool {
     stored == value || value.starts_with(stored) && PARAM_CHARACTERS.contains(&stored.chars().count())
-}
-
-/// The first of some texts, and how many others there are.
-fn some_of(texts: &[String]) -> String {
-    let first = texts[..texts.len().min(SHOWN_TEXTS)].join(", ");
-    match texts.len().saturating_sub(SHOWN_TEXTS) {
-        0 => first,
-        others => format!("{first}, and {}", count(others as u64, "other")),
-    }
 }
 
 fn shown(text: &str) -> String {
