@@ -25,6 +25,7 @@ __all__ = [
     "known_run",
     "read_rows",
     "recover",
+    "resume_after_fork",
     "summarize",
     "sync",
 ]

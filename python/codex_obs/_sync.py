@@ -180,6 +180,9 @@ def _deliver(path: Path, settings: Settings, watch: _Watch, results: list[dict[s
     """Deliver one run, say what came of it, and give the exit code."""
     from codex_obs import _backend, _export  # noqa: PLC0415 - loads the extension, which --help does not need
 
+    if all(entry.name != IDENTITY for entry in path.iterdir()):
+        say(f"{visible(no_run(path))}.")
+        return EXIT_USAGE
     mark = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if options.new_run else None
     try:
         export = _export.mlflow(settings, keeps_known=mark is None, new_run=mark)
@@ -328,8 +331,6 @@ def _resolve(named: list[str]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise InputError(f"{path} is a file: give the run directory.")
-        if all(entry.name != IDENTITY for entry in path.iterdir()):
-            raise InputError(no_run(path))
     return paths
 
 

@@ -184,6 +184,15 @@ def test_one_run_for_several_directories_is_wrong_however_it_was_named(tracking:
     assert tracking.calls == []
 
 
+def test_a_folder_that_is_no_run_holds_up_no_other(tracking: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    log(tmp_path / "b", 0.5)
+    done = sync(tmp_path / "a", tmp_path / "b", "--uri", tracking.uri)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "a is no run directory" in done.stderr
+    assert done.stdout.startswith(f"{tmp_path / 'b'}: 1 metric delivered")
+
+
 def test_what_a_new_run_has_begun_goes_on_without_asking_for_another(tracking: Any, delivered: Path) -> None:
     tracking.refused_metric, tracking.refused_status = "train/loss", 503
     done = sync(delivered, "--uri", tracking.uri, "--new-run", "--patience", "0.5")

@@ -20,7 +20,10 @@ use crate::home::Home;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::sync::Instant;
+use crate::words::some_of;
 
+/// Parameters that one warning names.
+const SHOWN_PARAMETERS: usize = 10;
 /// Time until a delivery by another process is looked at again, and until files that cannot be read are tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -273,7 +276,7 @@ impl Courier {
                 if !news.changed.is_empty() {
                     self.context.warnings.say(format!(
                         "parameters changed when the run went on ({}): {} keeps their first values, params.ndjson has all",
-                        news.changed.join(", "),
+                        some_of(&news.changed, SHOWN_PARAMETERS),
                         self.address
                     ));
                 }

@@ -9,11 +9,14 @@ use super::batch::{Batch, Source};
 use super::runs::accepted;
 use crate::export::{Delivery, Wait};
 use crate::limits::EXPORT_RUN_REPLY_BYTES;
+use crate::words::some_of;
 
 /// Most characters of a parameter's value; before MLflow 2.8 they were 500, before 1.28 250.
 const PARAM_CHARACTERS: [usize; 3] = [6000, 500, 250];
 /// Most characters of a tag's value.
 const TAG_CHARACTERS: usize = 8000;
+/// Parameters that one notice shows.
+const SHOWN_TEXTS: usize = 3;
 /// Most characters of a value that a notice repeats.
 const SHOWN_CHARACTERS: usize = 80;
 
@@ -62,22 +65,23 @@ impl Mlflow {
             Ok(reply) => stored_params(&reply),
             Err(trouble) => return Err(self.run_trouble(trouble, id)),
         };
-        let (names, notices) = (&mut self.names, &mut self.notices);
-        Ok(Batch::of_texts(source, id, |key, value| {
+        let (names, mut changed) = (&mut self.names, Vec::new());
+        let batch = Batch::of_texts(source, id, |key, value| {
             let name = names.plain(key).into_owned();
             match stored.get(&name) {
                 Some(old) if is_same(old, value) => None,
                 Some(old) => {
-                    let (old, new) = (shown(old), shown(value));
-                    notices.push(format!(
-                        "the parameter {name:?} is {old} in MLflow, where parameters cannot change, and {new} in this session; \
-                         params.ndjson has both"
-                    ));
+                    changed.push(format!("{name:?} is {} in MLflow and {} in this session", shown(old), shown(value)));
                     None
                 }
                 None => Some(name),
             }
-        }))
+        });
+        if !changed.is_empty() {
+            let changed = some_of(&changed, SHOWN_TEXTS);
+            self.notices.push(format!("parameters cannot change in MLflow: {changed}; params.ndjson has both"));
+        }
+        Ok(batch)
     }
 
     pub(super) fn send_tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery {
@@ -93,18 +97,23 @@ impl Mlflow {
 
     /// Values as long as the server takes them; each cut is reported.
     fn shortened(&mut self, pairs: &[(String, String)], kind: &str, longest: usize) -> Vec<(String, String)> {
+        let mut long = Vec::new();
         let short = |(key, value): &(String, String)| {
             let cut = value.char_indices().nth(longest).map(|(end, _)| value[..end].to_owned());
             if cut.is_some() {
-                let notice = format!("the {kind} {} is cut to {longest} characters in MLflow", shown(key));
-                // The same pairs come again after a pause.
-                if !self.notices.contains(&notice) {
-                    self.notices.push(notice);
-                }
+                long.push(shown(key));
             }
             (key.clone(), cut.unwrap_or_else(|| value.clone()))
         };
-        pairs.iter().map(short).collect()
+        let shortened = pairs.iter().map(short).collect();
+        if !long.is_empty() {
+            let notice = format!("a {kind} is cut to {longest} characters in MLflow: {}", some_of(&long, SHOWN_TEXTS));
+            // The same pairs come again after a pause.
+            if !self.notices.contains(&notice) {
+                self.notices.push(notice);
+            }
+        }
+        shortened
     }
 }
 

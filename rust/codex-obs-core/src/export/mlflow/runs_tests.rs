@@ -265,6 +265,24 @@ fn parameters_that_are_there_are_not_sent_and_changed_ones_are_reported() {
 }
 
 #[test]
+fn many_parameters_that_are_changed_or_cut_are_one_notice_each() {
+    let stored: Vec<Value> = (0..500).map(|number| json!({"key": format!("p{number}"), "value": "old"})).collect();
+    let body = json!({"run": {"info": {"run_id": "0123"}, "data": {"params": stored}}}).to_string();
+    let server = Server::start(
+        move |_, request| if request.path().contains("runs/get") { reply("200 OK", "", &body) } else { fine() },
+    );
+    let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
+    let own: Vec<(String, String)> = (0..500)
+        .map(|number| (format!("p{number}"), if number < 400 { "new".to_owned() } else { "x".repeat(7000) }))
+        .collect();
+    assert_eq!(mlflow.params(&own, &wait()), Delivery::DONE);
+    let notices = mlflow.notices();
+    let [cut, changed] = &notices[..] else { panic!("{notices:?}") };
+    assert!(cut.ends_with("\"p400\", \"p401\", \"p402\", and 97 others"), "{cut}");
+    assert!(changed.contains("\"p2\" is \"old\" in MLflow and \"new\" in this session, and 497 others"), "{changed}");
+}
+
+#[test]
 fn parameters_go_a_hundred_at_a_time_and_refused_ones_are_kept() {
     let server = Server::start(|_, request| {
         if request.path().contains("runs/get") {
