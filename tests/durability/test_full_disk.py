@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from faults.judge import judge, losses_on_record, rows_of
@@ -151,4 +152,7 @@ def wait_for_calls(program: subprocess.Popen[str], tally: Tally, calls: int) -> 
 
 
 def size_of(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("metrics.ndjson*"))
+    """Add the sizes up, again where a rotation renames the files meanwhile."""
+    while True:
+        with suppress(FileNotFoundError):
+            return sum(path.stat().st_size for path in directory.glob("metrics.ndjson*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from typing import TYPE_CHECKING
 
 from faults.judge import judge, rows_of
@@ -10,6 +11,7 @@ from faults.ledger import Entry
 from faults.tally import ACCEPTED, Tally, wait_until
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from conftest import Programs, Scale
@@ -44,7 +46,8 @@ def torment_one_run(directory: Path, programs: Programs, rng: random.Random, kil
             tally, start = tallies[stream], starts[stream]
             paced = STREAMS[stream] > 0
             calls = rng.randrange(60) if paced else int(10 ** rng.uniform(0, 4.7))
-            wait_until(lambda: tally[ACCEPTED] >= start + calls, DEADLINE_S, f"{stream} logs")  # noqa: B023 - used at once
+            until = start + calls
+            wait_until(lambda: has_logged(victim, tally, until), DEADLINE_S, f"{stream} logs")  # noqa: B023 - used at once
             victim.kill()
             victim.communicate()
             accepted[stream].append(range(start, tally[ACCEPTED]))
@@ -60,3 +63,10 @@ def torment_one_run(directory: Path, programs: Programs, rng: random.Random, kil
     judgement.require_perfect()
     assert judgement.damage == {"tails": 0, "frames": 0, "journals": 0}
     assert judgement.unasked <= kills * len(STREAMS) * len(METRICS)
+    # Hundreds of MiB, of many runs.
+    shutil.rmtree(directory)
+
+
+def has_logged(victim: subprocess.Popen[str], tally: Tally, until: int) -> bool:
+    assert victim.poll() is None, victim.communicate()[1]
+    return tally[ACCEPTED] >= until

@@ -23,8 +23,9 @@ use crate::generation;
 
 /// Mode of lock files: nobody else needs them.
 const MODE: u32 = 0o600;
-/// Longest wait for other processes that are taking locks, which takes each of them microseconds.
-const GUARD_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait for other processes that are taking locks. It takes each of them microseconds, but a disk that is busy may
+/// hold up the creation of a file for seconds, and a run that is not opened loses more than the wait costs.
+const GUARD_WAIT: Duration = Duration::from_secs(30);
 /// The file that keeps takers of locks apart.
 const GUARD: &str = "guard";
 const GUARD_LOOK: Duration = Duration::from_millis(1);
