@@ -169,17 +169,19 @@ def begin_end() -> None:
 
 
 def emit_warnings(texts: "Iterable[str]") -> None:
-    """Log what the engine has to say, on the logger of the package."""
+    """Log what the engine has to say, on the logger of the package.
+
+    Where nobody has imported `logging` it could only do what is done here, and its import would hold up a call of `log`
+    for milliseconds.
+    """
     texts = list(texts)
     if not texts or _End.thread not in (None, get_ident()):
         return
-    try:
-        import logging  # noqa: PLC0415 - costs more than the whole package, and is rarely needed
-    except (ImportError, OSError):
-        # The interpreter is being taken down, or no file can be opened: as logging does without a handler.
+    get_logger = getattr(sys.modules.get("logging"), "getLogger", None)
+    if get_logger is None:
         if sys.stderr is not None:
             sys.stderr.writelines(f"{text}\n" for text in texts)
         return
-    logger = logging.getLogger("codex_obs")
+    logger = get_logger("codex_obs")
     for text in texts:
         logger.warning("%s", text)

@@ -32,6 +32,8 @@ SETTINGS = {
 EPISODE_CALLS = 4000
 RESUME_S = 1.5
 LONGEST_LOG_S = 0.005
+# The kernel may hold up a store into the mapped journal while it turns the file system read-only.
+TURNING_S = 0.05
 # Bytes; rows are longer.
 SHORTEST_ROW = 150
 DEADLINE_S = 60.0
@@ -70,7 +72,7 @@ def test_read_only(tmp_path: Path, programs: Programs, scale: Scale, ledger: Led
             run("sync", "-f", disk)
             make_read_only(disk)
             wait_for_calls(program, tally, EPISODE_CALLS)
-            stats = finish(program, tally, entry)["stats"]
+            stats = finish(program, tally, entry, TURNING_S)["stats"]
             calls = tally[ACCEPTED]
             assert stats["rows_logged"] == calls, stats
             assert stats["rows_written"] + stats["rows_waiting"] + stats["rows_dropped"] == calls, stats
@@ -132,7 +134,9 @@ def torment(
     assert len(episodes) <= times, "more than one wait in an episode"
 
 
-def finish(program: subprocess.Popen[str], tally: Tally, entry: Entry) -> dict[str, Any]:
+def finish(
+    program: subprocess.Popen[str], tally: Tally, entry: Entry, longest_log_s: float = LONGEST_LOG_S
+) -> dict[str, Any]:
     """Have the program end. Gives what it tells; no call may have taken long but one that waited for the writer."""
     tally[STATE] = 1
     output, errors = communicate(program, DEADLINE_S)
@@ -141,7 +145,7 @@ def finish(program: subprocess.Popen[str], tally: Tally, entry: Entry) -> dict[s
     # A core that someone else took is no fault of `log`.
     others = [took / 1e9 for took, preempted in told["slow"] if took / 1e9 < MAX_BLOCK_S and not preempted]
     entry.longest_log_s = max([entry.longest_log_s or 0, *others])
-    assert entry.longest_log_s <= LONGEST_LOG_S, f"{told['slow']}"
+    assert entry.longest_log_s <= longest_log_s, f"{told['slow']}"
     return told
 
 
