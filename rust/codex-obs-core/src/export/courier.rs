@@ -209,6 +209,7 @@ impl Courier {
         if self.context.leads && !is_noted {
             Home::note_destination(directory, &self.address, &remote_run)?;
             if let Some(other) = other {
+                self.note_saved(promises::supersede(directory, &self.address, &other));
                 self.context.warnings.say(format!(
                     "{}: run.json names the run {remote_run} from now on, no longer {other}",
                     self.address
@@ -220,6 +221,8 @@ impl Courier {
         self.note_saved(promises::rename(directory, stream, &self.address, &path));
         // A run that is written again is running there again.
         let was_ended = self.context.is_live && progress.told.take().is_some();
+        // Someone came back to it.
+        let was_superseded = std::mem::take(&mut progress.is_superseded);
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
@@ -239,7 +242,7 @@ impl Courier {
             }
         }
         self.route = Some(route);
-        if was_ended {
+        if was_ended || was_superseded {
             self.save();
         }
         Ok(Step::Worked)

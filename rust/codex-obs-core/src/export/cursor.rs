@@ -70,6 +70,8 @@ pub struct Progress {
     pub params_offset: u64,
     /// How the run ended and when, in microseconds since the epoch, as the destination was told.
     pub told: Option<(RunStatus, i64)>,
+    /// `run.json` names another remote run instead of this one, so that nothing is kept for it.
+    pub is_superseded: bool,
 }
 
 impl Progress {
@@ -113,7 +115,8 @@ impl Progress {
         let told = document.get("told").and_then(|told| {
             Some((RunStatus::of_word(told.get("status")?.as_str()?)?, told.get("end_micros")?.as_i64()?))
         });
-        Some(Self { cursor, params_offset: number(document, "params_offset")?, told })
+        let is_superseded = document.get("superseded").and_then(Value::as_bool).unwrap_or(false);
+        Some(Self { cursor, params_offset: number(document, "params_offset")?, told, is_superseded })
     }
 
     /// Puts it on disk.
@@ -125,7 +128,9 @@ impl Progress {
             })
         });
         let told = self.told.map(|(status, end_micros)| json!({"status": status.word(), "end_micros": end_micros}));
-        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "told": told});
+        let document = json!({
+            "cursor": cursor, "params_offset": self.params_offset, "told": told, "superseded": self.is_superseded,
+        });
         fs::replace(path, format!("{document}\n").as_bytes(), MODE)
     }
 }
@@ -185,9 +190,9 @@ mod tests {
             cursor.pass(17, b"{}\n");
         }
         assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
-        let progress = Progress { cursor: Some(cursor), params_offset: 5, told: None };
+        let progress = Progress { cursor: Some(cursor), params_offset: 5, ..Progress::default() };
         for told in [None, Some((RunStatus::Killed, -1)), Some((RunStatus::Failed, i64::MAX))] {
-            let progress = Progress { told, ..progress.clone() };
+            let progress = Progress { told, is_superseded: told.is_some(), ..progress.clone() };
             progress.save(&path).unwrap();
             assert_eq!(Progress::load(&path).unwrap(), progress);
         }
@@ -200,6 +205,8 @@ mod tests {
         }
         Progress::default().save(&path).unwrap();
         assert_eq!(Progress::load(&path).unwrap(), Progress::default());
+        std::fs::write(&path, "{\"cursor\":null,\"params_offset\":9,\"told\":null}\n").unwrap();
+        assert_eq!(Progress::load(&path).unwrap(), Progress { params_offset: 9, ..Progress::default() }, "an older one");
     }
 
     #[test]

@@ -73,8 +73,11 @@ impl Promises {
         let Some(end) = self.end.and_then(|end| end.among(sources, &hashes)) else { return Ok(Vec::new()) };
         let mut behind = Vec::new();
         for path in self.open.iter().filter(|path| Some(path.as_path()) != own && path.exists()) {
-            let cursor = Progress::load(path)?.cursor;
-            let at = cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
+            let progress = Progress::load(path)?;
+            if progress.is_superseded {
+                continue;
+            }
+            let at = progress.cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
             if at < end {
                 behind.push((path.clone(), at));
             }
@@ -165,8 +168,9 @@ fn number_of(source: &Source) -> Option<u64> {
 pub fn promise(directory: &Path, stream: &Stream, address: &str, run: Option<&str>) -> Result<()> {
     let named = || Ok(Home::of(directory)?.destinations.get(address).cloned());
     let known = run.map_or_else(named, |run| Ok(Some(run.to_owned())))?;
-    if known.is_some_and(|run| progress_path(directory, stream, address, &run).exists()) {
-        return Ok(());
+    let path = known.map(|run| progress_path(directory, stream, address, &run));
+    if let Some(path) = path.filter(|path| path.exists()) {
+        return mark(&path, false);
     }
     begin(&progress_path(directory, stream, address, NO_RUN))
 }
@@ -179,6 +183,26 @@ pub fn rename(directory: &Path, stream: &Stream, address: &str, path: &Path) -> 
     }
     begin(path)?;
     std::fs::remove_file(&promised).map_err(|source| Error::io("remove", &promised, source))
+}
+
+/// Keeps nothing any more for the remote run `replaced`, whose place another one takes in `run.json`. How far it got stays
+/// known, in case that someone goes back to it.
+pub fn supersede(directory: &Path, address: &str, replaced: &str) -> Result<()> {
+    for stream in Snapshot::streams(directory)? {
+        let path = progress_path(directory, &stream, address, replaced);
+        if path.exists() {
+            mark(&path, true)?;
+        }
+    }
+    Ok(())
+}
+
+fn mark(path: &Path, is_superseded: bool) -> Result<()> {
+    let progress = Progress::load(path)?;
+    if progress.is_superseded == is_superseded {
+        return Ok(());
+    }
+    Progress { is_superseded, ..progress }.save(path)
 }
 
 fn begin(path: &Path) -> Result<()> {

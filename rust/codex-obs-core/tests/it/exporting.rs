@@ -220,6 +220,33 @@ fn what_a_run_that_was_asked_for_does_not_have_is_kept_though_another_one_has_it
 }
 
 #[test]
+fn nothing_is_kept_for_a_run_that_another_one_replaced_until_someone_goes_back_to_it() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let deliver = |meant: &str, steps: std::ops::Range<i64>| {
+        let before = remote.keys().len();
+        remote.store(|store| store.meant = Some(meant.to_owned()));
+        let session = open(folder.path(), &remote);
+        steps.for_each(|step| log(&session, step, 8));
+        assert!(session.close(Some(soon())));
+        remote.keys().split_off(before)
+    };
+    assert_eq!(deliver("a", 0..10), expected(0..10, 8));
+    assert_eq!(deliver("b", 10..20), expected(0..20, 8));
+    assert_eq!(deliver("a", 20..25), expected(10..25, 8), "it goes on where it was");
+    assert_eq!(deliver("b", 25..30), expected(20..30, 8));
+    let (oldest, session) = go_on_without(folder.path(), 30..200, 2);
+    let words = session.warnings().take().join("\n");
+    assert!(oldest > 30 && !words.contains("still to be delivered"), "{oldest}: {words}");
+    drop(session);
+    // Asked for again, though nobody could be told yet.
+    remote.act(Act::Later(LONG));
+    assert_eq!(deliver("a", 200..200), []);
+    assert_eq!(go_on_without(folder.path(), 200..300, 64).0, oldest);
+    remote.act(Act::Accept);
+    assert_eq!(deliver("a", 300..300)[0].1, oldest);
+}
+
+#[test]
 fn a_delivered_shard_that_is_deleted_leaves_no_gap() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let session = open(folder.path(), &remote);
