@@ -223,6 +223,7 @@ impl Courier {
         let was_ended = self.context.is_live && progress.told.take().is_some();
         // Someone came back to it.
         let was_superseded = std::mem::take(&mut progress.is_superseded);
+        progress.address = Some(self.address.clone());
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
