@@ -18,7 +18,7 @@ use crate::encode::line::{Tracking, tracking};
 use crate::error::Result;
 use crate::home::Home;
 use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::journal::owner::{Attempt, Owner, Purpose, is_held_by};
 use crate::sync::Instant;
 use crate::words::some_of;
 
@@ -117,7 +117,7 @@ impl Courier {
         self.destination.remote_run()
     }
 
-    /// Whether another process delivers the stream, so that this one cannot.
+    /// Whether someone else delivers the stream, be it in this process, so that this courier cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
         self.context.lock().is_none()
@@ -168,10 +168,19 @@ impl Courier {
     fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
         if self.is_held_elsewhere() {
             let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
-            match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
+            let process = Process::current();
+            match Owner::acquire(&path, &process, Purpose::Write)? {
                 Attempt::Taken(owner) => *self.context.lock() = Some(owner),
                 Attempt::Held(_) => {
-                    let why = format!("another process delivers the stream {} right now", self.context.stream);
+                    let stream = &self.context.stream;
+                    let why = if is_held_by(&path, &process) {
+                        format!(
+                            "this process delivers the stream {stream} already: a session that is open, or a delivery that was \
+                             stopped and ends with the answer to its last request"
+                        )
+                    } else {
+                        format!("another process delivers the stream {stream} right now")
+                    };
                     return Ok(Step::Later { pause: LOOK_AGAIN, why });
                 }
             }
