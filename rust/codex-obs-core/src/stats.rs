@@ -55,6 +55,8 @@ stats! {
     rows_dropped_unopened,
     /// Rows in shards that retention deleted.
     rows_retired,
+    /// Those of them that a destination did not have yet.
+    rows_retired_undelivered,
     /// Rows brought back from the journal of a process that died.
     rows_recovered,
     /// Bytes appended to files.

@@ -18,7 +18,7 @@ use crate::encode::line::{Tracking, tracking};
 use crate::error::Result;
 use crate::home::Home;
 use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::journal::owner::{Attempt, Owner, Purpose, is_held_by};
 use crate::sync::Instant;
 use crate::words::some_of;
 
@@ -117,7 +117,7 @@ impl Courier {
         self.destination.remote_run()
     }
 
-    /// Whether another process delivers the stream, so that this one cannot.
+    /// Whether someone else delivers the stream, be it in this process, so that this courier cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
         self.context.lock().is_none()
@@ -168,10 +168,19 @@ impl Courier {
     fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
         if self.is_held_elsewhere() {
             let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
-            match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
+            let process = Process::current();
+            match Owner::acquire(&path, &process, Purpose::Write)? {
                 Attempt::Taken(owner) => *self.context.lock() = Some(owner),
                 Attempt::Held(_) => {
-                    let why = format!("another process delivers the stream {} right now", self.context.stream);
+                    let stream = &self.context.stream;
+                    let why = if is_held_by(&path, &process) {
+                        format!(
+                            "this process delivers the stream {stream} already: a session that is open, or a delivery that was \
+                             stopped and ends with the answer to its last request"
+                        )
+                    } else {
+                        format!("another process delivers the stream {stream} right now")
+                    };
                     return Ok(Step::Later { pause: LOOK_AGAIN, why });
                 }
             }
@@ -209,6 +218,7 @@ impl Courier {
         if self.context.leads && !is_noted {
             Home::note_destination(directory, &self.address, &remote_run)?;
             if let Some(other) = other {
+                self.note_saved(promises::supersede(directory, &self.address, &other));
                 self.context.warnings.say(format!(
                     "{}: run.json names the run {remote_run} from now on, no longer {other}",
                     self.address
@@ -220,6 +230,9 @@ impl Courier {
         self.note_saved(promises::rename(directory, stream, &self.address, &path));
         // A run that is written again is running there again.
         let was_ended = self.context.is_live && progress.told.take().is_some();
+        // Someone came back to it.
+        let was_superseded = std::mem::take(&mut progress.is_superseded);
+        progress.address = Some(self.address.clone());
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
@@ -239,7 +252,7 @@ impl Courier {
             }
         }
         self.route = Some(route);
-        if was_ended {
+        if was_ended || was_superseded {
             self.save();
         }
         Ok(Step::Worked)

@@ -70,6 +70,10 @@ pub struct Progress {
     pub params_offset: u64,
     /// How the run ended and when, in microseconds since the epoch, as the destination was told.
     pub told: Option<(RunStatus, i64)>,
+    /// `run.json` names another remote run instead of this one, so that nothing is kept for it.
+    pub is_superseded: bool,
+    /// Where it is delivered to; `None` of an older version's.
+    pub address: Option<String>,
 }
 
 impl Progress {
@@ -113,7 +117,9 @@ impl Progress {
         let told = document.get("told").and_then(|told| {
             Some((RunStatus::of_word(told.get("status")?.as_str()?)?, told.get("end_micros")?.as_i64()?))
         });
-        Some(Self { cursor, params_offset: number(document, "params_offset")?, told })
+        let is_superseded = document.get("superseded").and_then(Value::as_bool).unwrap_or(false);
+        let address = document.get("address").and_then(Value::as_str).map(str::to_owned);
+        Some(Self { cursor, params_offset: number(document, "params_offset")?, told, is_superseded, address })
     }
 
     /// Puts it on disk.
@@ -125,7 +131,10 @@ impl Progress {
             })
         });
         let told = self.told.map(|(status, end_micros)| json!({"status": status.word(), "end_micros": end_micros}));
-        let document = json!({"cursor": cursor, "params_offset": self.params_offset, "told": told});
+        let document = json!({
+            "cursor": cursor, "params_offset": self.params_offset, "told": told, "superseded": self.is_superseded,
+            "address": self.address,
+        });
         fs::replace(path, format!("{document}\n").as_bytes(), MODE)
     }
 }
@@ -145,22 +154,13 @@ pub fn progress_path(directory: &Path, stream: &Stream, address: &str, remote_ru
 
 /// The progress of every delivery of a stream that ever began.
 pub fn progress_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
-    paths(directory, stream, ".json")
-}
-
-/// The locks of every delivery of a stream that ever began.
-pub fn lock_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
-    paths(directory, stream, ".lock")
-}
-
-fn paths(directory: &Path, stream: &Stream, ending: &str) -> Result<Vec<PathBuf>> {
     let folder = directory.join(INTERNALS);
     let failed = |source| Error::io("list", &folder, source);
     let start = format!("export-{stream}-");
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(&start)?.strip_suffix(ending));
+        let number = name.to_str().and_then(|name| name.strip_prefix(&start)?.strip_suffix(".json"));
         // The names of other streams may begin with this one's.
         if number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())) {
             paths.push(folder.join(name));
@@ -185,9 +185,10 @@ mod tests {
             cursor.pass(17, b"{}\n");
         }
         assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
-        let progress = Progress { cursor: Some(cursor), params_offset: 5, told: None };
+        let address = Some("test http://x".to_owned());
+        let progress = Progress { cursor: Some(cursor), params_offset: 5, address, ..Progress::default() };
         for told in [None, Some((RunStatus::Killed, -1)), Some((RunStatus::Failed, i64::MAX))] {
-            let progress = Progress { told, ..progress.clone() };
+            let progress = Progress { told, is_superseded: told.is_some(), ..progress.clone() };
             progress.save(&path).unwrap();
             assert_eq!(Progress::load(&path).unwrap(), progress);
         }
@@ -200,6 +201,12 @@ mod tests {
         }
         Progress::default().save(&path).unwrap();
         assert_eq!(Progress::load(&path).unwrap(), Progress::default());
+        std::fs::write(&path, "{\"cursor\":null,\"params_offset\":9,\"told\":null}\n").unwrap();
+        assert_eq!(
+            Progress::load(&path).unwrap(),
+            Progress { params_offset: 9, ..Progress::default() },
+            "an older one"
+        );
     }
 
     #[test]

@@ -361,6 +361,8 @@ impl Drop for Exporter {
     fn drop(&mut self) {
         // Never closed: what is not delivered waits in the files. The thread ends by itself.
         self.shared.wait.close(Some(Instant::now()));
+        // Whoever forks right now does not find it any more, and nobody else would let the thread go on.
+        self.shared.wait.release();
         self.shared.ring();
     }
 }

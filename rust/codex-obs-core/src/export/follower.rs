@@ -52,6 +52,17 @@ struct Writer {
     kept: Arc<Kept>,
     /// The losses of `kept` that are accounted for.
     lost: u64,
+    /// A file that seems to have been cut, of which the writer has not said so yet, and up to where it is accounted for.
+    settled: Option<(FileId, u64)>,
+}
+
+impl Writer {
+    /// Whether rows of `file` behind `reached` were cut off; `None` if the writer says nothing new of a cut.
+    fn misses_cut_rows(&mut self, file: FileId, reached: u64) -> Option<bool> {
+        let length = self.feed.take_cut(file)?;
+        let settled = self.settled.take_if(|(settled, _)| *settled == file);
+        Some(settled.map_or(reached, |(_, settled)| settled.max(reached)) < length)
+    }
 }
 
 /// A place in a stream that moves on.
@@ -112,7 +123,7 @@ impl Follower {
 
     /// Asks the writer of this process what it did with the files where that cannot be seen.
     pub fn ask(&mut self, feed: Arc<Feed>, kept: Arc<Kept>) {
-        self.writer = Some(Writer { lost: kept.lost(), feed, kept });
+        self.writer = Some(Writer { lost: kept.lost(), feed, kept, settled: None });
     }
 
     /// Hears that nothing was behind the cursor when it was opened.
@@ -209,6 +220,10 @@ impl Follower {
             return Ok(true);
         }
         let Some(shard) = &mut self.shard else { return Ok(false) };
+        // Cut behind the place, which cannot be seen in the file.
+        if self.writer.as_mut().is_some_and(|writer| writer.misses_cut_rows(shard.id, shard.offset()) == Some(true)) {
+            self.losses.gaps += 1;
+        }
         match shard.fill() {
             Ok(count) => Ok(count > 0),
             Err(error) if error.io_kind().is_none() => {
@@ -330,12 +345,15 @@ impl Follower {
     /// Whether nothing was in the cursor's shard, which is gone, behind the cursor, nor in those that went with it.
     fn misses_nothing(&mut self) -> bool {
         let Some(writer) = &mut self.writer else { return false };
-        let lost = writer.kept.lost();
+        let (file, lost) = (self.cursor.file, writer.kept.lost());
+        let cut = writer.feed.take_cut(file);
+        // The writer says it later, at its next append, of what is accounted for here.
+        writer.settled = cut.is_none().then_some((file, u64::MAX));
         if std::mem::replace(&mut writer.lost, lost) != lost {
             return false;
         }
         // What is open was read to its end. Else it was cut where it was.
-        let length = writer.feed.reach(self.cursor.file);
+        let length = cut.or_else(|| writer.feed.reach(file));
         self.shard.is_some() || length.is_some_and(|length| self.cursor.offset >= length)
     }
 
@@ -350,6 +368,9 @@ impl Follower {
             let next = self.behind_cursor(&sources)?;
             return self.enqueue(sources, next);
         };
+        if self.misses_behind(&shard)? {
+            self.losses.gaps += 1;
+        }
         self.cursor.file = shard.id;
         self.cursor.offset = shard.offset();
         if shard.offset() == 0 {
@@ -358,6 +379,23 @@ impl Follower {
         self.shard = Some(shard);
         self.entered = true;
         self.enqueue(sources, index + 1)
+    }
+
+    /// Whether the cursor's file was cut and not all of it that was behind the cursor is in `shard`, where the cursor was found.
+    fn misses_behind(&mut self, shard: &Shard) -> Result<bool> {
+        let Some(writer) = &mut self.writer else { return Ok(false) };
+        let (file, offset) = (self.cursor.file, self.cursor.offset);
+        let reached = match (shard.id == file, shard.is_plain()) {
+            (true, _) => offset,
+            (false, true) => offset.max(shard.length()?),
+            // A copy that was compressed is a whole one.
+            (false, false) => u64::MAX,
+        };
+        let misses = writer.misses_cut_rows(file, reached);
+        if misses.is_none() {
+            writer.settled = Some((file, reached));
+        }
+        Ok(misses == Some(true))
     }
 }
 
@@ -383,3 +421,7 @@ fn take(rows: &mut Rows, line: &[u8], is_first: bool, points: &mut Vec<Point>, l
 #[cfg(test)]
 #[path = "follower_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "cut_tests.rs"]
+mod cut_tests;

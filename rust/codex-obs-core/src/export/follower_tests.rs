@@ -11,7 +11,7 @@ use crate::shard::name::{Coding, shard_path};
 use crate::shard::rotate::{retire, shift};
 use crate::worker::feed::Feed;
 
-fn line(step: i64) -> String {
+pub(super) fn line(step: i64) -> String {
     // Long and short ones, so that offsets differ.
     let pad = "x".repeat((step % 7) as usize * 5);
     format!(
@@ -19,12 +19,12 @@ fn line(step: i64) -> String {
     )
 }
 
-fn open(folder: &Path, cursor: Option<Cursor>) -> Follower {
+pub(super) fn open(folder: &Path, cursor: Option<Cursor>) -> Follower {
     Follower::open(folder, &Stream::main(), Rows::new("", 0), None, cursor).unwrap()
 }
 
 /// The steps of everything that comes next.
-fn rest(follower: &mut Follower) -> Vec<i64> {
+pub(super) fn rest(follower: &mut Follower) -> Vec<i64> {
     let mut points = Vec::new();
     while follower.read(&mut points, usize::MAX).unwrap() != Stopped::AtEnd {}
     points.iter().map(|point| point.step).collect()
@@ -47,21 +47,21 @@ fn compress(path: &Path, coding: Coding) {
 }
 
 /// A log and what is done to it.
-struct Log {
-    folder: tempfile::TempDir,
-    base: PathBuf,
+pub(super) struct Log {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) base: PathBuf,
     next: i64,
 }
 
 impl Log {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().join("metrics.ndjson");
         fs::write(&base, "").unwrap();
         Self { folder, base, next: 0 }
     }
 
-    fn append(&mut self, count: i64) {
+    pub(super) fn append(&mut self, count: i64) {
         let text: String = (self.next..self.next + count).map(line).collect();
         fs::OpenOptions::new().append(true).create(true).open(&self.base).unwrap().write_all(text.as_bytes()).unwrap();
         self.next += count;

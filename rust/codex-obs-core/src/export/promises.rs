@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cursor::{Cursor, Progress, lock_paths, progress_path, progress_paths};
+use super::cursor::{Cursor, Progress, lock_path, progress_path, progress_paths};
 use super::locate::{first_lines, place};
 use crate::error::{Error, Result};
 use crate::fs::FileId;
@@ -73,8 +73,11 @@ impl Promises {
         let Some(end) = self.end.and_then(|end| end.among(sources, &hashes)) else { return Ok(Vec::new()) };
         let mut behind = Vec::new();
         for path in self.open.iter().filter(|path| Some(path.as_path()) != own && path.exists()) {
-            let cursor = Progress::load(path)?.cursor;
-            let at = cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
+            let progress = Progress::load(path)?;
+            if progress.is_superseded {
+                continue;
+            }
+            let at = progress.cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
             if at < end {
                 behind.push((path.clone(), at));
             }
@@ -93,34 +96,39 @@ impl Promises {
         };
         let end = (index, sources[index].stored_length());
         let is_at_end = |cursor: &Cursor| Ok(cursor.shard == here && place(&sources, cursor, true)? == end);
-        let mut at_end = Vec::new();
         for path in progress_paths(&self.directory, &self.stream)? {
-            if Progress::load(&path)?.cursor.as_ref().map_or(Ok(false), is_at_end)? {
-                at_end.push(path);
-            }
-        }
-        if at_end.is_empty() {
-            return Ok(());
-        }
-        let mut locks = Vec::new();
-        for path in lock_paths(&self.directory, &self.stream)? {
-            match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
-                Attempt::Taken(owner) => locks.push(owner),
-                // Whoever delivers right now has the shard open.
-                Attempt::Held(_) => return Ok(()),
-            }
-        }
-        for path in at_end {
-            let mut progress = Progress::load(&path)?;
-            let Some(cursor) = progress.cursor.as_mut() else { continue };
-            // Someone may have delivered more before the locks were taken.
-            if !is_at_end(cursor)? {
+            let progress = Progress::load(&path)?;
+            if !progress.cursor.as_ref().map_or(Ok(false), is_at_end)? {
                 continue;
             }
-            cursor.enter(next, sources[index + 1].file_id().unwrap_or_default());
-            progress.save(&path)?;
+            // Whoever delivers right now has the shard open.
+            let Some(_locks) = self.lock(progress.address)? else { continue };
+            let mut progress = Progress::load(&path)?;
+            let Some(cursor) = progress.cursor.as_mut() else { continue };
+            // Someone may have delivered more before the lock was taken.
+            if is_at_end(cursor)? {
+                cursor.enter(next, sources[index + 1].file_id().unwrap_or_default());
+                progress.save(&path)?;
+            }
         }
         Ok(())
+    }
+
+    /// Keeps deliveries to `address` away; to all that the run has where it is not known. `None` if one is at work.
+    fn lock(&self, address: Option<String>) -> Result<Option<Vec<Owner>>> {
+        let addresses = match address {
+            Some(address) => vec![address],
+            None => Home::of(&self.directory)?.destinations.into_keys().collect(),
+        };
+        let mut locks = Vec::new();
+        for address in addresses {
+            let path = lock_path(&self.directory, &self.stream, &address);
+            match Owner::acquire(&path, &Process::current(), Purpose::Write)? {
+                Attempt::Taken(owner) => locks.push(owner),
+                Attempt::Held(_) => return Ok(None),
+            }
+        }
+        Ok(Some(locks))
     }
 }
 
@@ -165,10 +173,11 @@ fn number_of(source: &Source) -> Option<u64> {
 pub fn promise(directory: &Path, stream: &Stream, address: &str, run: Option<&str>) -> Result<()> {
     let named = || Ok(Home::of(directory)?.destinations.get(address).cloned());
     let known = run.map_or_else(named, |run| Ok(Some(run.to_owned())))?;
-    if known.is_some_and(|run| progress_path(directory, stream, address, &run).exists()) {
-        return Ok(());
+    let path = known.map(|run| progress_path(directory, stream, address, &run));
+    if let Some(path) = path.filter(|path| path.exists()) {
+        return mark(&path, false);
     }
-    begin(&progress_path(directory, stream, address, NO_RUN))
+    begin(&progress_path(directory, stream, address, NO_RUN), address)
 }
 
 /// Lets the progress at `path`, of a remote run that is known now, stand for what was promised.
@@ -177,10 +186,74 @@ pub fn rename(directory: &Path, stream: &Stream, address: &str, path: &Path) -> 
     if !promised.exists() {
         return Ok(());
     }
-    begin(path)?;
+    begin(path, address)?;
     std::fs::remove_file(&promised).map_err(|source| Error::io("remove", &promised, source))
 }
 
-fn begin(path: &Path) -> Result<()> {
-    if path.exists() { Ok(()) } else { Progress::default().save(path) }
+/// Keeps nothing any more for the remote run `replaced`, whose place another one takes in `run.json`. How far it got stays
+/// known, in case that someone goes back to it.
+pub fn supersede(directory: &Path, address: &str, replaced: &str) -> Result<()> {
+    for stream in Snapshot::streams(directory)? {
+        let path = progress_path(directory, &stream, address, replaced);
+        if path.exists() {
+            mark(&path, true)?;
+        }
+    }
+    Ok(())
+}
+
+fn mark(path: &Path, is_superseded: bool) -> Result<()> {
+    let progress = Progress::load(path)?;
+    if progress.is_superseded == is_superseded {
+        return Ok(());
+    }
+    Progress { is_superseded, ..progress }.save(path)
+}
+
+fn begin(path: &Path, address: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    Progress { address: Some(address.to_owned()), ..Progress::default() }.save(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::cursor::hash;
+    use crate::shard::tail::INTERNALS;
+
+    #[test]
+    fn only_a_delivery_to_the_same_address_keeps_a_cursor_in_a_shard_that_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, stream) = (folder.path(), Stream::main());
+        std::fs::create_dir(directory.join(INTERNALS)).unwrap();
+        let home = r#"{"run_id":"r","name":"n","destinations":{"test a":"1","test b":"1"}}"#;
+        std::fs::write(directory.join("run.json"), home).unwrap();
+        let log = directory.join("metrics.ndjson");
+        std::fs::write(directory.join("metrics.ndjson.1"), "{\"old\":1}\n").unwrap();
+        std::fs::write(&log, "{\"new\":1}\n").unwrap();
+        let mut cursor = Cursor::default();
+        cursor.enter(hash(b"{\"old\":1}\n"), FileId::default());
+        cursor.pass(10 + 1, b"{\"old\":1}\n");
+        let paths = ["test a", "test b"].map(|address| progress_path(directory, &stream, address, "1"));
+        let has_moved = |is_known: bool, held: Option<&str>| {
+            for (path, address) in paths.iter().zip(["test a", "test b"]) {
+                let address = is_known.then(|| address.to_owned());
+                Progress { cursor: Some(cursor.clone()), address, ..Progress::default() }.save(path).unwrap();
+            }
+            let lock = held.map(|address| lock_path(directory, &stream, address));
+            let lock = lock.map(|path| Owner::acquire(&path, &Process::current(), Purpose::Write).unwrap());
+            let promises = Promises::find(directory, &stream).unwrap().unwrap();
+            promises.pass(1).unwrap();
+            drop(lock);
+            paths.each_ref().map(|path| Progress::load(path).unwrap().cursor.unwrap().offset == 0)
+        };
+        assert_eq!(has_moved(true, None), [true, true]);
+        assert_eq!(has_moved(true, Some("test a")), [false, true]);
+        assert_eq!(has_moved(true, Some("test b")), [true, false]);
+        assert_eq!(has_moved(true, Some("test of another")), [true, true]);
+        assert_eq!(has_moved(false, None), [true, true]);
+        assert_eq!(has_moved(false, Some("test b")), [false, false], "whose they are is not known");
+    }
 }

@@ -200,12 +200,22 @@ pub fn is_held(path: &Path, observer: &Process) -> bool {
     is_held
 }
 
-/// Whether the process that `file` names as the holder of its lock is surely gone.
-fn holder_is_gone(file: &File, observer: &Process) -> bool {
+/// Whether the lock at `path` names `process` as its holder.
+#[must_use]
+pub fn is_held_by(path: &Path, process: &Process) -> bool {
+    crate::fs::open_read(path).is_ok_and(|file| holder_of(&file).as_ref() == Some(process))
+}
+
+fn holder_of(file: &File) -> Option<Process> {
     let mut bytes = [0; 1024];
     let length = file.read_at(&mut bytes, 0).unwrap_or(0);
-    let record = bytes[..length].split_first();
-    record.and_then(|(_, holder)| Process::from_bytes(holder)).is_some_and(|holder| holder.is_surely_gone(observer))
+    let (_, holder) = bytes[..length].split_first()?;
+    Process::from_bytes(holder)
+}
+
+/// Whether the process that `file` names as the holder of its lock is surely gone.
+fn holder_is_gone(file: &File, observer: &Process) -> bool {
+    holder_of(file).is_some_and(|holder| holder.is_surely_gone(observer))
 }
 
 fn purpose_of(file: &File) -> Purpose {
@@ -268,8 +278,10 @@ mod tests {
         let owner = take(&path, &process).unwrap();
         assert!(owner.still_holds().unwrap());
         assert!(take(&path, &process).is_none());
+        let another = Process { pid: process.pid + 1, ..process.clone() };
+        assert!(is_held_by(&path, &process) && !is_held_by(&path, &another));
         drop(owner);
-        assert!(!path.exists());
+        assert!(!path.exists() && !is_held_by(&path, &process));
         assert!(take(&path, &process).is_some());
     }
 

@@ -17,7 +17,6 @@ use crate::limits::BATCH_BYTES;
 use crate::shard::rotate::Retired;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
-use crate::words::{count, was};
 
 /// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
@@ -50,8 +49,6 @@ pub struct Drain {
     no_rotation_before: Option<Instant>,
     /// Rows of this session's that are in the files or lost.
     rows_done: u64,
-    /// Rows that retention deleted though a destination still needed them.
-    rows_undelivered: u64,
     /// Rows that were lost with the journal and are not on record.
     rows_lost: Option<u64>,
     /// Whether the journal can no longer be trusted.
@@ -76,7 +73,6 @@ impl Drain {
             reporting,
             no_rotation_before: None,
             rows_done: 0,
-            rows_undelivered: 0,
             rows_lost: None,
             is_lost: false,
             journal_fails: false,
@@ -432,16 +428,13 @@ impl Drain {
         let first = self.reporting.stats.rows_retired.get() == 0;
         self.reporting.stats.rows_retired.add(retired.rows);
         let undelivered = retired.undelivered.unwrap_or(0);
-        self.rows_undelivered += undelivered;
+        self.reporting.stats.rows_retired_undelivered.add(undelivered);
         let keep = self.files.get(FileKind::Metrics).policy().backup_count.unwrap_or(0);
         if undelivered > 0 {
-            let rows = self.rows_undelivered;
             self.reporting.warnings.push("undelivered", || {
                 format!(
-                    "retention has deleted {} that {} still to be delivered: no more shards wait for a destination than {keep} and \
-                     max_unexported_shards",
-                    count(rows, "row"),
-                    was(rows)
+                    "retention deletes rows that were still to be delivered: no more shards wait for a destination than \
+                     {keep} and max_unexported_shards (Run.stats() counts rows_retired_undelivered)"
                 )
             });
         } else if first {

@@ -33,7 +33,7 @@ pub struct Feed {
 struct Written {
     file: FileId,
     length: u64,
-    /// A file that someone else made shorter, and the length that it had.
+    /// A file that someone else made shorter, and the length that it had, for whoever asks first.
     cut: Option<(FileId, u64)>,
 }
 
@@ -51,13 +51,18 @@ impl Feed {
         self.wanted.store(wanted, Ordering::SeqCst);
     }
 
-    /// The length up to which this process wrote `file`; of one that someone else made shorter, once, the length that it had
-    /// before. `None` if the writer was not there lately.
+    /// The length up to which this process wrote `file`. `None` if the writer was not there lately.
     #[must_use]
     pub fn reach(&self, file: FileId) -> Option<u64> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        (written.file == file).then_some(written.length)
+    }
+
+    /// Once, if someone else made `file` shorter: the length that it had before, [`u64::MAX`] if that happened several times.
+    #[must_use]
+    pub fn take_cut(&self, file: FileId) -> Option<u64> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let cut = written.cut.take_if(|(cut, _)| *cut == file).map(|(_, length)| length);
-        cut.or_else(|| (written.file == file).then_some(written.length))
+        written.cut.take_if(|(cut, _)| *cut == file).map(|(_, length)| length)
     }
 
     /// Offers lines that were appended to `file` at `offset`. Never waits.
@@ -65,7 +70,8 @@ impl Feed {
     pub fn offer(&self, file: FileId, offset: u64, lines: &[u8]) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.file == file && offset < written.length {
-            written.cut = Some((file, written.length));
+            let is_known = written.cut.is_none_or(|(cut, _)| cut != file);
+            written.cut = Some((file, if is_known { written.length } else { u64::MAX }));
         }
         (written.file, written.length) = (file, offset + lines.len() as u64);
         drop(written);
@@ -105,9 +111,14 @@ mod tests {
         assert_eq!(feed.reach(file), None);
         feed.offer(file, 100, b"{}\n");
         feed.offer(file, 103, b"{}\n");
-        assert_eq!((feed.reach(file), feed.reach(next)), (Some(106), None));
+        assert_eq!((feed.reach(file), feed.reach(next), feed.take_cut(file)), (Some(106), None, None));
         feed.offer(file, 0, b"{}\n");
-        assert_eq!((feed.reach(file), feed.reach(file)), (Some(106), Some(3)));
+        assert_eq!((feed.take_cut(next), feed.take_cut(file), feed.take_cut(file)), (None, Some(106), None));
+        assert_eq!(feed.reach(file), Some(3));
+        for offset in [2, 1] {
+            feed.offer(file, offset, b"{}\n");
+        }
+        assert_eq!((feed.take_cut(file), feed.take_cut(file)), (Some(u64::MAX), None), "twice");
         feed.offer(next, 0, b"{}\n");
         assert_eq!((feed.reach(file), feed.reach(next)), (None, Some(3)));
     }

@@ -97,6 +97,7 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     }
     assert!(session.close(Some(soon())));
     assert_eq!(remote.keys(), expected(0..1200, 8));
+    assert_eq!(count(&session, "rows_retired_undelivered"), 0);
     assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
     let words = session.warnings().take().join("\n");
     assert!(words.contains("what they held was delivered") && !words.contains("were still to be"), "{words}");
@@ -124,6 +125,8 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     assert!(!folder.path().join("metrics.ndjson.4").exists());
     let words = session.warnings().take().join("\n");
     assert!(words.contains("rows that were still to be delivered"), "{words}");
+    let undelivered = count(&session, "rows_retired_undelivered");
+    assert!((1..=retired).contains(&undelivered), "{undelivered} of {retired}");
     assert!(!words.contains("retention has begun"), "{words}");
     remote.act(Act::Accept);
     assert!(session.close(Some(soon())));
@@ -169,6 +172,8 @@ fn a_session_without_a_destination_keeps_what_one_before_could_not_deliver() {
         let (oldest, session) = go_on_without(folder.path(), 100..200, 64);
         assert_eq!((oldest, count(&session, "rows_retired")), (0, 0), "reached {reached}");
         drop(session);
+        // Another delivery need not send the same batch.
+        remote.store(|store| store.refused = None);
         remote.act(Act::Accept);
         let options = SyncOptions::default();
         let outcome = sync(folder.path(), &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap();
@@ -217,6 +222,33 @@ fn what_a_run_that_was_asked_for_does_not_have_is_kept_though_another_one_has_it
     }
     let (oldest, session) = go_on_without(folder.path(), 10..100, 64);
     assert_eq!((oldest, count(&session, "rows_retired")), (0, 0));
+}
+
+#[test]
+fn nothing_is_kept_for_a_run_that_another_one_replaced_until_someone_goes_back_to_it() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let deliver = |meant: &str, steps: std::ops::Range<i64>| {
+        let before = remote.keys().len();
+        remote.store(|store| store.meant = Some(meant.to_owned()));
+        let session = open(folder.path(), &remote);
+        steps.for_each(|step| log(&session, step, 8));
+        assert!(session.close(Some(soon())));
+        remote.keys().split_off(before)
+    };
+    assert_eq!(deliver("a", 0..10), expected(0..10, 8));
+    assert_eq!(deliver("b", 10..20), expected(0..20, 8));
+    assert_eq!(deliver("a", 20..25), expected(10..25, 8), "it goes on where it was");
+    assert_eq!(deliver("b", 25..30), expected(20..30, 8));
+    let (oldest, session) = go_on_without(folder.path(), 30..200, 2);
+    let words = session.warnings().take().join("\n");
+    assert!(oldest > 30 && !words.contains("still to be delivered"), "{oldest}: {words}");
+    drop(session);
+    // Asked for again, though nobody could be told yet.
+    remote.act(Act::Later(LONG));
+    assert_eq!(deliver("a", 200..200), []);
+    assert_eq!(go_on_without(folder.path(), 200..300, 64).0, oldest);
+    remote.act(Act::Accept);
+    assert_eq!(deliver("a", 300..300)[0].1, oldest);
 }
 
 #[test]

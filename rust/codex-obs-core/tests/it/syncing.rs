@@ -163,7 +163,7 @@ fn one_process_delivers_a_stream_at_a_time() {
     log(&session, 1, 2);
     remote.wait_for(|store| store.points.len() == 2);
     let outcome = run(folder.path(), &remote, ONCE);
-    assert!(outcome.streams[0].problem.as_deref().unwrap().contains("another process delivers"), "{outcome:?}");
+    assert!(outcome.streams[0].problem.as_deref().unwrap().contains("this process delivers"), "{outcome:?}");
     assert!(session.close(None));
     assert!(run(folder.path(), &remote, ONCE).streams[0].done);
     assert_eq!(remote.keys(), expected([1], 2));
@@ -186,7 +186,7 @@ fn a_run_that_has_an_exporter_is_followed_too() {
             })
         });
         let why = waiting.recv_timeout(LONG).unwrap();
-        assert!(why.contains("another process delivers"), "{why}");
+        assert!(why.contains("this process delivers"), "{why}");
         remote.act(Act::Later(HOUR));
         log(&session, 2, 2);
         assert!(session.close(Some(Instant::now())), "the exporter leaves the rest");
@@ -242,7 +242,7 @@ fn it_stops_while_a_request_is_not_answered() {
         if outcome.streams[0].done {
             break;
         }
-        assert!(outcome.streams[0].problem.as_deref().unwrap().contains("another process"), "{outcome:?}");
+        assert!(outcome.streams[0].problem.as_deref().unwrap().contains("a delivery that was stopped"), "{outcome:?}");
     }
     let mut keys = remote.keys();
     keys.dedup();

@@ -3,19 +3,24 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::MlflowSettings;
 use super::fault_tests::LONG;
 use super::scripted::{Action, Server, fine};
 use crate::clock::Clock;
 use crate::export::courier::Context;
+use crate::export::cursor::lock_path;
 use crate::export::{ExportSettings, Exporter};
 use crate::session::{Session, Settings};
 use crate::shard::name::Stream;
 
 /// More than anything here takes, were the machine ever so busy.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn exporter_address(server: &Server) -> String {
+    format!("mlflow http://{}", server.address())
+}
 
 /// An exporter of the run in `directory`.
 fn exporter(directory: &Path, server: &Server) -> Exporter {
@@ -63,6 +68,33 @@ fn a_fork_does_not_wait_for_an_answer() {
         }
     });
     forked.recv_timeout(PATIENCE).expect("it waits for the server");
+}
+
+#[test]
+fn an_exporter_that_goes_during_a_fork_leaves_no_thread_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Session::open(folder.path(), Some("r1"), None, Settings::default()).unwrap().close(None));
+    let (asks, asked) = channel();
+    let (answer, answers) = channel();
+    let server = Server::start(move |_, _| {
+        let _ = asks.send(());
+        let _ = answers.recv_timeout(PATIENCE);
+        fine()
+    });
+    let exporter = exporter(folder.path(), &server);
+    assert!(exporter.start());
+    asked.recv_timeout(PATIENCE).unwrap();
+    let lock = lock_path(folder.path(), &Stream::main(), &exporter_address(&server));
+    assert!(lock.exists());
+    exporter.halt();
+    exporter.wait_home(LONG);
+    drop(exporter);
+    answer.send(()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while lock.exists() {
+        assert!(Instant::now() < deadline, "it waits for ever");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
