@@ -134,8 +134,7 @@ def test_several_runs_are_delivered_to_a_run_each(tracking: Any, tmp_path: Path)
 def test_an_experiment_and_a_run_can_be_named(tracking: Any, log: Path) -> None:
     assert sync(log, "--uri", tracking.uri, "--experiment-id", "12").returncode == 0
     assert [run["info"]["experiment_id"] for run in tracking.runs.values()] == ["12"]
-    tag = {"key": "codex_obs.run_id", "value": "-"}
-    remote = tracking.answer("runs/create", {"experiment_id": "0", "tags": [tag]})["run"]["info"]["run_id"]
+    remote = tracking.answer("runs/create", {"experiment_id": "0", "tags": []})["run"]["info"]["run_id"]
     assert sync(log, "--uri", tracking.uri, "--run-id", remote).returncode == 0
     keys = [metric["key"] for metric in tracking.runs[remote]["data"]["metrics"]]
     assert keys == [name for name, *_ in POINTS]

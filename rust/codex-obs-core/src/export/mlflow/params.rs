@@ -128,7 +128,8 @@ fn is_same(stored: &str, value: &str) -> bool {
     stored == value || value.starts_with(stored) && PARAM_CHARACTERS.contains(&stored.chars().count())
 }
 
-fn shown(text: &str) -> String {
+/// A text as a message repeats it.
+pub(super) fn shown(text: &str) -> String {
     let cut: String = text.chars().take(SHOWN_CHARACTERS).collect();
     format!("{cut:?}")
 }

@@ -115,6 +115,7 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     let expected = [
         ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING", "end_time": 0})),
+        ("runs/get?run_id=ef56".to_owned(), Value::Null),
         ("runs/log-batch".to_owned(), json!({"run_id": "ef56", "tags": tag})),
     ];
     assert_eq!(asked(&server), expected);
@@ -124,7 +125,28 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     let dead = RunFacts { is_live: false, ..known };
     assert_eq!(mlflow.prepare(&dead, &wait()), Delivery::DONE);
     assert_eq!(mlflow.remote_run(), Some("given"), "what is set wins over what run.json says");
-    assert_eq!(asked(&server).len(), 3);
+    assert_eq!(paths(&server)[3..], ["runs/get?run_id=given", "runs/log-batch"]);
+}
+
+#[test]
+fn the_run_of_another_log_is_neither_taken_over_nor_touched() {
+    let data = json!({"tags": [{"key": "mlflow.user", "value": "x"}, {"key": "codex_obs.run_id", "value": "r9"}]});
+    let body = json!({"run": {"info": {"run_id": "ef56"}, "data": data}}).to_string();
+    let server = Server::start(move |_, _| reply("200 OK", "", &body));
+    let (mut mlflow, _folder) = unprepared(&server);
+    for (set, known) in [(Some("ef56"), None), (Some("ef56"), Some("ab12")), (None, Some("ef56"))] {
+        mlflow.settings.run_id = set.map(str::to_owned);
+        let facts = RunFacts { remote_run: known.map(str::to_owned), ..facts() };
+        let delivery = mlflow.prepare(&facts, &wait());
+        let why = stopped(&delivery);
+        assert!(why.contains("ef56") && why.contains("\"r9\"") && why.contains("U --new-run`"), "{why}");
+        assert_eq!(mlflow.remote_run(), None);
+    }
+    assert_eq!(paths(&server), ["runs/get?run_id=ef56"; 3], "it is only looked at");
+    // Its own log goes on there.
+    let own = RunFacts { run_id: "r9".to_owned(), remote_run: Some("ef56".to_owned()), ..facts() };
+    assert_eq!(mlflow.prepare(&own, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.remote_run(), Some("ef56"));
 }
 
 #[test]
@@ -136,7 +158,7 @@ fn other_streams_wait_for_the_main_one() {
     assert_eq!(mlflow.remote_run(), None);
     let known = RunFacts { remote_run: Some("ab12".to_owned()), ..other };
     assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
-    assert_eq!(paths(&server), ["runs/search", "runs/log-batch"], "and leave its status to it");
+    assert_eq!(paths(&server), ["runs/search", "runs/get?run_id=ab12", "runs/log-batch"], "and leave its status to it");
 }
 
 #[test]
