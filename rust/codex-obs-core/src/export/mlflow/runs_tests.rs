@@ -77,7 +77,8 @@ fn a_run_is_searched_for_and_then_created() {
                 "runs/search".to_owned(),
                 json!({
                     "experiment_ids": ["0"], "filter": "tags.`codex_obs.run_id` = 'r1'", "run_view_type": "ACTIVE_ONLY",
-                    "max_results": 1, "order_by": ["attributes.start_time ASC"],
+                    "max_results": 1,
+                    "order_by": ["tags.`codex_obs.new_run` DESC", "attributes.start_time ASC"],
                 })
             ),
             (
