@@ -206,7 +206,7 @@ impl Mlflow {
     /// What to do about trouble with a run that should exist.
     pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Delivery {
         let (base, command) = (&self.settings.endpoint.base, &self.sync_command);
-        let anew = self.new_run_command(command);
+        let (anew, again) = (self.new_run_command(command), self.asked_anew());
         let why = match trouble {
             Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
             Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => format!(
@@ -219,7 +219,7 @@ impl Mlflow {
                  run with {anew}"
             ),
             Trouble::Refused(complaint) => format!(
-                "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}`, or to a \
+                "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}{again}`, or to a \
                  new run with {anew}",
                 complaint.status, complaint.words,
             ),

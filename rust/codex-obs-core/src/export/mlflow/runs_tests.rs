@@ -180,7 +180,7 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
     ] {
         let delivery = gone(status, code, message);
         let why = stopped(&delivery);
-        assert!(why.contains(message.trim_end_matches('.')) && why.contains("MLFLOW_EXPERIMENT_ID"), "{why}");
+        assert!(why.contains(message.trim_end_matches('.')) && why.contains("--experiment-id"), "{why}");
     }
     let server = Server::start(|_, _| complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=x not found"));
     let (mut mlflow, _folder) = unprepared(&server);

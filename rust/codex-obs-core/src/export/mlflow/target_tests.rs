@@ -195,9 +195,15 @@ fn an_experiment_that_is_deleted_is_named_with_the_command_that_restores_it() {
     mlflow.settings.experiment_name = Some("demo".to_owned());
     let delivery = mlflow.prepare(&facts(), &wait());
     let why = stopped(&delivery);
-    assert!(
-        why.contains("mlflow experiments restore --experiment-id 12`") && why.contains("MLFLOW_EXPERIMENT_NAME"),
-        "{why}"
-    );
-    assert!(why.contains(&format!("`{COMMAND} --experiment-name demo`")), "{why}");
+    assert!(why.contains("mlflow experiments restore --experiment-id 12`"), "{why}");
+    let (restored, another) = why.split_once(", or ").unwrap();
+    assert!(restored.contains(&format!("`{COMMAND} --experiment-name demo`")), "{why}");
+    assert!(another.contains(&format!("`{COMMAND} --experiment-id ID`")) && !another.contains("demo"), "{why}");
+
+    // As long as the new run that was asked for is not made, its command has to be the same again.
+    mlflow.settings.new_run = Some("mark".to_owned());
+    let delivery = mlflow.prepare(&facts(), &wait());
+    let why = stopped(&delivery);
+    assert!(why.contains(&format!("`{COMMAND} --experiment-name demo --new-run`")), "{why}");
+    assert!(why.contains(&format!("`{COMMAND} --experiment-id ID --new-run`")), "{why}");
 }
