@@ -32,6 +32,8 @@ EXIT_INTERRUPTED = 130  # what shells give to a program that Ctrl-C ended
 # Without --follow, a server that takes nothing for so long is given up: two of the longest pauses between attempts.
 _PATIENCE_S = 60.0
 # How often at most words say why nothing goes on, where there is no terminal.
+# The least time for a first answer, also where patience is shorter.
+_FIRST_ANSWER_S = 3.0
 _WORDS_EVERY_S = 30.0
 _MAIN_STREAM = "main"
 _URI_SETTING = "mlflow_tracking_uri"
@@ -247,7 +249,8 @@ class _Watch:
         self._patience_s = patience_s
         self._clock = clock
         self._taken = (0, 0)
-        self._stuck_since_s: float | None = None
+        self._least_left: int | None = None
+        self._stuck_since_s = 0.0
         self._next_words_s = 0.0
         self._said: str | None = None
         self._given_up = ""
@@ -255,17 +258,11 @@ class _Watch:
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
         now_s = self._clock()
-        # What the server took, and nothing else: streams wait in turn, and a run that goes on has ever more to send.
-        taken = (progress.delivered, progress.rejected)
-        if taken != self._taken:
-            self._taken, self._stuck_since_s = taken, None
+        if self._has_moved(progress):
+            self._stuck_since_s = now_s
+        patience_s = self._patience_s
         if progress.waiting is not None:
-            self._stuck_since_s = self._stuck_since_s or now_s
             self._say_why(progress.waiting, now_s)
-            if self._patience_s is not None and now_s - self._stuck_since_s >= self._patience_s:
-                self._given_up = f"given up after {self._patience_s:g} s without an answer that helps"
-                self.why_not = f"{self._given_up}: {progress.waiting}"
-                return False
         else:
             self._said = None
         if self.line.is_due():
@@ -313,10 +310,27 @@ def _settings(
     if experiment_id is not None:
         given["mlflow_experiment_id"] = experiment_id
     if experiment_name is not None:
+            # It may be the very first request that is under way.
+            patience_s = None if patience_s is None else max(patience_s, _FIRST_ANSWER_S)
+        if patience_s is not None and now_s - self._stuck_since_s >= patience_s:
+            self._given_up = f"given up after {patience_s:g} s without an answer that helps"
+            self.why_not = f"{self._given_up}: {progress.waiting or 'there is no answer yet'}"
+            return False
         given["mlflow_experiment_name"] = experiment_name
     if ranks is not None:
         given["export_ranks"] = ranks.value
     settings = _config.Settings(**given)
+    def _has_moved(self, progress: SyncProgress) -> bool:
+        """Give whether it is the first look, or anything went on, or there is nothing to do."""
+        # Streams wait in turn, and a run that goes on has ever more to send: both are no progress.
+        taken = (progress.delivered, progress.rejected)
+        is_less = self._least_left is None or progress.bytes_left < self._least_left
+        if is_less:
+            self._least_left = progress.bytes_left
+        has_moved = is_less or taken != self._taken or (progress.waiting is None and progress.bytes_left == 0)
+        self._taken = taken
+        return has_moved
+
     if settings.mlflow_tracking_uri is None:
         raise SettingError(_NO_ADDRESS)
     return settings

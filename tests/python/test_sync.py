@@ -395,7 +395,7 @@ def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixtur
 def test_patience_begins_anew_with_every_metric() -> None:
     now_s = 100.0
     watch = _sync._Watch(10.0, lambda: now_s)
-    looks = [(0.0, 1, None), (5.0, 1, "x"), (9.0, 1, None), (9.9, 1, "x"), (0.2, 2, "x"), (9.9, 2, "x"), (0.2, 2, "x")]
+    looks = [(0.0, 1, None), (5.0, 1, "x"), (4.9, 1, None), (0.2, 1, "x"), (0.2, 2, "x"), (9.9, 2, "x"), (0.2, 2, "x")]
     answers = []
     for later_s, delivered, waiting in looks:
         now_s += later_s
@@ -434,3 +434,26 @@ def test_a_server_that_stays_silent_is_given_up_by_every_stream(run_dir: Path) -
         done = sync(run_dir, "--uri", uri, "--export-ranks", "all", "--patience", "1", CODEX_OBS_EXPORT_TIMEOUT_S="0.1")
     assert done.returncode == 1
     assert "given up after 1 s" in done.stderr
+def test_patience_runs_before_the_first_reason_is_known() -> None:
+    for patience_s, given_up_s in ((0.0, 3), (5.0, 5)):
+        clock = iter(range(20))
+        watch = _sync._Watch(patience_s, clock.__next__)
+        looks = 0
+        while watch(progress(0, None)):
+            looks += 1
+        assert looks == given_up_s
+        assert watch.why_not == f"given up after {given_up_s} s without an answer that helps: there is no answer yet"
+    assert not _sync._Watch(0.0)(progress(0, "x"))
+
+
+def test_where_there_is_nothing_to_do_no_patience_runs_out() -> None:
+    now_s = 100.0
+    watch = _sync._Watch(10.0, lambda: now_s)
+    looks = [(0.0, None, 10), (60.0, None, 0), (60.0, None, 0), (0.1, None, 7), (9.0, "x", 7), (5.0, "x", 7)]
+    answers = []
+    for later_s, waiting, bytes_left in looks:
+        now_s += later_s
+        answers.append(watch(progress(0, waiting, bytes_left=bytes_left)))
+    assert answers == [True] * 5 + [False]
+
+
