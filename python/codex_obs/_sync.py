@@ -341,7 +341,9 @@ def _resolve(named: list[str]) -> list[Path]:
         paths = find_input([], _config.run_dir_from_environment(), Path())
         say(f"Delivering {visible(paths[0])}")
     else:
-        paths = [path for name in named for path in find_input([name], None, Path())]
+        found = [path for name in named for path in find_input([name], None, Path())]
+        # However often and however it is named, it is delivered once.
+        paths = list({path.resolve(): path for path in reversed(found)}.values())[::-1]
     for path in paths:
         if not path.is_dir():
             raise InputError(f"{path} is a file: give the run directory.")
