@@ -65,7 +65,7 @@ def test_a_run_without_a_server_is_delivered_once(tracking: Any, log: Path) -> N
     done = sync(log, "--to", "mlflow", "--uri", tracking.uri)
     remote = f"{1:032x}"
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{log}: 3 metrics delivered to MLflow run {remote}, which is finished\n"
+    assert done.stdout == f"{log}: 3 metrics delivered to MLflow run {remote}, which was told that it is finished\n"
     assert tracking.points() == POINTS
     assert tracking.runs[remote]["info"]["status"] == "FINISHED"
     assert {"key": "lr", "value": "0.1"} in tracking.runs[remote]["data"]["params"]
@@ -81,6 +81,7 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
     done = sync(log, "--uri", tracking.uri, "--json")
     assert results(done) == [
         {
+            "dry_run": False,
             "directory": str(log),
             "stream": "main",
             "delivered": 3,
@@ -100,7 +101,14 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
 def test_a_dry_run_counts_and_says_nothing_to_the_server(tracking: Any, log: Path) -> None:
     before = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
     done = sync(log, "--uri", tracking.uri, "--dry-run")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{log}: 3 metrics would be delivered\n", "")
+    words = (
+        f"{log}: 3 metrics, 1 parameter, 1 tag and that the run is finished would be delivered to the MLflow run with "
+        "this run's tag, or a new one\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, words, "")
+    (counted,) = results(sync(log, "--uri", tracking.uri, "--dry-run", "--json"))
+    assert (counted["dry_run"], counted["done"], counted["problem"]) == (True, False, None)
+    assert (counted["delivered"], counted["params"], counted["tags"], counted["status"]) == (3, 1, 1, "finished")
     assert tracking.calls == []
     assert {path: path.read_bytes() for path in log.rglob("*") if path.is_file()} == before
 
@@ -215,7 +223,7 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
         (["--uri", "http://host?a=b"], "--uri"),
         (
             ["--uri", f"http://u:{CANARY}@host:65536"],
-            "--uri: has the port 65536 that is none: ports go from 1 to 65535",
+            "--uri cannot be used: 65536 is no port (1 to 65535; MLflow's is 5000)",
         ),
         (["--uri", NOBODY, "--run-id", "a", "--new-run"], "give one of them"),
         (["--uri", NOBODY, "--experiment-id", "1", "--experiment-name", "a"], "give one of them"),
@@ -244,7 +252,7 @@ def test_a_variable_that_cannot_be_used_is_named(log: Path) -> None:
         variables = {"MLFLOW_TRACKING_URI": NOBODY, variable: "http://host:99999"}
         done = sync(log, cwd=None, **variables)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"{variable}: has the port 99999")
+        assert done.stderr.startswith(f"{variable} cannot be used: 99999 is no port")
 
 
 def test_no_run_is_exit_code_2(tracking: Any, tmp_path: Path) -> None:
@@ -303,6 +311,7 @@ def test_a_run_that_is_being_exported_is_left_to_its_exporter(tracking: Any, run
         done = sync(run_dir, "--uri", tracking.uri, "--patience", "0.5")
         assert done.returncode == 1
         assert "another process delivers" in done.stderr
+        assert "`--follow` waits for it" in done.stderr
     assert tracking.points() == [("train/loss", 0.5, 1)]
 
 
@@ -425,15 +434,6 @@ def test_what_a_run_goes_on_to_log_is_no_progress() -> None:
     assert answers == [True] * 10 + [False] * 2
 
 
-def test_a_server_that_stays_silent_is_given_up_by_every_stream(run_dir: Path) -> None:
-    for rank in (0, 1, 2):
-        with codex_obs.init(run_dir, rank=rank) as run:
-            run.log({"loss": rank}, step=1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        done = sync(run_dir, "--uri", uri, "--export-ranks", "all", "--patience", "1", CODEX_OBS_EXPORT_TIMEOUT_S="0.1")
-    assert done.returncode == 1
-    assert "given up after 1 s" in done.stderr
 def test_patience_runs_before_the_first_reason_is_known() -> None:
     for patience_s, given_up_s in ((0.0, 3), (5.0, 5)):
         clock = iter(range(20))
@@ -457,3 +457,12 @@ def test_where_there_is_nothing_to_do_no_patience_runs_out() -> None:
     assert answers == [True] * 5 + [False]
 
 
+def test_a_server_that_stays_silent_is_given_up_by_every_stream(run_dir: Path) -> None:
+    for rank in (0, 1, 2):
+        with codex_obs.init(run_dir, rank=rank) as run:
+            run.log({"loss": rank}, step=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = sync(run_dir, "--uri", uri, "--export-ranks", "all", "--patience", "1", CODEX_OBS_EXPORT_TIMEOUT_S="0.1")
+    assert done.returncode == 1
+    assert "given up after 1 s" in done.stderr

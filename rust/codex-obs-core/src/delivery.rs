@@ -429,7 +429,8 @@ impl Task {
                 self.is_idle = true;
             }
             Step::Later { why, .. } if !follow && self.courier.is_held_elsewhere() => {
-                self.problem = Some(why);
+                self.problem =
+                    Some(format!("{why}: what it leaves can be delivered after it; `--follow` waits for it"));
                 self.has_ended = true;
             }
             Step::Later { pause, why } => {

@@ -71,7 +71,7 @@ impl Mlflow {
             match stored.get(&name) {
                 Some(old) if is_same(old, value) => None,
                 Some(old) => {
-                    changed.push(format!("{name:?} is {} in MLflow and {} in this session", shown(old), shown(value)));
+                    changed.push(format!("{name:?} is {} in MLflow and {} in the log", shown(old), shown(value)));
                     None
                 }
                 None => Some(name),

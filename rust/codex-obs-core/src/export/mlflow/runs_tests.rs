@@ -115,8 +115,8 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     let expected = [
-        ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING", "end_time": 0})),
         ("runs/get?run_id=ef56".to_owned(), Value::Null),
+        ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING", "end_time": 0})),
         ("runs/log-batch".to_owned(), json!({"run_id": "ef56", "tags": tag})),
     ];
     assert_eq!(asked(&server), expected);
@@ -302,7 +302,7 @@ fn many_parameters_that_are_changed_or_cut_are_one_notice_each() {
     let notices = mlflow.notices();
     let [cut, changed] = &notices[..] else { panic!("{notices:?}") };
     assert!(cut.ends_with("\"p400\", \"p401\", \"p402\", and 97 others"), "{cut}");
-    assert!(changed.contains("\"p2\" is \"old\" in MLflow and \"new\" in this session, and 497 others"), "{changed}");
+    assert!(changed.contains("\"p2\" is \"old\" in MLflow and \"new\" in the log, and 497 others"), "{changed}");
 }
 
 #[test]
