@@ -430,7 +430,7 @@ impl Task {
             }
             Step::Later { why, .. } if !follow && self.courier.is_held_elsewhere() => {
                 self.problem =
-                    Some(format!("{why}: what it leaves can be delivered after it; `--follow` waits for it"));
+                    Some(format!("{why}; what it leaves can be delivered after it, and `--follow` waits for it"));
                 self.has_ended = true;
             }
             Step::Later { pause, why } => {
