@@ -312,12 +312,12 @@ class _Watch:
             self._said = None
             # It may be the very first request that is under way.
             patience_s = None if patience_s is None else max(patience_s, _FIRST_ANSWER_S)
+        if self.line.is_due():
+            self.line.show(_words(progress))
         if patience_s is not None and now_s - self._stuck_since_s >= patience_s:
             self._given_up = f"given up after {patience_s:g} s without an answer that helps"
             self.why_not = f"{self._given_up}: {progress.waiting or 'there is no answer yet'}"
             return False
-        if self.line.is_due():
-            self.line.show(_words(progress))
         return True
 
     def _has_moved(self, progress: SyncProgress) -> bool:
