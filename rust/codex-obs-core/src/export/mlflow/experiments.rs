@@ -40,8 +40,8 @@ impl Mlflow {
         match &self.experiment {
             Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Delivery::Stopped {
                 why: format!(
-                    "MLFLOW_EXPERIMENT_ID is {asked}, but the experiment {name:?} of MLFLOW_EXPERIMENT_NAME is {id} at {}; unset \
-                     one of them; `{} --experiment-id {id}{}` delivers the log to that of the name",
+                    "the experiment was named as {asked} (MLFLOW_EXPERIMENT_ID) and as {name:?} (MLFLOW_EXPERIMENT_NAME), \
+                     which is {id} at {}; name it once; `{} --experiment-id {id}{}` delivers the log to that of the name",
                     self.settings.endpoint.base,
                     run.sync_command,
                     self.asked_anew()

@@ -179,7 +179,10 @@ fn an_identifier_that_contradicts_the_name_is_an_error_as_in_mlflow() {
     mlflow.settings.experiment_id = "3".to_owned();
     let delivery = mlflow.prepare(&facts(), &wait());
     let why = stopped(&delivery);
-    assert!(why.contains("MLFLOW_EXPERIMENT_ID is 3") && why.contains("\"demo\"") && why.contains("12"), "{why}");
+    assert!(
+        why.contains("named as 3 (MLFLOW_EXPERIMENT_ID)") && why.contains("\"demo\"") && why.contains("which is 12"),
+        "{why}"
+    );
     assert_eq!(paths(&server).len(), 1);
 }
 
