@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,8 @@ from codex_obs import _config
 from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, fail, say, visible
 from codex_obs._input import InputError, find_input
 from codex_obs._progress import Line, share
-from codex_obs._sync_words import IDENTITY, beforehand, no_run, notices, result, sentence
+from codex_obs._setting_table import TABLE
+from codex_obs._sync_words import IDENTITY, beforehand, interrupted, no_run, notices, result, sentence, would
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ EXIT_INTERRUPTED = 130  # what shells give to a program that Ctrl-C ended
 
 # Without --follow, a server that takes nothing for so long is given up: two of the longest pauses between attempts.
 _PATIENCE_S = 60.0
+# The least time for a first answer, also where patience is shorter.
+_FIRST_ANSWER_S = 3.0
 # How often at most words say why nothing goes on, where there is no terminal.
 _WORDS_EVERY_S = 30.0
 _MAIN_STREAM = "main"
@@ -95,7 +98,11 @@ def sync(
     ] = False,
     experiment_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Experiment of a new MLflow run. Default: MLFLOW_EXPERIMENT_ID or 0."),
+        typer.Option(
+            metavar="ID",
+            help="Experiment of a new MLflow run. Default: MLFLOW_EXPERIMENT_ID, else that of MLFLOW_EXPERIMENT_NAME, "
+            "else 0.",
+        ),
     ] = None,
     experiment_name: Annotated[
         str | None,
@@ -111,7 +118,14 @@ def sync(
         ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; no word to the server.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Count only; no word to the server. As before any reading, the journal of a dead process is brought "
+            "into the files first.",
+        ),
+    ] = False,
     patience: Annotated[
         float | None,
         typer.Option(
@@ -140,25 +154,30 @@ def sync(
     options = _Options(
         uri=uri,
         new_run=new_run,
-        has_experiment=experiment_id is not None or experiment_name is not None,
+        has_experiment=_has_experiment(settings, experiment_id, experiment_name),
         follow=follow,
         dry_run=dry_run,
         quiet=as_json,
     )
-    results: list[dict[str, object]] = []
+    account = _Account()
     code = 0
     try:
         for path in paths:
             watch = _Watch(_patience(patience, follow=follow))
-            code = max(code, _deliver(path, settings, watch, results, options))
+            code = max(code, _deliver(path, settings, watch, account, options))
     except KeyboardInterrupt:
-        without = " without --new-run" if new_run else ""
-        say(f"Interrupted. What was delivered stays; the same command{without} goes on from there.")
+        if new_run and not dry_run:
+            say("Interrupted. What was delivered stays.")
+            for path in paths:
+                now = _known_run(path, settings) if path in account.known else None
+                say(interrupted(path, account.known.get(path), now))
+        else:
+            say("Interrupted. What was delivered stays; the same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         import json  # noqa: PLC0415 - rarely needed
 
-        typer.echo(json.dumps(results, indent=1))
+        typer.echo(json.dumps(account.results, indent=1))
     if code:
         raise typer.Exit(code)
 
@@ -169,14 +188,38 @@ class _Options:
 
     uri: str | None
     new_run: bool
-    # Whether an experiment was named by an option.
+    # Whether an experiment was named by an option or a variable.
     has_experiment: bool
     follow: bool
     dry_run: bool
     quiet: bool
 
 
-def _deliver(path: Path, settings: Settings, watch: _Watch, results: list[dict[str, object]], options: _Options) -> int:
+@dataclass(frozen=True)
+class _Account:
+    """What came of the directories so far."""
+
+    results: list[dict[str, object]] = field(default_factory=list)
+    # What run.json of each directory that was begun named before.
+    known: dict[Path, str | None] = field(default_factory=dict)
+
+
+def _known_run(path: Path, settings: Settings) -> str | None:
+    """Give the MLflow run that run.json names."""
+    from codex_obs import _backend, _export  # noqa: PLC0415 - loads the extension, which --help does not need
+
+    export = _export.mlflow(settings)
+    assert export is not None  # noqa: S101 - the settings have an address
+    return _backend.known_run(str(path), export)
+
+
+def _deliver(
+    path: Path,
+    settings: Settings,
+    watch: _Watch,
+    account: _Account,
+    options: _Options,
+) -> int:
     """Deliver one run, say what came of it, and give the exit code."""
     from codex_obs import _backend, _export  # noqa: PLC0415 - loads the extension, which --help does not need
 
@@ -187,19 +230,22 @@ def _deliver(path: Path, settings: Settings, watch: _Watch, results: list[dict[s
     try:
         export = _export.mlflow(settings, keeps_known=mark is None, new_run=mark)
         assert export is not None  # noqa: S101 - the settings have an address
-        known = _backend.known_run(str(path), export)
+        known = account.known[path] = _known_run(path, settings)
         asked = None if options.new_run else settings.mlflow_run_id
-        has_experiment = options.has_experiment
-        if not options.dry_run:
-            for word in beforehand(known, asked, new_run=options.new_run, has_experiment=has_experiment):
-                say(f"{visible(path)}: {visible(word)}")
+        for word in beforehand(known, asked, new_run=options.new_run, has_experiment=options.has_experiment):
+            say(f"{visible(path)}: {visible(word)}")
         with watch.line:
             outcomes = _backend.sync(str(path), export, follow=options.follow, dry_run=options.dry_run, progress=watch)
     except CodexObsError as error:
         say(f"{visible(_as_options(str(error), options.uri)).removesuffix('.')}.")
         return EXIT_USAGE if isinstance(error, NoLogError | SettingError) else EXIT_INCOMPLETE
-    code = _report(path, outcomes, watch, results, options)
-    if options.new_run and not all(outcome.done for outcome in outcomes) and any(one.remote_run for one in outcomes):
+    code = _report(path, outcomes, watch, account, options)
+    if (
+        options.new_run
+        and not options.dry_run
+        and not all(outcome.done for outcome in outcomes)
+        and any(one.remote_run for one in outcomes)
+    ):
         say(f"{visible(path)}: the new MLflow run exists: the same command without --new-run goes on in it")
     return code
 
@@ -208,7 +254,7 @@ def _report(
     path: Path,
     outcomes: list[StreamOutcome],
     watch: _Watch,
-    results: list[dict[str, object]],
+    account: _Account,
     options: _Options,
 ) -> int:
     """Say what came of it, and give the exit code."""
@@ -216,10 +262,11 @@ def _report(
     said: set[str] = set()
     for outcome in outcomes:
         problem = None if outcome.done else watch.why_not or outcome.problem or "not everything was delivered"
-        results.append(result(path, outcome, problem))
+        account.results.append(result(path, outcome, problem, dry_run=options.dry_run))
         where = visible(path) if outcome.stream == _MAIN_STREAM else f"{visible(path)}, stream {outcome.stream}"
         if not options.quiet:
-            typer.echo(f"{where}: {sentence(outcome, dry_run=options.dry_run)}")
+            words_of = would(outcome, new_run=options.new_run) if options.dry_run else sentence(outcome)
+            typer.echo(f"{where}: {words_of}")
         words = notices(outcome)
         if problem is not None:
             words.append(watch.in_short(problem))
@@ -247,7 +294,8 @@ class _Watch:
         self._patience_s = patience_s
         self._clock = clock
         self._taken = (0, 0)
-        self._stuck_since_s: float | None = None
+        self._least_left: int | None = None
+        self._stuck_since_s = 0.0
         self._next_words_s = 0.0
         self._said: str | None = None
         self._given_up = ""
@@ -255,22 +303,33 @@ class _Watch:
     def __call__(self, progress: SyncProgress) -> bool:
         """Take note of the state; gives whether to go on."""
         now_s = self._clock()
-        # What the server took, and nothing else: streams wait in turn, and a run that goes on has ever more to send.
-        taken = (progress.delivered, progress.rejected)
-        if taken != self._taken:
-            self._taken, self._stuck_since_s = taken, None
+        if self._has_moved(progress):
+            self._stuck_since_s = now_s
+        patience_s = self._patience_s
         if progress.waiting is not None:
-            self._stuck_since_s = self._stuck_since_s or now_s
             self._say_why(progress.waiting, now_s)
-            if self._patience_s is not None and now_s - self._stuck_since_s >= self._patience_s:
-                self._given_up = f"given up after {self._patience_s:g} s without an answer that helps"
-                self.why_not = f"{self._given_up}: {progress.waiting}"
-                return False
         else:
             self._said = None
+            # It may be the very first request that is under way.
+            patience_s = None if patience_s is None else max(patience_s, _FIRST_ANSWER_S)
         if self.line.is_due():
             self.line.show(_words(progress))
+        if patience_s is not None and now_s - self._stuck_since_s >= patience_s:
+            self._given_up = f"given up after {patience_s:g} s without an answer that helps"
+            self.why_not = f"{self._given_up}: {progress.waiting or 'there is no answer yet'}"
+            return False
         return True
+
+    def _has_moved(self, progress: SyncProgress) -> bool:
+        """Give whether it is the first look, or anything went on, or there is nothing to do."""
+        # Streams wait in turn, and a run that goes on has ever more to send: both are no progress.
+        taken = (progress.delivered, progress.rejected)
+        is_less = self._least_left is None or progress.bytes_left < self._least_left
+        if is_less:
+            self._least_left = progress.bytes_left
+        has_moved = is_less or taken != self._taken or (progress.waiting is None and progress.bytes_left == 0)
+        self._taken = taken
+        return has_moved
 
     def in_short(self, problem: str) -> str:
         """Give the words for a problem, without the reason where that was the last thing said."""
@@ -322,12 +381,21 @@ def _settings(
     return settings
 
 
+def _has_experiment(settings: Settings, experiment_id: str | None, experiment_name: str | None) -> bool:
+    """Give whether an experiment was named, by an option or a variable."""
+    named = (experiment_id, experiment_name, settings.mlflow_experiment_name)
+    default: object = TABLE["mlflow_experiment_id"].default
+    return any(name is not None for name in named) or settings.mlflow_experiment_id != default
+
+
 def _resolve(named: list[str]) -> list[Path]:
     if not named:
         paths = find_input([], _config.run_dir_from_environment(), Path())
         say(f"Delivering {visible(paths[0])}")
     else:
-        paths = [path for name in named for path in find_input([name], None, Path())]
+        found = [path for name in named for path in find_input([name], None, Path())]
+        # However often and however it is named, it is delivered once.
+        paths = list({path.resolve(): path for path in reversed(found)}.values())[::-1]
     for path in paths:
         if not path.is_dir():
             raise InputError(f"{path} is a file: give the run directory.")

@@ -22,32 +22,58 @@ def beforehand(known: str | None, asked: str | None, *, new_run: bool, has_exper
         known: The MLflow run that ``run.json`` names.
         asked: The one that was asked for.
         new_run: Whether a new one was.
-        has_experiment: Whether an option names an experiment.
+        has_experiment: Whether an option or a variable names an experiment.
     """
     words = []
     if new_run and known is not None:
-        words.append(f"delivering to a new MLflow run, which takes the place of {known} in run.json")
+        words.append(f"delivering to a new MLflow run, which is to take the place of {known} in run.json")
     if asked is not None and known is not None and asked != known:
         words.append(
             f"delivering to the MLflow run {asked}, although run.json names {known}, which stays the one of the next "
             "session and of sync without --run-id unless it is deleted"
         )
     if has_experiment and not new_run and (asked or known) is not None:
-        words.append(
-            f"the experiment has no effect, since the MLflow run {asked or known} exists: --new-run makes one there"
-        )
+        reason = f"run.json names the MLflow run {known}" if asked is None else f"the MLflow run {asked} was asked for"
+        words.append(f"the experiment has no effect, since {reason}: --new-run makes one there")
     return words
 
 
-def sentence(outcome: StreamOutcome, *, dry_run: bool) -> str:
+def sentence(outcome: StreamOutcome) -> str:
     """Say what was delivered of a stream."""
     metrics = _count(outcome.delivered, "metric")
-    if dry_run:
-        return f"{metrics} would be delivered"
     words = f"{metrics} delivered"
     if outcome.remote_run is not None:
         words += f" to MLflow run {visible(outcome.remote_run)}"
-    return words if outcome.status is None else f"{words}, which is {outcome.status}"
+    return words if outcome.status is None else f"{words}, which was told that it is {outcome.status}"
+
+
+def would(outcome: StreamOutcome, *, new_run: bool) -> str:
+    """Say what a delivery of a stream would send, and where."""
+    what = [_count(outcome.delivered, "metric")]
+    what += [_count(number, noun) for number, noun in ((outcome.params, "parameter"), (outcome.tags, "tag")) if number]
+    if outcome.status is not None:
+        what.append(f"that the run is {outcome.status}")
+    listed = what[0] if len(what) == 1 else f"{', '.join(what[:-1])} and {what[-1]}"
+    if new_run:
+        where = "a new MLflow run"
+    elif outcome.remote_run is not None:
+        where = f"MLflow run {visible(outcome.remote_run)}"
+    else:
+        where = "the MLflow run with this run's tag, or a new one"
+    return f"{listed} would be delivered to {where}"
+
+
+def interrupted(path: Path, before: str | None, now: str | None) -> str:
+    """Say how to go on with a new MLflow run after Ctrl-C.
+
+    Args:
+        path: The run directory.
+        before: The MLflow run that ``run.json`` named before.
+        now: The one that it names.
+    """
+    if now is None or now == before:
+        return f"{visible(path)}: run.json names no new MLflow run: the same command makes one"
+    return f"{visible(path)}: run.json names the new MLflow run {visible(now)}: without --new-run it goes on in that"
 
 
 def notices(outcome: StreamOutcome) -> list[str]:
@@ -69,19 +95,22 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def result(path: Path, outcome: StreamOutcome, problem: str | None) -> dict[str, object]:
-    """Give the same as data."""
+def result(path: Path, outcome: StreamOutcome, problem: str | None, *, dry_run: bool) -> dict[str, object]:
+    """Give the same as data. What a dry run counts is not done, and it counts tags as well."""
+    only_counted = {"tags": outcome.tags} if dry_run else {}
     return {
+        "dry_run": dry_run,
         "directory": str(path),
         "stream": outcome.stream,
         "delivered": outcome.delivered,
         "rejected": outcome.rejected,
         "params": outcome.params,
+        **only_counted,
         "lines_skipped": outcome.lines_skipped,
         "gaps": outcome.gaps,
         "mlflow_run_id": outcome.remote_run,
         "status": outcome.status,
-        "done": outcome.done,
+        "done": outcome.done and not dry_run,
         "problem": problem,
     }
 

@@ -73,6 +73,34 @@ def test_a_run_of_the_server_can_be_named(server: Server, client: Client, run_di
     assert differences(client.points(remote), expected_points(run_dir)) == NONE
 
 
+def test_the_run_of_another_log_is_not_taken_over(server: Server, run_dir: Path, tmp_path: Path) -> None:
+    offline(tmp_path / "other", 10)
+    offline(run_dir, 20)
+    sync(tmp_path / "other", "--uri", server.uri)
+    (before,) = remote_runs(server.port, tmp_path / "other")
+    status, words = try_sync(run_dir, "--uri", server.uri, "--run-id", before["info"]["run_id"])
+    assert status == 1
+    assert "is that of another run" in words
+    assert remote_runs(server.port, tmp_path / "other") == [before]
+    assert differences(stored_points(server.port, tmp_path / "other"), expected_points(tmp_path / "other")) == NONE
+    assert remote_runs(server.port, run_dir) == []
+
+
+def test_from_another_address_the_last_new_run_is_found(server: Server, run_dir: Path) -> None:
+    offline(run_dir, 10)
+    made = []
+    for option in ([], ["--new-run"], ["--new-run"], ["--new-run"]):
+        before = {run["info"]["run_id"] for run in remote_runs(server.port, run_dir)}
+        sync(run_dir, "--uri", server.uri, *option)
+        made += [
+            run["info"]["run_id"] for run in remote_runs(server.port, run_dir) if run["info"]["run_id"] not in before
+        ]
+    assert len(made) == 4
+    with Proxy(server.port) as proxy:
+        assert f"to MLflow run {made[-1]}, " in sync(run_dir, "--uri", proxy.uri)
+    assert len(remote_runs(server.port, run_dir)) == 4
+
+
 def test_rotated_and_packed_shards_are_delivered(server: Server, run_dir: Path) -> None:
     offline(run_dir, 2000, max_shard_bytes=100_000, backup_count="all")
     shards = sorted(run_dir.glob("metrics.ndjson.*"))

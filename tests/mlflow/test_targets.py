@@ -100,6 +100,7 @@ def test_a_deleted_experiment_is_named_with_what_to_do(server: Server, client: C
     assert status == 1
     assert f"mlflow experiments restore --experiment-id {experiment}`" in words
     client.post("experiments/restore", {"experiment_id": experiment})
-    (command,) = re.findall("`(codex-ndjson sync [^`]*)`", words)
+    command, another = re.findall("`(codex-ndjson sync [^`]*)`", words)
+    assert another.endswith(" --experiment-id ID")
     sync(*shlex.split(command)[2:])
     assert client.run(named_in(run_dir))["info"]["experiment_id"] == experiment

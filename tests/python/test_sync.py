@@ -65,7 +65,7 @@ def test_a_run_without_a_server_is_delivered_once(tracking: Any, log: Path) -> N
     done = sync(log, "--to", "mlflow", "--uri", tracking.uri)
     remote = f"{1:032x}"
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{log}: 3 metrics delivered to MLflow run {remote}, which is finished\n"
+    assert done.stdout == f"{log}: 3 metrics delivered to MLflow run {remote}, which was told that it is finished\n"
     assert tracking.points() == POINTS
     assert tracking.runs[remote]["info"]["status"] == "FINISHED"
     assert {"key": "lr", "value": "0.1"} in tracking.runs[remote]["data"]["params"]
@@ -81,6 +81,7 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
     done = sync(log, "--uri", tracking.uri, "--json")
     assert results(done) == [
         {
+            "dry_run": False,
             "directory": str(log),
             "stream": "main",
             "delivered": 3,
@@ -100,7 +101,14 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
 def test_a_dry_run_counts_and_says_nothing_to_the_server(tracking: Any, log: Path) -> None:
     before = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
     done = sync(log, "--uri", tracking.uri, "--dry-run")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{log}: 3 metrics would be delivered\n", "")
+    words = (
+        f"{log}: 3 metrics, 1 parameter, 1 tag and that the run is finished would be delivered to the MLflow run with "
+        "this run's tag, or a new one\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, words, "")
+    (counted,) = results(sync(log, "--uri", tracking.uri, "--dry-run", "--json"))
+    assert (counted["dry_run"], counted["done"], counted["problem"]) == (True, False, None)
+    assert (counted["delivered"], counted["params"], counted["tags"], counted["status"]) == (3, 1, 1, "finished")
     assert tracking.calls == []
     assert {path: path.read_bytes() for path in log.rglob("*") if path.is_file()} == before
 
@@ -134,8 +142,7 @@ def test_several_runs_are_delivered_to_a_run_each(tracking: Any, tmp_path: Path)
 def test_an_experiment_and_a_run_can_be_named(tracking: Any, log: Path) -> None:
     assert sync(log, "--uri", tracking.uri, "--experiment-id", "12").returncode == 0
     assert [run["info"]["experiment_id"] for run in tracking.runs.values()] == ["12"]
-    tag = {"key": "codex_obs.run_id", "value": "-"}
-    remote = tracking.answer("runs/create", {"experiment_id": "0", "tags": [tag]})["run"]["info"]["run_id"]
+    remote = tracking.answer("runs/create", {"experiment_id": "0", "tags": []})["run"]["info"]["run_id"]
     assert sync(log, "--uri", tracking.uri, "--run-id", remote).returncode == 0
     keys = [metric["key"] for metric in tracking.runs[remote]["data"]["metrics"]]
     assert keys == [name for name, *_ in POINTS]
@@ -216,7 +223,7 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
         (["--uri", "http://host?a=b"], "--uri"),
         (
             ["--uri", f"http://u:{CANARY}@host:65536"],
-            "--uri: has the port 65536 that is none: ports go from 1 to 65535",
+            "--uri cannot be used: 65536 is no port (1 to 65535; MLflow's is 5000)",
         ),
         (["--uri", NOBODY, "--run-id", "a", "--new-run"], "give one of them"),
         (["--uri", NOBODY, "--experiment-id", "1", "--experiment-name", "a"], "give one of them"),
@@ -245,7 +252,7 @@ def test_a_variable_that_cannot_be_used_is_named(log: Path) -> None:
         variables = {"MLFLOW_TRACKING_URI": NOBODY, variable: "http://host:99999"}
         done = sync(log, cwd=None, **variables)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"{variable}: has the port 99999")
+        assert done.stderr.startswith(f"{variable} cannot be used: 99999 is no port")
 
 
 def test_no_run_is_exit_code_2(tracking: Any, tmp_path: Path) -> None:
@@ -304,6 +311,7 @@ def test_a_run_that_is_being_exported_is_left_to_its_exporter(tracking: Any, run
         done = sync(run_dir, "--uri", tracking.uri, "--patience", "0.5")
         assert done.returncode == 1
         assert "another process delivers" in done.stderr
+        assert "`--follow` waits for it" in done.stderr
     assert tracking.points() == [("train/loss", 0.5, 1)]
 
 
@@ -396,7 +404,7 @@ def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixtur
 def test_patience_begins_anew_with_every_metric() -> None:
     now_s = 100.0
     watch = _sync._Watch(10.0, lambda: now_s)
-    looks = [(0.0, 1, None), (5.0, 1, "x"), (9.0, 1, None), (9.9, 1, "x"), (0.2, 2, "x"), (9.9, 2, "x"), (0.2, 2, "x")]
+    looks = [(0.0, 1, None), (5.0, 1, "x"), (4.9, 1, None), (0.2, 1, "x"), (0.2, 2, "x"), (9.9, 2, "x"), (0.2, 2, "x")]
     answers = []
     for later_s, delivered, waiting in looks:
         now_s += later_s
@@ -424,6 +432,29 @@ def test_what_a_run_goes_on_to_log_is_no_progress() -> None:
         answers.append(watch(progress(0, "x", bytes_left=10 + look)))
         now_s += 1.0
     assert answers == [True] * 10 + [False] * 2
+
+
+def test_patience_runs_before_the_first_reason_is_known() -> None:
+    for patience_s, given_up_s in ((0.0, 3), (5.0, 5)):
+        clock = iter(range(20))
+        watch = _sync._Watch(patience_s, clock.__next__)
+        looks = 0
+        while watch(progress(0, None)):
+            looks += 1
+        assert looks == given_up_s
+        assert watch.why_not == f"given up after {given_up_s} s without an answer that helps: there is no answer yet"
+    assert not _sync._Watch(0.0)(progress(0, "x"))
+
+
+def test_where_there_is_nothing_to_do_no_patience_runs_out() -> None:
+    now_s = 100.0
+    watch = _sync._Watch(10.0, lambda: now_s)
+    looks = [(0.0, None, 10), (60.0, None, 0), (60.0, None, 0), (0.1, None, 7), (9.0, "x", 7), (5.0, "x", 7)]
+    answers = []
+    for later_s, waiting, bytes_left in looks:
+        now_s += later_s
+        answers.append(watch(progress(0, waiting, bytes_left=bytes_left)))
+    assert answers == [True] * 5 + [False]
 
 
 def test_a_server_that_stays_silent_is_given_up_by_every_stream(run_dir: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -56,17 +57,20 @@ def delivered(tracking: Any, run_dir: Path) -> Path:
 
 
 def other_run(tracking: Any) -> str:
-    tag = {"key": "codex_obs.run_id", "value": "-"}
-    made: str = tracking.answer("runs/create", {"experiment_id": "0", "tags": [tag]})["run"]["info"]["run_id"]
+    made: str = tracking.answer("runs/create", {"experiment_id": "0", "tags": []})["run"]["info"]["run_id"]
     return made
 
 
 def test_a_new_run_takes_everything_and_the_place_in_run_json(tracking: Any, delivered: Path) -> None:
     done = sync(delivered, "--uri", tracking.uri, "--new-run")
     assert done.returncode == 0
-    assert done.stdout == f"{delivered}: 1 metric delivered to MLflow run {SECOND}, which is finished\n"
+    assert (
+        done.stdout == f"{delivered}: 1 metric delivered to MLflow run {SECOND}, which was told that it is finished\n"
+    )
     beforehand, afterwards = done.stderr.splitlines()
-    assert beforehand == f"{delivered}: delivering to a new MLflow run, which takes the place of {FIRST} in run.json"
+    assert (
+        beforehand == f"{delivered}: delivering to a new MLflow run, which is to take the place of {FIRST} in run.json"
+    )
     assert afterwards.endswith(f"run.json names the run {SECOND} from now on, no longer {FIRST}")
     assert named_in(delivered, tracking) == SECOND
     log(delivered, 0.25, mlflow_tracking_uri=tracking.uri)
@@ -95,13 +99,14 @@ def test_the_set_run_is_no_obstacle_to_a_new_one(tracking: Any, delivered: Path)
 def test_a_dry_run_counts_for_the_run_that_is_asked_for(tracking: Any, delivered: Path) -> None:
     before = list(tracking.calls)
     for arguments, words in [
-        ([], "0 metrics would be delivered"),
-        (["--run-id", FIRST], "0 metrics would be delivered"),
-        (["--run-id", "abc"], "1 metric would be delivered"),
-        (["--new-run"], "1 metric would be delivered"),
+        ([], f"0 metrics would be delivered to MLflow run {FIRST}"),
+        (["--run-id", FIRST], f"0 metrics would be delivered to MLflow run {FIRST}"),
+        (["--run-id", "abc"], "1 metric and that the run is finished would be delivered to MLflow run abc"),
+        (["--new-run"], "1 metric and that the run is finished would be delivered to a new MLflow run"),
     ]:
         done = sync(delivered, "--uri", tracking.uri, "--dry-run", *arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"{delivered}: {words}\n", "")
+        assert (done.returncode, done.stdout) == (0, f"{delivered}: {words}\n")
+        assert ("delivering to" in done.stderr) == (arguments[:1] == ["--new-run"] or "abc" in arguments)
     assert tracking.calls == before
 
 
@@ -109,7 +114,7 @@ def test_another_run_is_a_detour_and_that_is_said_first(tracking: Any, delivered
     other = other_run(tracking)
     done = sync(delivered, "--uri", tracking.uri, "--run-id", other)
     assert done.returncode == 0
-    assert done.stdout == f"{delivered}: 1 metric delivered to MLflow run {other}, which is finished\n"
+    assert done.stdout == f"{delivered}: 1 metric delivered to MLflow run {other}, which was told that it is finished\n"
     assert done.stderr.startswith(
         f"{delivered}: delivering to the MLflow run {other}, although run.json names {FIRST}, "
     )
@@ -121,6 +126,60 @@ def test_another_run_is_a_detour_and_that_is_said_first(tracking: Any, delivered
         f"{delivered}: 1 metric delivered"
     )
     assert values_of(tracking, other) == [0.5, 0.25]
+
+
+@pytest.mark.usefixtures("delivered")
+def test_the_run_of_another_log_is_not_taken_over(tracking: Any, tmp_path: Path) -> None:
+    before = json.dumps(tracking.runs)
+    log(tmp_path / "other", 0.25)
+    done = sync(tmp_path / "other", "--uri", tracking.uri, "--run-id", FIRST)
+    assert done.returncode == 1
+    assert f"the MLflow run {FIRST} at {tracking.uri} is that of another run" in done.stderr
+    assert f"`codex-ndjson sync {tmp_path / 'other'} --to mlflow --uri {tracking.uri} --new-run`" in done.stderr
+    assert (json.dumps(tracking.runs), named_in(tmp_path / "other", tracking)) == (before, None)
+    # A session that is told to goes on logging to its files.
+    log(tmp_path / "third", 0.125, mlflow_tracking_uri=tracking.uri, mlflow_run_id=FIRST)
+    summary = (tmp_path / "third" / "tracking_summary.ndjson").read_text()
+    assert "is that of another run" in summary
+    assert "0.125" in (tmp_path / "third" / "metrics.ndjson").read_text()
+    assert json.dumps(tracking.runs) == before
+
+
+def test_a_directory_that_is_named_twice_is_delivered_once(tracking: Any, delivered: Path) -> None:
+    done = sync(delivered, f"{delivered}/", delivered / ".." / delivered.name, "--uri", tracking.uri, "--new-run")
+    assert (done.returncode, done.stdout.count("delivered to"), len(tracking.runs)) == (0, 1, 2)
+
+
+def interrupt(tracking: Any, condition: Any, *arguments: object) -> str:
+    """Give what is said where Ctrl-C comes once something is true at the server."""
+    with subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True) as command:
+        tracking.wait(condition)
+        command.send_signal(signal.SIGINT)
+        _, errors = command.communicate(timeout=120)
+    assert command.returncode == 130
+    assert "Traceback" not in errors
+    return errors
+
+
+def test_after_ctrl_c_it_is_said_whether_there_is_a_new_run(tracking: Any, delivered: Path, tmp_path: Path) -> None:
+    log(tmp_path / "later", 0.25)
+    command = (delivered, tmp_path / "later", "--uri", tracking.uri, "--new-run")
+    later = f"{tmp_path / 'later'}: run.json names no new MLflow run: the same command makes one"
+    tracking.refusal = (503, "come back later")
+    before = len(tracking.headers)
+    *_, first, second = interrupt(tracking, lambda: len(tracking.headers) > before, *command).splitlines()
+    assert (first, second) == (f"{delivered}: run.json names no new MLflow run: the same command makes one", later)
+    tracking.refusal = None
+    tracking.refused_metric, tracking.refused_status = "train/loss", 503
+    calls = tracking.calls
+    begun = len(calls)
+
+    def is_in_run_json() -> bool:
+        return any(body.get("metrics") for _, body in calls[begun:])
+
+    *_, first, second = interrupt(tracking, is_in_run_json, *command).splitlines()
+    assert first == f"{delivered}: run.json names the new MLflow run {SECOND}: without --new-run it goes on in that"
+    assert (second, named_in(delivered, tracking)) == (later, SECOND)
 
 
 def test_another_run_stays_where_the_known_one_is_deleted(tracking: Any, delivered: Path) -> None:
@@ -150,11 +209,17 @@ def test_an_experiment_without_effect_is_said(tracking: Any, delivered: Path) ->
     for option in (["--experiment-id", "7"], ["--experiment-name", "demo"]):
         done = sync(delivered, "--uri", tracking.uri, *option)
         assert done.returncode == 0
-        assert f"the experiment has no effect, since the MLflow run {FIRST} exists" in done.stderr
+        assert f"the experiment has no effect, since run.json names the MLflow run {FIRST}: --new-run" in done.stderr
     done = sync(delivered, "--uri", tracking.uri, "--experiment-id", "7", "--new-run")
     assert "no effect" not in done.stderr
     assert tracking.runs[SECOND]["info"]["experiment_id"] == "7"
-    assert sync(delivered, "--uri", tracking.uri, MLFLOW_EXPERIMENT_ID="9").stderr == ""
+    for variables in ({"MLFLOW_EXPERIMENT_ID": "9"}, {"MLFLOW_EXPERIMENT_NAME": "demo"}):
+        assert (
+            f"since run.json names the MLflow run {SECOND}"
+            in sync(delivered, "--uri", tracking.uri, **variables).stderr
+        )
+    asked = sync(delivered, "--uri", tracking.uri, "--run-id", SECOND, "--experiment-id", "7")
+    assert f"since the MLflow run {SECOND} was asked for" in asked.stderr
 
 
 def test_an_experiment_may_be_named(tracking: Any, run_dir: Path) -> None:

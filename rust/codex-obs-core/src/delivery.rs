@@ -84,8 +84,10 @@ pub struct StreamOutcome {
     pub delivered: u64,
     /// Points that were refused for good.
     pub rejected: u64,
-    /// Parameters that were accepted.
+    /// Parameters that were accepted; in a dry run those that would be sent.
     pub params: u64,
+    /// In a dry run the tags that would be sent.
+    pub tags: u64,
     /// Lines that are no rows.
     pub lines_skipped: u64,
     /// Times that rows were gone before they were delivered.
@@ -96,7 +98,7 @@ pub struct StreamOutcome {
     pub done: bool,
     /// Why not.
     pub problem: Option<String>,
-    /// How the run ended, as the destination was told now or earlier.
+    /// How the run ended, as the destination was told now or earlier; in a dry run what it would be told.
     pub status: Option<RunStatus>,
     /// What the user should hear.
     pub notices: Vec<String>,
@@ -427,7 +429,8 @@ impl Task {
                 self.is_idle = true;
             }
             Step::Later { why, .. } if !follow && self.courier.is_held_elsewhere() => {
-                self.problem = Some(why);
+                self.problem =
+                    Some(format!("{why}; what it leaves can be delivered after it, and `--follow` waits for it"));
                 self.has_ended = true;
             }
             Step::Later { pause, why } => {

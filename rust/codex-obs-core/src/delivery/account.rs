@@ -35,6 +35,7 @@ impl Account {
             delivered: stats.metrics_exported.get(),
             rejected: stats.metrics_rejected.get(),
             params: stats.params_exported.get(),
+            tags: 0,
             lines_skipped: stats.export_lines_skipped.get(),
             gaps: stats.export_gaps.get(),
             remote_run: self.remote_run.clone(),

@@ -11,10 +11,12 @@ use crate::export::ExportSettings;
 use crate::export::cursor::Progress;
 use crate::export::follower::{Follower, Stopped};
 use crate::export::left::bytes_left;
+use crate::export::params::Params;
 use crate::export::rows::{Content, Rows};
 use crate::home::Home;
 use crate::scan::Snapshot;
-use crate::session::{Pending, recover_for_reading};
+use crate::session::records::last_status;
+use crate::session::{Pending, is_written, recover_for_reading};
 
 /// Counts what would be sent, also of what dead writers left in journals: like every reader it brings that back first, on disk
 /// where it may write.
@@ -28,7 +30,7 @@ pub(super) fn count(
     let (recovered, pending) = recover_for_reading(directory, clock)?;
     let mut outcome = SyncOutcome { rows_recovered: recovered.rows_recovered, ..SyncOutcome::default() };
     let mut progress = SyncProgress::default();
-    for stream in streams(directory, settings)? {
+    for (index, stream) in streams(directory, settings)?.into_iter().enumerate() {
         let context = context(directory, &stream, settings, clock, false);
         let destination = context.connect()?;
         let address = destination.address();
@@ -42,6 +44,12 @@ pub(super) fn count(
         let rows = Rows::new("", home.created_micros);
         let mut follower = Follower::open(directory, &stream, rows, None, known.cursor)?;
         let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
+        // The others' parameters and ends stay here, as in a delivery.
+        if stream.is_main() || index == 0 {
+            (counted.params, counted.tags) = Params::new(directory, &stream).count(known.params_offset)?;
+            let ended = if is_written(directory, &stream) { None } else { last_status(directory, &stream)? };
+            counted.status = ended.filter(|_| known.told != ended).map(|(status, _)| status);
+        }
         let mut points = Vec::new();
         loop {
             let stopped = follower.read(&mut points, COUNT_POINTS)?;

@@ -93,6 +93,26 @@ fn a_dry_run_and_what_is_left_are_of_the_remote_run_that_was_asked_for() {
 }
 
 #[test]
+fn a_dry_run_counts_parameters_tags_and_the_end_until_they_are_delivered() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let session = open(folder.path());
+    start(&session);
+    assert!(session.write_line(
+        LineFile::Params,
+        b"{\"config\":{\"lr\":1,\"seed\":2},\"metadata\":{\"tags\":{\"team\":\"x\"}}}\n"
+    ));
+    finish(&session, "finished");
+    let of = |outcome: SyncOutcome| {
+        let stream = &outcome.streams[0];
+        (stream.params, stream.tags, stream.status)
+    };
+    assert_eq!(of(run(folder.path(), &remote, DRY)), (2, 1, Some(RunStatus::Finished)));
+    assert_eq!(remote.store(|store| store.calls), 0);
+    assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+    assert_eq!(of(run(folder.path(), &remote, DRY)), (0, 0, None));
+}
+
+#[test]
 fn a_run_that_died_without_a_word_was_killed() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let session = open(folder.path());

@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 
 /// The setting that errors name.
 const SETTING: &str = "mlflow_tracking_uri";
+/// The same where it is of no use at all.
+const UNUSABLE: &str = "mlflow_tracking_uri cannot be used";
 /// Digits of a wrong port that an error repeats.
 const MOST_SHOWN_DIGITS: usize = 6;
 /// What people paste who have set up traces first.
@@ -54,7 +56,7 @@ impl Endpoint {
         let behind_host = address.rsplit_once(']').map_or(address, |(_, behind)| behind);
         let port = parsed.port_u16();
         if host.is_empty() || port == Some(0) || port.is_none() && behind_host.contains(':') {
-            return Err(Error::setting(SETTING, "has no host, or a port that is none"));
+            return Err(Error::setting(UNUSABLE, "it has no host, or no number as its port"));
         }
         let port = port.unwrap_or(default_port);
         let shown_host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
@@ -77,11 +79,8 @@ fn check_port(address: &str) -> Result<()> {
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) || matches!(port.parse(), Ok(1..=u16::MAX)) {
         return Ok(());
     }
-    let shown = if port.len() <= MOST_SHOWN_DIGITS { format!("the port {port}") } else { "a port".to_owned() };
-    Err(Error::setting(
-        SETTING,
-        format!("has {shown} that is none: ports go from 1 to {}, and MLflow's is 5000", u16::MAX),
-    ))
+    let shown = if port.len() <= MOST_SHOWN_DIGITS { port } else { "what stands behind the host" };
+    Err(Error::setting(UNUSABLE, format!("{shown} is no port (1 to {}; MLflow's is 5000)", u16::MAX)))
 }
 
 fn wrong_scheme(scheme: &str) -> Error {

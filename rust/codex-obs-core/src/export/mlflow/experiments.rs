@@ -40,9 +40,11 @@ impl Mlflow {
         match &self.experiment {
             Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Delivery::Stopped {
                 why: format!(
-                    "MLFLOW_EXPERIMENT_ID is {asked}, but the experiment {name:?} of MLFLOW_EXPERIMENT_NAME is {id} at {}; unset \
-                     one of them; `{} --experiment-id {id}` delivers the log to that of the name",
-                    self.settings.endpoint.base, run.sync_command
+                    "the experiment was named as {asked} (MLFLOW_EXPERIMENT_ID) and as {name:?} (MLFLOW_EXPERIMENT_NAME), \
+                     which is {id} at {}; name it once; `{} --experiment-id {id}{}` delivers the log to that of the name",
+                    self.settings.endpoint.base,
+                    run.sync_command,
+                    self.asked_anew()
                 ),
             }),
             found => Ok(found.clone()),
@@ -87,6 +89,11 @@ impl Mlflow {
         }
     }
 
+    /// What a command needs besides as long as the new run that was asked for is not there.
+    pub(super) fn asked_anew(&self) -> &'static str {
+        if self.settings.new_run.is_some() && self.run_id.is_none() { " --new-run" } else { "" }
+    }
+
     /// What to do about trouble with the experiment.
     pub(super) fn experiment_trouble(&self, trouble: Trouble, run: &RunFacts) -> Delivery {
         let words = match trouble {
@@ -96,20 +103,19 @@ impl Mlflow {
         };
         let (base, command) = (&self.settings.endpoint.base, &run.sync_command);
         let id = self.experiment.as_ref().unwrap_or(&self.settings.experiment_id);
-        let (which, variable) = match &self.settings.experiment_name {
-            Some(name) => (format!("{name:?}"), "MLFLOW_EXPERIMENT_NAME"),
-            None => (id.clone(), "MLFLOW_EXPERIMENT_ID"),
-        };
+        let which = self.settings.experiment_name.as_ref().map_or_else(|| id.clone(), |name| format!("{name:?}"));
+        let anew = self.asked_anew();
         let restore = format!("`MLFLOW_TRACKING_URI={} mlflow experiments restore --experiment-id {id}`", quote(base));
         let remedy = if words.contains("deleted") {
             let arguments = self.experiment_arguments();
             format!(
-                "restore it with {restore}, or set {variable} to another one, and deliver the log with `{command}{arguments}`"
+                "restore it with {restore} and deliver the log with `{command}{arguments}{anew}`, or deliver it to another one \
+                 with `{command} --experiment-id ID{anew}`"
             )
         } else {
             format!(
-                "set {variable} to one that exists and is active; `{command} --experiment-id {DEFAULT_EXPERIMENT}` delivers the \
-                 log to the one that every server has"
+                "name one that exists and is active; `{command} --experiment-id {DEFAULT_EXPERIMENT}{anew}` delivers the log to \
+                 the one that every server has"
             )
         };
         Delivery::Stopped {

@@ -71,7 +71,7 @@ impl Mlflow {
             match stored.get(&name) {
                 Some(old) if is_same(old, value) => None,
                 Some(old) => {
-                    changed.push(format!("{name:?} is {} in MLflow and {} in this session", shown(old), shown(value)));
+                    changed.push(format!("{name:?} is {} in MLflow and {} in the log", shown(old), shown(value)));
                     None
                 }
                 None => Some(name),
@@ -128,7 +128,8 @@ fn is_same(stored: &str, value: &str) -> bool {
     stored == value || value.starts_with(stored) && PARAM_CHARACTERS.contains(&stored.chars().count())
 }
 
-fn shown(text: &str) -> String {
+/// A text as a message repeats it.
+pub(super) fn shown(text: &str) -> String {
     let cut: String = text.chars().take(SHOWN_CHARACTERS).collect();
     format!("{cut:?}")
 }

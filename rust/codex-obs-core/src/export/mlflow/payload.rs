@@ -2,6 +2,7 @@
 
 use crate::encode::number::{push_f64, push_i64};
 use crate::encode::string::push_json_string;
+use crate::export::mlflow::NEW_RUN_TAG;
 
 /// Microseconds in a millisecond.
 const MICROS: i64 = 1000;
@@ -98,10 +99,11 @@ pub fn search(experiment_id: &str, tags: &[(&str, &str)]) -> Vec<u8> {
     push_json_string(&mut bytes, experiment_id);
     bytes.extend_from_slice(b"],\"filter\":");
     push_json_string(&mut bytes, &terms.join(" and "));
-    // The oldest, should there be two after all.
-    bytes.extend_from_slice(
-        b",\"run_view_type\":\"ACTIVE_ONLY\",\"max_results\":1,\"order_by\":[\"attributes.start_time ASC\"]}",
-    );
+    // Should there be several: the newest that was asked for although there was one, since they all start when the log did,
+    // and where none was asked for the one that started first.
+    bytes.extend_from_slice(b",\"run_view_type\":\"ACTIVE_ONLY\",\"max_results\":1,\"order_by\":[\"tags.`");
+    bytes.extend_from_slice(NEW_RUN_TAG.as_bytes());
+    bytes.extend_from_slice(b"` DESC\",\"attributes.start_time ASC\"]}");
     bytes
 }
 
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!(
             text(search("0", &[("codex_obs.run_id", "r1")])),
             "{\"experiment_ids\":[\"0\"],\"filter\":\"tags.`codex_obs.run_id` = 'r1'\",\"run_view_type\":\"ACTIVE_ONLY\",\
-             \"max_results\":1,\"order_by\":[\"attributes.start_time ASC\"]}"
+             \"max_results\":1,\"order_by\":[\"tags.`codex_obs.new_run` DESC\",\"attributes.start_time ASC\"]}"
         );
         assert_eq!(
             text(create("0", "n", 1_500, &[("t", "v"), ("u", "w")])),

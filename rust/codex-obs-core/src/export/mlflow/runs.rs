@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::experiments::DEFAULT_EXPERIMENT;
 use super::link::{Complaint, Halt, Outcome};
+use super::params::shown;
 use super::payload;
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
 use crate::export::command::quote;
@@ -19,6 +20,31 @@ const TAG_CHARACTERS: usize = 200;
 #[derive(Deserialize)]
 struct Run {
     info: Info,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    run: Tagged,
+}
+
+#[derive(Default, Deserialize)]
+struct Tagged {
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    key: String,
+    #[serde(default)]
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +76,10 @@ impl Mlflow {
                 );
                 Err(Delivery::Stopped { why })
             }
-            Some(id) => self.confirm(&id, run, wait).map(|()| Some(id)),
+            Some(id) => match self.check_owner(&id, run, wait) {
+                Ok(()) => self.confirm(&id, run, wait).map(|()| Some(id)),
+                Err(delivery) => Err(delivery),
+            },
             None => self.search(run, wait),
         };
         let found = match found {
@@ -82,6 +111,27 @@ impl Mlflow {
             Ok(_) => Delivery::DONE,
             Err(trouble) => self.run_trouble(trouble, &id),
         }
+    }
+
+    /// Makes sure that a run is not that of another log, by its tag.
+    fn check_owner(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Delivery> {
+        let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
+        let reply = accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait))
+            .map_err(|trouble| self.run_trouble(trouble, id))?;
+        let asked: Asked = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
+        let own = tag_value(&run.run_id);
+        let Some(tag) = asked.run.data.tags.into_iter().find(|tag| tag.key == RUN_TAG && tag.value != own) else {
+            return Ok(());
+        };
+        let why = format!(
+            "the MLflow run {id} at {} is that of another run: its tag {RUN_TAG} is {}, and this run is {own:?}; nothing was \
+             sent there. Deliver the log to an MLflow run of its own with {}, or delete that tag in MLflow if both are to be \
+             in one",
+            self.settings.endpoint.base,
+            shown(&tag.value),
+            self.new_run_command(&run.sync_command),
+        );
+        Err(Delivery::Stopped { why })
     }
 
     /// Makes sure that a run exists, bears our tag and, if it is written right now, is running.
@@ -156,7 +206,7 @@ impl Mlflow {
     /// What to do about trouble with a run that should exist.
     pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Delivery {
         let (base, command) = (&self.settings.endpoint.base, &self.sync_command);
-        let anew = self.new_run_command(command);
+        let (anew, again) = (self.new_run_command(command), self.asked_anew());
         let why = match trouble {
             Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
             Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => format!(
@@ -169,7 +219,7 @@ impl Mlflow {
                  run with {anew}"
             ),
             Trouble::Refused(complaint) => format!(
-                "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}`, or to a \
+                "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}{again}`, or to a \
                  new run with {anew}",
                 complaint.status, complaint.words,
             ),

@@ -77,7 +77,8 @@ fn a_run_is_searched_for_and_then_created() {
                 "runs/search".to_owned(),
                 json!({
                     "experiment_ids": ["0"], "filter": "tags.`codex_obs.run_id` = 'r1'", "run_view_type": "ACTIVE_ONLY",
-                    "max_results": 1, "order_by": ["attributes.start_time ASC"],
+                    "max_results": 1,
+                    "order_by": ["tags.`codex_obs.new_run` DESC", "attributes.start_time ASC"],
                 })
             ),
             (
@@ -114,6 +115,7 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     let expected = [
+        ("runs/get?run_id=ef56".to_owned(), Value::Null),
         ("runs/update".to_owned(), json!({"run_id": "ef56", "status": "RUNNING", "end_time": 0})),
         ("runs/log-batch".to_owned(), json!({"run_id": "ef56", "tags": tag})),
     ];
@@ -124,7 +126,28 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     let dead = RunFacts { is_live: false, ..known };
     assert_eq!(mlflow.prepare(&dead, &wait()), Delivery::DONE);
     assert_eq!(mlflow.remote_run(), Some("given"), "what is set wins over what run.json says");
-    assert_eq!(asked(&server).len(), 3);
+    assert_eq!(paths(&server)[3..], ["runs/get?run_id=given", "runs/log-batch"]);
+}
+
+#[test]
+fn the_run_of_another_log_is_neither_taken_over_nor_touched() {
+    let data = json!({"tags": [{"key": "mlflow.user", "value": "x"}, {"key": "codex_obs.run_id", "value": "r9"}]});
+    let body = json!({"run": {"info": {"run_id": "ef56"}, "data": data}}).to_string();
+    let server = Server::start(move |_, _| reply("200 OK", "", &body));
+    let (mut mlflow, _folder) = unprepared(&server);
+    for (set, known) in [(Some("ef56"), None), (Some("ef56"), Some("ab12")), (None, Some("ef56"))] {
+        mlflow.settings.run_id = set.map(str::to_owned);
+        let facts = RunFacts { remote_run: known.map(str::to_owned), ..facts() };
+        let delivery = mlflow.prepare(&facts, &wait());
+        let why = stopped(&delivery);
+        assert!(why.contains("ef56") && why.contains("\"r9\"") && why.contains("U --new-run`"), "{why}");
+        assert_eq!(mlflow.remote_run(), None);
+    }
+    assert_eq!(paths(&server), ["runs/get?run_id=ef56"; 3], "it is only looked at");
+    // Its own log goes on there.
+    let own = RunFacts { run_id: "r9".to_owned(), remote_run: Some("ef56".to_owned()), ..facts() };
+    assert_eq!(mlflow.prepare(&own, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.remote_run(), Some("ef56"));
 }
 
 #[test]
@@ -136,7 +159,7 @@ fn other_streams_wait_for_the_main_one() {
     assert_eq!(mlflow.remote_run(), None);
     let known = RunFacts { remote_run: Some("ab12".to_owned()), ..other };
     assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
-    assert_eq!(paths(&server), ["runs/search", "runs/log-batch"], "and leave its status to it");
+    assert_eq!(paths(&server), ["runs/search", "runs/get?run_id=ab12", "runs/log-batch"], "and leave its status to it");
 }
 
 #[test]
@@ -157,7 +180,7 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
     ] {
         let delivery = gone(status, code, message);
         let why = stopped(&delivery);
-        assert!(why.contains(message.trim_end_matches('.')) && why.contains("MLFLOW_EXPERIMENT_ID"), "{why}");
+        assert!(why.contains(message.trim_end_matches('.')) && why.contains("--experiment-id"), "{why}");
     }
     let server = Server::start(|_, _| complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=x not found"));
     let (mut mlflow, _folder) = unprepared(&server);
@@ -279,7 +302,7 @@ fn many_parameters_that_are_changed_or_cut_are_one_notice_each() {
     let notices = mlflow.notices();
     let [cut, changed] = &notices[..] else { panic!("{notices:?}") };
     assert!(cut.ends_with("\"p400\", \"p401\", \"p402\", and 97 others"), "{cut}");
-    assert!(changed.contains("\"p2\" is \"old\" in MLflow and \"new\" in this session, and 497 others"), "{changed}");
+    assert!(changed.contains("\"p2\" is \"old\" in MLflow and \"new\" in the log, and 497 others"), "{changed}");
 }
 
 #[test]

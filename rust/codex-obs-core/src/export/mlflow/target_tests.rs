@@ -179,7 +179,10 @@ fn an_identifier_that_contradicts_the_name_is_an_error_as_in_mlflow() {
     mlflow.settings.experiment_id = "3".to_owned();
     let delivery = mlflow.prepare(&facts(), &wait());
     let why = stopped(&delivery);
-    assert!(why.contains("MLFLOW_EXPERIMENT_ID is 3") && why.contains("\"demo\"") && why.contains("12"), "{why}");
+    assert!(
+        why.contains("named as 3 (MLFLOW_EXPERIMENT_ID)") && why.contains("\"demo\"") && why.contains("which is 12"),
+        "{why}"
+    );
     assert_eq!(paths(&server).len(), 1);
 }
 
@@ -195,9 +198,15 @@ fn an_experiment_that_is_deleted_is_named_with_the_command_that_restores_it() {
     mlflow.settings.experiment_name = Some("demo".to_owned());
     let delivery = mlflow.prepare(&facts(), &wait());
     let why = stopped(&delivery);
-    assert!(
-        why.contains("mlflow experiments restore --experiment-id 12`") && why.contains("MLFLOW_EXPERIMENT_NAME"),
-        "{why}"
-    );
-    assert!(why.contains(&format!("`{COMMAND} --experiment-name demo`")), "{why}");
+    assert!(why.contains("mlflow experiments restore --experiment-id 12`"), "{why}");
+    let (restored, another) = why.split_once(", or ").unwrap();
+    assert!(restored.contains(&format!("`{COMMAND} --experiment-name demo`")), "{why}");
+    assert!(another.contains(&format!("`{COMMAND} --experiment-id ID`")) && !another.contains("demo"), "{why}");
+
+    // As long as the new run that was asked for is not made, its command has to be the same again.
+    mlflow.settings.new_run = Some("mark".to_owned());
+    let delivery = mlflow.prepare(&facts(), &wait());
+    let why = stopped(&delivery);
+    assert!(why.contains(&format!("`{COMMAND} --experiment-name demo --new-run`")), "{why}");
+    assert!(why.contains(&format!("`{COMMAND} --experiment-id ID --new-run`")), "{why}");
 }
