@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -46,6 +47,28 @@ def test_the_hot_path_is_the_extension_s_own(name: str) -> None:
     assert name not in vars(codex_obs.Run)
     assert getattr(codex_obs.Run, name) is getattr(Recorder, name)
     assert not isinstance(getattr(codex_obs.Run, name), types.FunctionType)
+
+
+def knows_populate_write() -> bool:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (5, 14)
+
+
+@pytest.mark.skipif(not knows_populate_write(), reason="needs Linux 5.14: nothing puts pages in place before that")
+def test_no_call_of_log_waits_for_a_page(run_dir: Path) -> None:
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+
+    metrics, met = {"loss": 0.5}, 0
+    with codex_obs.init(run_dir) as run:
+        # 160 pages, half a page of frames at a time.
+        for step in range(0, 8000, 20):
+            before = faults()
+            for offset in range(20):
+                run.log(metrics, step=step + offset)
+            met += faults() - before
+            run.flush()
+    # A page is filled every 50 calls. A few faults are the interpreter's.
+    assert met < 20
 
 
 def test_a_call_of_log_has_no_python_frame(run_dir: Path) -> None:

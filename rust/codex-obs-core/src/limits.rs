@@ -18,7 +18,7 @@ pub const DEFAULT_RING_BYTES: u64 = 8 << 20;
 /// that is larger than half of the ring is dropped and counted.
 pub const MIN_RING_BYTES: u64 = 256 << 10;
 
-/// Largest ring accepted: it is preallocated on disk and pre-faulted in memory.
+/// Largest ring accepted: it is preallocated on disk and mapped whole.
 pub const MAX_RING_BYTES: u64 = 1 << 30;
 
 /// Longest wait of a `log` call for a writer that takes no byte, in seconds.

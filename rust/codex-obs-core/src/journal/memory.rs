@@ -152,6 +152,23 @@ impl Memory {
         self.detached.load(Ordering::Relaxed)
     }
 
+    /// Lets stores into a range find their pages in place. The first one into a page of a mapped file waits for the file
+    /// system, and so does the first one after every write-back.
+    ///
+    /// Where the kernel is older than 5.14, or has no such page to give, it is the store that waits, or finds that out.
+    pub fn make_ready(&self, offset: usize, length: usize) {
+        assert!(offset <= self.length && length <= self.length - offset, "what is made ready lies inside the journal");
+        if self.mirrored || length == 0 {
+            return;
+        }
+        let first = offset - offset % rustix::param::page_size();
+        // SAFETY: in range, and no byte changes.
+        let _ = unsafe {
+            let start = self.start.as_ptr().add(first).cast();
+            rustix::mm::madvise(start, offset + length - first, Advice::LinuxPopulateWrite)
+        };
+    }
+
     fn is_written(&self) -> bool {
         self.mirrored && !self.is_detached()
     }
@@ -241,9 +258,7 @@ fn map(file: Option<&File>, path: &Path, length: usize) -> Result<NonNull<u8>> {
     let address = std::ptr::null_mut();
     let mapped = match file {
         // SAFETY: a new mapping at an address of the kernel's choice; the file is as long as the mapping.
-        Some(file) => unsafe {
-            rustix::mm::mmap(address, length, protection, MapFlags::SHARED | MapFlags::POPULATE, file, 0)
-        },
+        Some(file) => unsafe { rustix::mm::mmap(address, length, protection, MapFlags::SHARED, file, 0) },
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
         None => unsafe {
             rustix::mm::mmap_anonymous(address, length, protection, MapFlags::PRIVATE | MapFlags::POPULATE)

@@ -23,6 +23,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard};
 #[repr(align(128))]
 struct Padded(AtomicU64);
 
+/// Room whose pages are in place before the consumer has looked at the ring for the first time.
+const FIRST_BYTES: usize = 64 << 10;
+
 /// What producers know, under their lock.
 #[derive(Debug)]
 pub struct Producer {
@@ -105,6 +108,7 @@ impl Ring {
             return Err(Error::setting("run_id", "is too long; use at most 4096 bytes"));
         }
         let memory = Memory::create(file, path, HEADER_BYTES + size as usize, backing)?;
+        memory.make_ready(0, memory.len().min(HEADER_BYTES + FIRST_BYTES));
         let initialise = || -> io::Result<()> {
             // SAFETY: nobody else knows the journal before its version is stored.
             unsafe {
@@ -436,6 +440,14 @@ impl Ring {
     pub fn end(&self) -> (Cursor, u64) {
         let producer = self.lock();
         (Cursor { position: producer.position, sequence: producer.sequence, rows: 0 }, producer.rows)
+    }
+
+    /// Lets producers find the pages in place that lie in the `length` bytes behind `position`.
+    pub fn make_ready(&self, position: u64, length: u64) {
+        let (at, room) = self.place(position);
+        let length = length.min(self.size) as usize;
+        self.memory.make_ready(at, length.min(room));
+        self.memory.make_ready(HEADER_BYTES, length.saturating_sub(room));
     }
 
     /// Gives the room before `position` back to the producers.

@@ -21,6 +21,9 @@ use crate::stats::Stats;
 /// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
 
+/// Room whose pages are in place behind the newest frame, at least: ten looks at a loop that logs a thousand times a second.
+const READY_BYTES: u64 = 16 << 10;
+
 /// What of its surroundings the writer tells about its work.
 #[derive(Clone, Debug)]
 pub struct Reporting {
@@ -41,6 +44,10 @@ pub struct Drain {
     files: Files,
     encoder: RowEncoder,
     cursor: Cursor,
+    /// Up to where frames were published at the last look.
+    seen: u64,
+    /// Up to where the pages are in place.
+    ready: u64,
     metrics: Vec<u8>,
     manifest: Vec<u8>,
     /// Rows in the batch under construction.
@@ -67,6 +74,8 @@ impl Drain {
             files,
             encoder,
             cursor,
+            seen: cursor.position,
+            ready: cursor.position,
             metrics: Vec::new(),
             manifest: Vec::new(),
             rows: 0,
@@ -126,12 +135,25 @@ impl Drain {
         Ok(())
     }
 
+    /// Puts the pages in place for twice as much as was logged since the last look at the ring. A run that logs nothing has
+    /// none dirtied anew after each write-back.
+    fn make_ready(&mut self) {
+        let published = self.ring.published();
+        let ahead = READY_BYTES.max(2 * (published - self.seen));
+        if published != self.seen && self.ready < published + ahead / 2 {
+            self.ring.make_ready(published, ahead);
+            self.ready = published + ahead;
+        }
+        self.seen = published;
+    }
+
     /// Writes one batch. `Ok(false)`: there was nothing to write.
     pub fn batch(&mut self) -> Result<bool> {
         self.take_back()?;
         self.metrics.clear();
         self.manifest.clear();
         self.rows = 0;
+        self.make_ready();
         let mut at = self.cursor;
         let ring = Arc::clone(&self.ring);
         self.is_lost = self.is_lost || self.note_lost();
