@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -11,16 +14,21 @@ import pytest
 from rig.case import stored_points
 from rig.comparison import NONE, differences, expected_points
 from rig.rest import MAX_METRICS, Client
+from rig.server import free_port
 from rig.table import FIGURES
 from rig.trainer import train
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from rig.server import Server
     from rig.table import Table
 
 pytestmark = pytest.mark.mlflow
+# Calls a second, and metrics that make a batch.
+RATE, BATCH = 1000, 50
 
 
 def bare_rate(port: int, batches: int) -> float:
@@ -65,17 +73,57 @@ def test_the_rate_beside_a_bare_client(rounds: int, batches: int, server: Server
     table.enter(FIGURES, title, f"{rate:,.0f}", f"bare client {bare:,.0f}: {ratio:.2f}")
 
 
-@pytest.mark.parametrize("calls", [2000, pytest.param(60_000, marks=pytest.mark.big)])
-def test_what_a_call_of_log_takes(calls: int, server: Server, tmp_path: Path, table: Table) -> None:
-    reports = {}
-    for name, options in {"with": {"mlflow_tracking_uri": server.uri}, "without": {}}.items():
-        told = {"directory": str(tmp_path / name), "metrics": ["loss"], "calls": calls, "calls_per_s": 1000}
-        reports[name] = train(told | {"options": options, "close_s": 120.0})
-    assert reports["with"]["stats"]["metrics_exported"] == calls
-    for figure, title in {
-        "log_9999_s": "99.99 % of `log`",
-        "longest_log_s": "longest `log`",
-        "init_s": "`init`",
+@contextmanager
+def busy(port: int) -> Iterator[None]:
+    """Let a bare client send what an exporter would send meanwhile."""
+    done = threading.Event()
+    client = Client(port)
+    run_id, begun = client.create_run(), int(time.time() * 1000)
+
+    def work() -> None:
+        batch = 0
+        while not done.wait(BATCH / RATE):
+            client.log_batch(run_id, [("loss", begun + n, batch * BATCH + n, n / 7) for n in range(BATCH)])
+            batch += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        client.close()
+
+
+@pytest.mark.parametrize(("rounds", "calls"), [(1, 2000), pytest.param(2, 60_000, marks=pytest.mark.big)])
+def test_what_a_call_of_log_takes(rounds: int, calls: int, server: Server, tmp_path: Path, table: Table) -> None:
+    there, away = {"mlflow_tracking_uri": server.uri}, {"mlflow_tracking_uri": f"http://127.0.0.1:{free_port()}"}
+    # What stands beside an exporter leaves the same work to the rest of the machine.
+    cases: dict[str, tuple[dict[str, str], Callable[[], AbstractContextManager[None]]]] = {
+        "away": (away, nullcontext),
+        "idle": ({}, nullcontext),
+        "there": (there, nullcontext),
+        "busy": ({}, partial(busy, server.port)),
+    }
+    longest: dict[str, list[float]] = {name: [] for name in cases}
+    inits: dict[str, list[float]] = {name: [] for name in cases}
+    # In turns, so that a machine that is slow for a while is slow for all.
+    for number in range(rounds):
+        for name, (options, surroundings) in cases.items():
+            told = {"directory": str(tmp_path / f"{name}-{number}"), "metrics": ["loss"], "calls": calls}
+            more = {"calls_per_s": RATE, "options": options, "close_s": 2.0 if name == "away" else 120.0}
+            with surroundings():
+                report = train(told | more)
+            assert report["stats"]["metrics_exported"] == (calls if name == "there" else 0)
+            longest[name] += report["longest_logs_s"]
+            inits[name].append(report["init_s"])
+    total = rounds * calls
+    for title, figures in {
+        "99.99 % of `log`": {name: sorted(times)[-1 - total // 10_000] for name, times in longest.items()},
+        "longest `log`": {name: max(times) for name, times in longest.items()},
+        "`init`, median": {name: median(times) for name, times in inits.items()},
     }.items():
-        with_it, without = (f"{reports[name][figure] * 1e6:,.0f} µs" for name in ("with", "without"))
-        table.enter(FIGURES, f"{title}, {calls:,} calls, 1,000 a second", with_it, f"without {without}")
+        away_s, idle_s, there_s, busy_s = (f"{seconds * 1e6:,.0f} µs" for seconds in figures.values())
+        table.enter(FIGURES, f"{title}, server away", away_s, f"without {idle_s}")
+        table.enter(FIGURES, f"{title}, server at work", there_s, f"without, at work for a bare client {busy_s}")

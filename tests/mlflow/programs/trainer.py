@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ def main() -> None:
     names = told["metrics"]
     odd = told.get("odd_values", False)
     pace = threading.Event()
+    # A loop in step with the kernel's clock meets all of its ticks or none.
+    unevenly = random.Random(calls).random
     # As large from the start as it will ever be: what grows after that is not the program's.
     took_ns = array("q", bytes(8 * calls))
     resident = []
@@ -49,7 +52,7 @@ def main() -> None:
         if step % max(1, calls // 20) == 0:
             resident.append(resident_mib())
         if rate is not None:
-            pace.wait(max(0.0, begun + (step + 1) / rate - time.perf_counter()))
+            pace.wait(max(0.0, begun + (step + 0.5 + unevenly()) / rate - time.perf_counter()))
     resident.append(resident_mib())
     closing = time.perf_counter()
     closed = run.close(told.get("close_s", 30.0))
@@ -61,7 +64,7 @@ def main() -> None:
         "whole_s": time.perf_counter() - begun,
         "init_s": init_s,
         "longest_log_s": ordered[-1] / 1e9,
-        "log_9999_s": ordered[int(len(ordered) * 0.9999)] / 1e9,
+        "longest_logs_s": [nanoseconds / 1e9 for nanoseconds in ordered[-max(1, calls // 1000) :]],
         "resident_mib": resident,
     }
     print(json.dumps(report), flush=True)
