@@ -4,6 +4,7 @@
 //! promised to nobody: what is needed ends where the log ended when it began.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::cursor::{Cursor, Progress, lock_path, progress_path, progress_paths};
 use super::locate::{first_lines, place};
@@ -26,8 +27,8 @@ pub struct Promises {
     stream: Stream,
     /// Where the log ended when the session began.
     end: Option<End>,
-    /// The deliveries that had not come that far.
-    open: Vec<PathBuf>,
+    /// The deliveries of which it is not known that they have come that far.
+    open: Mutex<Vec<PathBuf>>,
 }
 
 /// The end of a log.
@@ -43,46 +44,39 @@ struct End {
 type Place = (usize, u64);
 
 impl Promises {
-    /// What is promised of `stream` right now; `None` if nothing ever was.
+    /// What is promised of `stream` right now; `None` if nothing ever was. How far the deliveries have come is looked up once
+    /// it is [needed](Claims::need): a place in an archive takes reading it.
     pub fn find(directory: &Path, stream: &Stream) -> Result<Option<Self>> {
         let open = progress_paths(directory, stream)?;
         if open.is_empty() {
             return Ok(None);
         }
-        let mut promises = Self { directory: directory.to_owned(), stream: stream.clone(), end: None, open };
-        let sources = promises.sources()?;
+        let sources = Snapshot::of_stream(directory, stream)?.sources;
         let hashes = first_lines(&sources)?;
         let newest = (0..sources.len()).rev().find_map(|index| Some((&sources[index], hashes[index]?)));
-        promises.end = newest.map(|(source, shard)| End {
+        let end = newest.map(|(source, shard)| End {
             shard,
             file: source.file_id().unwrap_or_default(),
             length: source.stored_length(),
         });
-        let behind = promises.behind(&sources, None)?;
-        promises.open = behind.into_iter().map(|(path, _)| path).collect();
-        Ok(Some(promises))
+        Ok(Some(Self { directory: directory.to_owned(), stream: stream.clone(), end, open: Mutex::new(open) }))
     }
 
     fn sources(&self) -> Result<Vec<Source>> {
         Ok(Snapshot::of_stream(&self.directory, &self.stream)?.sources)
     }
 
-    /// The deliveries that have not come to the end, and where they are.
-    fn behind(&self, sources: &[Source], own: Option<&Path>) -> Result<Vec<(PathBuf, Place)>> {
-        let hashes = first_lines(sources)?;
-        let Some(end) = self.end.and_then(|end| end.among(sources, &hashes)) else { return Ok(Vec::new()) };
-        let mut behind = Vec::new();
-        for path in self.open.iter().filter(|path| Some(path.as_path()) != own && path.exists()) {
-            let progress = Progress::load(path)?;
-            if progress.is_superseded {
-                continue;
-            }
-            let at = progress.cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
-            if at < end {
-                behind.push((path.clone(), at));
-            }
+    /// Where the delivery with its progress at `path` is, if it has not come to `end`.
+    fn behind(path: &Path, sources: &[Source], end: Place) -> Result<Option<Place>> {
+        if !path.exists() {
+            return Ok(None);
         }
-        Ok(behind)
+        let progress = Progress::load(path)?;
+        if progress.is_superseded {
+            return Ok(None);
+        }
+        let at = progress.cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
+        Ok(Some(at).filter(|&at| at < end))
     }
 
     /// Moves the cursors at the end of a shard that is about to be deleted to the start of the next one. Without the shard it
@@ -134,12 +128,25 @@ impl Promises {
 
 impl Claims for Promises {
     fn need(&self, own: Option<&Path>) -> Result<Need> {
-        if self.open.is_empty() {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_empty() {
             return Ok(Need::Nothing);
         }
         let sources = self.sources()?;
-        let places = self.behind(&sources, own)?.into_iter().map(|(_, place)| place);
-        Ok(places.min().map_or(Need::Nothing, |(index, offset)| {
+        let hashes = first_lines(&sources)?;
+        let Some(end) = self.end.and_then(|end| end.among(&sources, &hashes)) else { return Ok(Need::Nothing) };
+        let (mut still, mut oldest) = (Vec::new(), None::<Place>);
+        for path in open.iter() {
+            if Some(path.as_path()) == own {
+                still.push(path.clone());
+            } else if let Some(at) = Self::behind(path, &sources, end)? {
+                still.push(path.clone());
+                oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+            }
+        }
+        // What was promised has an end: whoever has reached it needs nothing any more.
+        *open = still;
+        Ok(oldest.map_or(Need::Nothing, |(index, offset)| {
             number_of(&sources[index]).map_or(Need::Everything, |number| Need::From { number, offset })
         }))
     }
@@ -219,9 +226,45 @@ fn begin(path: &Path, address: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::export::cursor::hash;
     use crate::shard::tail::INTERNALS;
+
+    #[test]
+    fn an_archive_is_read_when_something_is_to_be_deleted_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, stream) = (folder.path(), Stream::main());
+        std::fs::create_dir(directory.join(INTERNALS)).unwrap();
+        let line = |step: u64| format!("{{\"step\":{step}}}\n");
+        let text: String = (0..100_000).map(line).collect();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        let whole = encoder.finish().unwrap();
+        let archive = directory.join("metrics.ndjson.1.gz");
+        std::fs::write(directory.join("metrics.ndjson"), "{\"new\":1}\n").unwrap();
+        let mut cursor = Cursor::default();
+        cursor.enter(hash(line(0).as_bytes()), FileId::default());
+        cursor.pass(text.len() as u64, line(99_999).as_bytes());
+        let path = progress_path(directory, &stream, "test", "1");
+        Progress { cursor: Some(cursor), ..Progress::default() }.save(&path).unwrap();
+        // Half of the archive can be read to its first line and not to its end.
+        std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
+        let promises = Promises::find(directory, &stream).unwrap().unwrap();
+        let before = promises.need(None);
+        assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
+        std::fs::write(&archive, &whole).unwrap();
+        assert_eq!(promises.need(None).unwrap(), Need::From { number: 1, offset: whole.len() as u64 });
+        let all = Progress::load(&path).unwrap();
+        let mut cursor = all.cursor.clone().unwrap();
+        cursor.enter(hash(b"{\"new\":1}\n"), FileId::default());
+        cursor.pass(10, b"{\"new\":1}\n");
+        Progress { cursor: Some(cursor), ..all }.save(&path).unwrap();
+        assert_eq!(promises.need(None).unwrap(), Need::Nothing);
+        std::fs::write(&archive, "no archive").unwrap();
+        assert_eq!(promises.need(None).unwrap(), Need::Nothing, "it is not looked at again");
+    }
 
     #[test]
     fn only_a_delivery_to_the_same_address_keeps_a_cursor_in_a_shard_that_goes() {
