@@ -3,8 +3,9 @@
 //! A session keeps the rows that an earlier one meant for a destination, also where it has none itself. Its own rows were
 //! promised to nobody: what is needed ends where the log ended when it began.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cursor::{Cursor, Progress, lock_path, progress_path, progress_paths};
 use super::locate::{first_lines, place};
@@ -16,6 +17,7 @@ use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::scan::{Snapshot, Source};
 use crate::shard::kept::{Claims, Need};
 use crate::shard::name::{Coding, ShardName, Stream};
+use crate::worker::warnings::Warnings;
 
 /// Stands for the remote run while that is not known.
 const NO_RUN: &str = "";
@@ -27,8 +29,9 @@ pub struct Promises {
     stream: Stream,
     /// Where the log ended when the session began.
     end: Option<End>,
-    /// The deliveries of which it is not known that they have come that far.
-    open: Mutex<Vec<PathBuf>>,
+    /// Deliveries that have come that far, which is all that they were promised.
+    done: Mutex<HashSet<PathBuf>>,
+    warnings: Arc<Warnings>,
 }
 
 /// The end of a log.
@@ -37,7 +40,19 @@ struct End {
     /// Hash of the newest shard's first line.
     shard: u64,
     file: FileId,
+    /// As it is stored, which is as it was written unless the shard was packed already.
     length: u64,
+    is_plain: bool,
+}
+
+/// How far a delivery has come.
+enum Stand {
+    /// To the end of what it was promised.
+    Done,
+    /// It needs nothing for now: it is gone, or another remote run is in its place.
+    Idle,
+    /// Only to a place before the end.
+    At(Place),
 }
 
 /// An index in a list of shards and the stored bytes before a place in that.
@@ -46,9 +61,8 @@ type Place = (usize, u64);
 impl Promises {
     /// What is promised of `stream` right now; `None` if nothing ever was. How far the deliveries have come is looked up once
     /// it is [needed](Claims::need): a place in an archive takes reading it.
-    pub fn find(directory: &Path, stream: &Stream) -> Result<Option<Self>> {
-        let open = progress_paths(directory, stream)?;
-        if open.is_empty() {
+    pub fn find(directory: &Path, stream: &Stream, warnings: &Arc<Warnings>) -> Result<Option<Self>> {
+        if progress_paths(directory, stream)?.is_empty() {
             return Ok(None);
         }
         let sources = Snapshot::of_stream(directory, stream)?.sources;
@@ -58,25 +72,63 @@ impl Promises {
             shard,
             file: source.file_id().unwrap_or_default(),
             length: source.stored_length(),
+            is_plain: source.coding == Coding::Plain,
         });
-        Ok(Some(Self { directory: directory.to_owned(), stream: stream.clone(), end, open: Mutex::new(open) }))
+        let (directory, stream) = (directory.to_owned(), stream.clone());
+        Ok(Some(Self { directory, stream, end, done: Mutex::default(), warnings: Arc::clone(warnings) }))
     }
 
     fn sources(&self) -> Result<Vec<Source>> {
         Ok(Snapshot::of_stream(&self.directory, &self.stream)?.sources)
     }
 
-    /// Where the delivery with its progress at `path` is, if it has not come to `end`.
-    fn behind(path: &Path, sources: &[Source], end: Place) -> Result<Option<Place>> {
-        if !path.exists() {
-            return Ok(None);
+    /// How far the delivery with its progress at `path` has come.
+    fn stand(path: &Path, sources: &[Source], end: End, end_now: Place) -> Result<Stand> {
+        if !path.try_exists().map_err(|source| Error::io("examine", path, source))? {
+            return Ok(Stand::Idle);
         }
         let progress = Progress::load(path)?;
         if progress.is_superseded {
-            return Ok(None);
+            return Ok(Stand::Idle);
         }
-        let at = progress.cursor.map_or(Ok((0, 0)), |cursor| place(sources, &cursor, true))?;
-        Ok(Some(at).filter(|&at| at < end))
+        let at = match &progress.cursor {
+            // Of a shard that was packed since, it could not be told any more where in it the end was.
+            Some(cursor) if end.is_reached_by(cursor) => return Ok(Stand::Done),
+            Some(cursor) => place(sources, cursor, true)?,
+            None => (0, 0),
+        };
+        Ok(if at < end_now { Stand::At(at) } else { Stand::Done })
+    }
+
+    /// What is needed now.
+    fn look(&self, own: Option<&Path>) -> Result<Need> {
+        let Some(end) = self.end else { return Ok(Need::Nothing) };
+        let mut open = progress_paths(&self.directory, &self.stream)?;
+        {
+            let done = self.done();
+            open.retain(|path| Some(path.as_path()) != own && !done.contains(path));
+        }
+        if open.is_empty() {
+            return Ok(Need::Nothing);
+        }
+        let sources = self.sources()?;
+        let hashes = first_lines(&sources)?;
+        let Some(end_now) = end.among(&sources, &hashes) else { return Ok(Need::Nothing) };
+        let mut oldest = None::<Place>;
+        for path in open {
+            match Self::stand(&path, &sources, end, end_now)? {
+                Stand::Done => drop(self.done().insert(path)),
+                Stand::Idle => {}
+                Stand::At(at) => oldest = Some(oldest.map_or(at, |oldest| oldest.min(at))),
+            }
+        }
+        Ok(oldest.map_or(Need::Nothing, |(index, offset)| {
+            number_of(&sources[index]).map_or(Need::Everything, |number| Need::From { number, offset })
+        }))
+    }
+
+    fn done(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves the cursors at the end of a shard that is about to be deleted to the start of the next one. Without the shard it
@@ -128,27 +180,13 @@ impl Promises {
 
 impl Claims for Promises {
     fn need(&self, own: Option<&Path>) -> Result<Need> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_empty() {
-            return Ok(Need::Nothing);
-        }
-        let sources = self.sources()?;
-        let hashes = first_lines(&sources)?;
-        let Some(end) = self.end.and_then(|end| end.among(&sources, &hashes)) else { return Ok(Need::Nothing) };
-        let (mut still, mut oldest) = (Vec::new(), None::<Place>);
-        for path in open.iter() {
-            if Some(path.as_path()) == own {
-                still.push(path.clone());
-            } else if let Some(at) = Self::behind(path, &sources, end)? {
-                still.push(path.clone());
-                oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
-            }
-        }
-        // What was promised has an end: whoever has reached it needs nothing any more.
-        *open = still;
-        Ok(oldest.map_or(Need::Nothing, |(index, offset)| {
-            number_of(&sources[index]).map_or(Need::Everything, |number| Need::From { number, offset })
-        }))
+        self.look(own).inspect_err(|error| {
+            self.warnings.push("promises", || {
+                format!(
+                    "{error}: it is not known what is still to be delivered, so that nothing is deleted up to the limit"
+                )
+            });
+        })
     }
 
     fn leave(&self, number: u64) {
@@ -158,6 +196,10 @@ impl Claims for Promises {
 }
 
 impl End {
+    fn is_reached_by(self, cursor: &Cursor) -> bool {
+        self.is_plain && (cursor.shard, cursor.file) == (self.shard, self.file) && cursor.offset >= self.length
+    }
+
     /// Where it is now; `None` if its shard is gone.
     fn among(self, sources: &[Source], hashes: &[Option<u64>]) -> Option<Place> {
         let mut alike = (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.shard));
@@ -251,7 +293,7 @@ mod tests {
         Progress { cursor: Some(cursor), ..Progress::default() }.save(&path).unwrap();
         // Half of the archive can be read to its first line and not to its end.
         std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
-        let promises = Promises::find(directory, &stream).unwrap().unwrap();
+        let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
         let before = promises.need(None);
         assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
         std::fs::write(&archive, &whole).unwrap();
@@ -264,6 +306,31 @@ mod tests {
         assert_eq!(promises.need(None).unwrap(), Need::Nothing);
         std::fs::write(&archive, "no archive").unwrap();
         assert_eq!(promises.need(None).unwrap(), Need::Nothing, "it is not looked at again");
+    }
+
+    #[test]
+    fn a_delivery_that_had_come_to_the_end_needs_nothing_of_a_shard_that_was_continued_and_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, stream) = (folder.path(), Stream::main());
+        std::fs::create_dir(directory.join(INTERNALS)).unwrap();
+        let log = directory.join("metrics.ndjson");
+        std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
+        let mut cursor = Cursor::default();
+        cursor.enter(hash(b"{\"a\":1}\n"), FileId::at(&log).unwrap().unwrap());
+        let path = progress_path(directory, &stream, "test", "1");
+        for (delivered, needed) in [(8, Need::From { number: 1, offset: 0 }), (16, Need::Nothing)] {
+            std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
+            cursor.pass(delivered, b"{\"a\":2}\n");
+            Progress { cursor: Some(cursor.clone()), ..Progress::default() }.save(&path).unwrap();
+            let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n").unwrap();
+            let archive = directory.join("metrics.ndjson.1.gz");
+            std::fs::write(&archive, encoder.finish().unwrap()).unwrap();
+            std::fs::write(&log, "{\"new\":1}\n").unwrap();
+            assert_eq!(promises.need(None).unwrap(), needed);
+            std::fs::remove_file(&archive).unwrap();
+        }
     }
 
     #[test]
@@ -287,7 +354,7 @@ mod tests {
             }
             let lock = held.map(|address| lock_path(directory, &stream, address));
             let lock = lock.map(|path| Owner::acquire(&path, &Process::current(), Purpose::Write).unwrap());
-            let promises = Promises::find(directory, &stream).unwrap().unwrap();
+            let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
             promises.pass(1).unwrap();
             drop(lock);
             paths.each_ref().map(|path| Progress::load(path).unwrap().cursor.unwrap().offset == 0)

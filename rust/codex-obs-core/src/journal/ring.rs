@@ -442,10 +442,12 @@ impl Ring {
         (Cursor { position: producer.position, sequence: producer.sequence, rows: 0 }, producer.rows)
     }
 
-    /// Lets producers find the pages in place that lie in the `length` bytes behind `position`.
+    /// Lets producers find the pages in place that the next `length` bytes behind `position` take, and the one that says how far
+    /// they have come.
     pub fn make_ready(&self, position: u64, length: u64) {
         let (at, room) = self.place(position);
         let length = length.min(self.size) as usize;
+        self.memory.make_ready(OFFSET_PUBLISHED, 8);
         self.memory.make_ready(at, length.min(room));
         self.memory.make_ready(HEADER_BYTES, length.saturating_sub(room));
     }

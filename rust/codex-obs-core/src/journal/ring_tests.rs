@@ -278,3 +278,21 @@ fn a_survey_finds_frames_behind_a_stale_pad() {
     let sequences: Vec<u64> = ring.survey().into_iter().map(|(sequence, _, _)| sequence).collect();
     assert_eq!(sequences, [1, 9]);
 }
+
+#[test]
+fn pages_can_be_put_in_place_from_every_position_and_no_byte_changes() {
+    for backing in [Backing::Mapped, Backing::Mirrored] {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = ring(folder.path(), backing);
+        let mut builder = FrameBuilder::default();
+        call(&mut builder, 0, 3);
+        append(&ring, &mut builder);
+        let size = ring.size();
+        for position in [0, 1, 4095, 4096, size - 1, size, size + 1, 7 * size - 8] {
+            for length in [0, 1, 4096, size - 1, size, 5 * size] {
+                ring.make_ready(position, length);
+            }
+        }
+        assert_eq!(read_all(&ring, &mut Cursor::default()), [(0, 3)]);
+    }
+}

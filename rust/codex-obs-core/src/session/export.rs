@@ -29,8 +29,13 @@ pub(super) struct Exporting {
 }
 
 /// What retention has to keep: for the exporter of this session, and for those of earlier ones that did not finish.
-pub(super) fn keep(directory: &Path, stream: &Stream, settings: &Settings, warnings: &Warnings) -> Option<Arc<Kept>> {
-    let others = Promises::find(directory, stream).unwrap_or_else(|error| {
+pub(super) fn keep(
+    directory: &Path,
+    stream: &Stream,
+    settings: &Settings,
+    warnings: &Arc<Warnings>,
+) -> Option<Arc<Kept>> {
+    let others = Promises::find(directory, stream, warnings).unwrap_or_else(|error| {
         warnings.push("promises", || format!("{error}: {UNPROMISED}"));
         None
     });

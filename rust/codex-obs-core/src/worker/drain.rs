@@ -21,7 +21,8 @@ use crate::stats::Stats;
 /// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
 
-/// Room whose pages are in place behind the newest frame, at least: ten looks at a loop that logs a thousand times a second.
+/// Room whose pages are put in place behind the newest frame, at least: some ten looks at a loop that logs a thousand times a
+/// second.
 const READY_BYTES: u64 = 16 << 10;
 
 /// What of its surroundings the writer tells about its work.
@@ -69,13 +70,15 @@ impl Drain {
     #[must_use]
     pub fn new(ring: Arc<Ring>, files: Files, encoder: RowEncoder, reporting: Reporting) -> Self {
         let cursor = cursor::current(ring.memory());
+        // What a dead process has left is read, and nothing comes behind it.
+        let published = ring.published();
         Self {
             ring,
             files,
             encoder,
             cursor,
-            seen: cursor.position,
-            ready: cursor.position,
+            seen: published,
+            ready: published,
             metrics: Vec::new(),
             manifest: Vec::new(),
             rows: 0,
@@ -135,12 +138,12 @@ impl Drain {
         Ok(())
     }
 
-    /// Puts the pages in place for twice as much as was logged since the last look at the ring. A run that logs nothing has
-    /// none dirtied anew after each write-back.
+    /// Puts pages in place for twice as much as was logged since the last look at the ring, unless most of that is there
+    /// already. A run that logs nothing has none dirtied anew after each write-back.
     fn make_ready(&mut self) {
         let published = self.ring.published();
         let ahead = READY_BYTES.max(2 * (published - self.seen));
-        if published != self.seen && self.ready < published + ahead / 2 {
+        if published != self.seen && self.ready < published + ahead / 4 * 3 {
             self.ring.make_ready(published, ahead);
             self.ready = published + ahead;
         }
