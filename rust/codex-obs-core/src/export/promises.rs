@@ -49,8 +49,8 @@ struct End {
 enum Stand {
     /// To the end of what it was promised.
     Done,
-    /// It needs nothing for now: it is gone, or another remote run is in its place.
-    Idle,
+    /// It counts again once it is asked for: another remote run is in its place.
+    Superseded,
     /// Only to a place before the end.
     At(Place),
 }
@@ -84,12 +84,9 @@ impl Promises {
 
     /// How far the delivery with its progress at `path` has come.
     fn stand(path: &Path, sources: &[Source], end: End, end_now: Place) -> Result<Stand> {
-        if !path.try_exists().map_err(|source| Error::io("examine", path, source))? {
-            return Ok(Stand::Idle);
-        }
         let progress = Progress::load(path)?;
         if progress.is_superseded {
-            return Ok(Stand::Idle);
+            return Ok(Stand::Superseded);
         }
         let at = match &progress.cursor {
             // Of a shard that was packed since, it could not be told any more where in it the end was.
@@ -118,7 +115,7 @@ impl Promises {
         for path in open {
             match Self::stand(&path, &sources, end, end_now)? {
                 Stand::Done => drop(self.done().insert(path)),
-                Stand::Idle => {}
+                Stand::Superseded => {}
                 Stand::At(at) => oldest = Some(oldest.map_or(at, |oldest| oldest.min(at))),
             }
         }
@@ -274,6 +271,12 @@ mod tests {
     use crate::export::cursor::hash;
     use crate::shard::tail::INTERNALS;
 
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[test]
     fn an_archive_is_read_when_something_is_to_be_deleted_and_not_before() {
         let folder = tempfile::tempdir().unwrap();
@@ -281,9 +284,7 @@ mod tests {
         std::fs::create_dir(directory.join(INTERNALS)).unwrap();
         let line = |step: u64| format!("{{\"step\":{step}}}\n");
         let text: String = (0..100_000).map(line).collect();
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(text.as_bytes()).unwrap();
-        let whole = encoder.finish().unwrap();
+        let whole = gzip(&text);
         let archive = directory.join("metrics.ndjson.1.gz");
         std::fs::write(directory.join("metrics.ndjson"), "{\"new\":1}\n").unwrap();
         let mut cursor = Cursor::default();
@@ -323,10 +324,8 @@ mod tests {
             cursor.pass(delivered, b"{\"a\":2}\n");
             Progress { cursor: Some(cursor.clone()), ..Progress::default() }.save(&path).unwrap();
             let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n").unwrap();
             let archive = directory.join("metrics.ndjson.1.gz");
-            std::fs::write(&archive, encoder.finish().unwrap()).unwrap();
+            std::fs::write(&archive, gzip("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n")).unwrap();
             std::fs::write(&log, "{\"new\":1}\n").unwrap();
             assert_eq!(promises.need(None).unwrap(), needed);
             std::fs::remove_file(&archive).unwrap();
