@@ -18,8 +18,9 @@ from codex_obs._backend import __version__
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
     from codex_obs._config import Settings, env_vars
+    from codex_obs._run import Run
     from codex_obs._variables import EnvVar
-    from codex_obs.api import finish, flush, init, log
+    from codex_obs.api import current_run, event, finish, flush, init, log, log_params
     from codex_obs.errors import (
         CodexObsError,
         ConflictError,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         UnsafePathError,
     )
     from codex_obs.reading import read, recover, scan, summarize
-    from codex_obs.run import Run
 
 __all__ = [
     "CodexObsError",
@@ -46,11 +46,14 @@ __all__ = [
     "Settings",
     "UnsafePathError",
     "__version__",
+    "current_run",
     "env_vars",
+    "event",
     "finish",
     "flush",
     "init",
     "log",
+    "log_params",
     "read",
     "recover",
     "scan",
@@ -59,8 +62,10 @@ __all__ = [
 
 _HOMES = {
     "_config": ("Settings", "env_vars"),
+    # `_reopen` is where pickles of a run point: at the package, so that they do not depend on its files.
+    "_run": ("Run", "_reopen"),
     "_variables": ("EnvVar",),
-    "api": ("finish", "flush", "init", "log"),
+    "api": ("current_run", "event", "finish", "flush", "init", "log", "log_params"),
     "errors": (
         "CodexObsError",
         "ConflictError",
@@ -72,7 +77,21 @@ _HOMES = {
         "UnsafePathError",
     ),
     "reading": ("read", "recover", "scan", "summarize"),
-    "run": ("Run",),
+}
+
+# What other loggers call it, and what is tried first.
+_INSTEAD = {
+    "run": "codex_obs.current_run() gives the current run",
+    "active_run": "codex_obs.current_run() gives the current run",
+    "config": "codex_obs.current_run().config gives the parameters, codex_obs.log_params(...) adds to them",
+    "start_run": "codex_obs.init(...) opens a run",
+    "end_run": "codex_obs.finish() closes the current run",
+    "close": "codex_obs.finish() closes the current run",
+    "log_metric": "codex_obs.log({name: value}) logs metrics",
+    "log_metrics": "codex_obs.log({name: value}) logs metrics",
+    "log_param": "codex_obs.log_params({name: value}) logs parameters",
+    "set_tag": "codex_obs.init(tags={name: value}) sets tags of the run, codex_obs.log(..., tags=...) those of rows",
+    "set_tags": "codex_obs.init(tags={name: value}) sets tags of the run, codex_obs.log(..., tags=...) those of rows",
 }
 
 # Type checkers see the imports above instead, and so report a name that does not exist.
@@ -86,7 +105,11 @@ if not TYPE_CHECKING:
                 value = getattr(import_module(f"{__name__}.{home}"), name)
                 globals()[name] = value
                 return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        instead = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
+        # With the name and the module, Python adds what else may be meant.
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}{instead}", name=name, obj=sys.modules[__name__]
+        )
 
 
 def __dir__() -> list[str]:

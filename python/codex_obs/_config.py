@@ -124,6 +124,10 @@ class Settings:
         return self
 
 
+# Where pickles say that it is: a name of the package, which stays when its files change.
+Settings.__module__ = "codex_obs"
+
+
 def env_vars() -> list[EnvVar]:
     """List every environment variable that codex_obs reads, with its default and meaning."""
     settings = [

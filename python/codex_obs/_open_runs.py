@@ -13,7 +13,7 @@ from codex_obs import _backend
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from codex_obs.run import Run
+    from codex_obs._run import Run
 
 
 @dataclass(frozen=True, slots=True)

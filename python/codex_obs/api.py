@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from codex_obs import _config, _names, _open_runs
 from codex_obs._config import Settings
+from codex_obs._run import Run
 from codex_obs.errors import ConflictError, LogFileError, NoActiveRunError, SettingError
-from codex_obs.run import Run
 
 if TYPE_CHECKING:
     from typing import SupportsIndex, Unpack
@@ -98,6 +98,32 @@ def log(
         ValueError: If the step is outside 64 bits.
     """
     _current().log(metrics, step=step, split=split, dataset=dataset, tags=tags, timestamp=timestamp)
+
+
+def log_params(params: Mapping[str, object]) -> None:
+    """Log parameters of the current run that became known after `init`, as `Run.log_params` does.
+
+    Raises:
+        NoActiveRunError: If no run is open.
+        TypeError: If `params` is no mapping.
+    """
+    _current().log_params(params)
+
+
+def event(category: object, message: object = None, **fields: object) -> None:
+    """Log an event of a trainer to the current run, as `Run.event` does.
+
+    Raises:
+        NoActiveRunError: If no run is open.
+        TypeError: If the field that tells the step is no integer.
+        ValueError: If it is outside 64 bits.
+    """
+    _current().event(category, message, **fields)
+
+
+def current_run() -> Run | None:
+    """Return the current run: the one opened last that is still open, or None."""
+    return _open_runs.current()
 
 
 def flush(timeout: float | None = None, *, sync: bool = False) -> bool:

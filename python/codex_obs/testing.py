@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, SupportsIndex
 from codex_obs import _exit
 from codex_obs._backend import ManualClock
 from codex_obs._config import Settings
+from codex_obs._run import STATUSES, Run
 from codex_obs.errors import SettingError
-from codex_obs.run import STATUSES, Run
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,17 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-@pytest.mark.parametrize("call", [lambda: codex_obs.log({"a": 1}), codex_obs.flush, codex_obs.finish])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: codex_obs.log({"a": 1}),
+        lambda: codex_obs.log_params({"a": 1}),
+        lambda: codex_obs.event("TRAINER", loss=0.5),
+        codex_obs.flush,
+        codex_obs.finish,
+    ],
+    ids=["log", "log_params", "event", "flush", "finish"],
+)
 def test_without_a_run_there_is_one_clear_error(call: Callable[[], object]) -> None:
     with pytest.raises(codex_obs.NoActiveRunError, match=r"call codex_obs\.init first"):
         call()
@@ -40,6 +52,40 @@ def test_they_act_on_the_run_opened_last_that_is_open(tmp_path: Path) -> None:
     assert statuses == {"a": "finished", "b": "failed"}
     with pytest.raises(codex_obs.NoActiveRunError):
         codex_obs.log({"loss": 3.0})
+
+
+def test_parameters_and_events_go_to_the_current_run_too(run_dir: Path) -> None:
+    assert codex_obs.current_run() is None
+    run = codex_obs.init(run_dir)
+    assert codex_obs.current_run() is run
+    codex_obs.log_params({"lr": 0.1})
+    codex_obs.event("EVALUATOR", "greedy", policy_version=3, mean_return=1.5)
+    assert codex_obs.finish()
+    assert codex_obs.current_run() is None
+    assert [line["config"] for line in read_rows(run_dir, "params")] == [{}, {"lr": 0.1}]
+    (row,) = read_rows(run_dir)
+    assert (row["split"], row["step"], row["metric"], row["value"]) == ("evaluator", 3, "mean_return", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("run", "codex_obs.current_run() gives the current run"),
+        ("log_metrics", "codex_obs.log({name: value}) logs metrics"),
+        ("start_run", "codex_obs.init(...) opens a run"),
+        ("logg", "module 'codex_obs' has no attribute 'logg'"),
+    ],
+)
+def test_a_name_that_another_logger_has_is_answered_with_ours(name: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import codex_obs, codex_obs.api; codex_obs.{name}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert words in done.stderr
+    assert name != "logg" or "Did you mean: 'log'?" in done.stderr
 
 
 def test_closing_a_run_that_is_not_current_leaves_the_current_one(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ LAYERS = (
     ("_config",),
     ("_backend",),
     ("_open_runs", "_exit", "_export"),
-    ("run", "reading"),
+    ("_run", "reading"),
     ("api", "testing"),
     ("__init__",),
     ("_command", "_input", "_output", "_progress", "_sync", "_sync_words", "_table", "cli", "demo", "demo_cli"),
@@ -79,7 +79,7 @@ def test_no_layer_has_a_cycle() -> None:
 
 def test_every_module_below_the_public_ones_is_private() -> None:
     public = {path.stem for path in MODULES if not path.stem.startswith("_")}
-    assert public == {"api", "cli", "demo", "demo_cli", "errors", "reading", "run", "testing", "types"}
+    assert public == {"api", "cli", "demo", "demo_cli", "errors", "reading", "testing", "types"}
 
 
 def test_the_package_s_public_names_are_exactly_what_type_checkers_see() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import pickletools
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -35,6 +36,13 @@ def test_in_the_process_that_has_it_open_it_is_that_run(protocol: int, run_dir: 
     assert pickle.loads(cloudpickle.dumps(run)) is run
     assert copy.copy(run) is run
     assert copy.deepcopy({"run": run})["run"] is run
+
+
+def test_a_pickle_names_the_package_and_none_of_its_files(run_dir: Path) -> None:
+    run = codex_obs.init(run_dir)
+    named = {text for _, text, _ in pickletools.genops(pickle.dumps(run, 4)) if isinstance(text, str)}
+    assert {name for name in named if name.startswith("codex_obs")} == {"codex_obs"}
+    assert pickle.loads(pickle.dumps(codex_obs.Run)) is codex_obs.Run
 
 
 def test_in_another_process_it_writes_a_stream_of_its_own(run_dir: Path) -> None:

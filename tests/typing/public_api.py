@@ -63,6 +63,9 @@ def the_scope_of_a_run(run: codex_obs.Run) -> int:
 
 def the_current_run() -> None:
     codex_obs.log({"loss": 0.5}, step=1)
+    codex_obs.log_params({"lr": 0.1})
+    codex_obs.event("TRAINER", "words", step=1, loss=0.5)
+    assert_type(codex_obs.current_run(), codex_obs.Run | None)
     assert_type(codex_obs.flush(), bool)
     assert_type(codex_obs.finish("failed"), bool)
 

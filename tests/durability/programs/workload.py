@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import codex_obs
-from codex_obs.run import Run
+from codex_obs._run import Run
 from faults.tally import Tally
 
 FLUSH_EVERY = 40

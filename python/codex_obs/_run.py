@@ -300,3 +300,7 @@ def _reopen(directory: str, settings: Settings) -> Run:
             return found
         fresh = replace(settings, resume_step=None)
         return Run(directory, settings=fresh, as_current=_open_runs.current() is None)
+
+
+# Where pickles say that they are: names of the package, which stay when its files change.
+Run.__module__ = _reopen.__module__ = "codex_obs"
