@@ -1,0 +1,203 @@
+//! Ordinals: a shard's number in the archive, present or future. Unlike its number among the rotated ones it never changes,
+//! so it is what a place in a log is named by.
+//!
+//! The archives and what was deleted come first, then the rotated shards from the highest number down, then the current
+//! file. A shard that is packed keeps its ordinal, and so does the rest where the oldest one is deleted: its name says it
+//! until a `retired` record does.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::archive::Archive;
+use super::name::ShardName;
+use crate::error::{Error, Result};
+
+/// The record in `run.ndjson` that says what was deleted.
+pub const RETIRED: &str = "retired";
+
+/// What of a log was deleted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// All shards up to this one.
+    pub ordinal: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Those of them that a destination still needed.
+    pub undelivered: u64,
+    /// Largest step of those rows.
+    pub largest_step: Option<i64>,
+}
+
+/// The shards of a log at one moment, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shards {
+    /// Ordinals of the archives.
+    pub archives: BTreeSet<u64>,
+    /// Numbers of the rotated shards that are files, in any coding.
+    pub numbers: BTreeSet<u64>,
+    /// Ordinals of those that are being deleted.
+    pub leaving: BTreeSet<u64>,
+    /// What was deleted, as far as it is on record.
+    pub gone: Gone,
+}
+
+impl Shards {
+    /// Those of the log `base`.
+    ///
+    /// # Errors
+    /// If its folder or its records cannot be read.
+    pub fn of(base: &Path) -> Result<Self> {
+        let folder = base.parent().unwrap_or(Path::new("."));
+        let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
+        let own = ShardName::parse(name, kind).map(|shard| shard.stream);
+        let failed = |source| Error::io("list", folder, source);
+        let mut shards = Self { gone: gone(base)?, ..Self::default() };
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let file_name = entry.file_name();
+            let Some(file_name) = file_name.to_str() else { continue };
+            if let Some((kind, ordinal)) = Archive::parse(file_name, name) {
+                match kind {
+                    Archive::Packed => shards.archives.insert(ordinal),
+                    Archive::Leaving => shards.leaving.insert(ordinal),
+                };
+            } else if let Some(shard) = ShardName::parse(file_name, kind)
+                && shard.number > 0
+                && Some(&shard.stream) == own.as_ref()
+                && entry.file_type().is_ok_and(|found| found.is_file())
+            {
+                shards.numbers.insert(shard.number);
+            }
+        }
+        Ok(shards)
+    }
+
+    /// The ordinal of the newest shard that is packed or gone; 0 if there is none.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        let last = |set: &BTreeSet<u64>| set.last().copied().unwrap_or(0);
+        last(&self.archives).max(last(&self.leaving)).max(self.gone.ordinal)
+    }
+
+    /// The ordinal of the shard with that number, 0 for the current file.
+    #[must_use]
+    pub fn ordinal(&self, number: u64) -> u64 {
+        let older = if number == 0 { self.numbers.len() + 1 } else { self.numbers.range(number..).count() };
+        self.behind().saturating_add(older as u64)
+    }
+
+    /// The ordinal of the current file, which it keeps when it is rotated and packed.
+    #[must_use]
+    pub fn current(&self) -> u64 {
+        self.ordinal(0)
+    }
+}
+
+/// The name of the file that keeps a stream's records, beside the log named `log`.
+fn records_name(log: &str) -> Option<String> {
+    let (kind, _) = log.split_once('.')?;
+    let stream = ShardName::parse(log, kind)?.stream;
+    Some(stream.file_name("run", "ndjson"))
+}
+
+/// What was deleted of the log `base`, by the last record of it.
+///
+/// # Errors
+/// If the records are there and cannot be read.
+pub fn gone(base: &Path) -> Result<Gone> {
+    let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(records) = records_name(name) else { return Ok(Gone::default()) };
+    let path = base.with_file_name(records);
+    let file = match crate::fs::open_read(&path) {
+        Ok(file) => file,
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Gone::default()),
+        // Somebody else's: it says nothing of ours.
+        Err(error) if error.io_kind().is_none() => return Ok(Gone::default()),
+        Err(error) => return Err(error),
+    };
+    let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
+    let mut gone = Gone::default();
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let count = std::io::Read::take(&mut reader, MAX_RECORD_BYTES).read_until(b'\n', &mut line);
+        match count {
+            Ok(0) => return Ok(gone),
+            Ok(_) => gone = record(&line, kind).filter(|found| found.ordinal >= gone.ordinal).unwrap_or(gone),
+            Err(source) => return Err(Error::io("read", &path, source)),
+        }
+    }
+}
+
+/// Longest record read in one piece; ours have a few hundred bytes.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+
+fn record(line: &[u8], kind: &str) -> Option<Gone> {
+    // Most records are others.
+    memchr::memmem::find(line, br#""retired""#)?;
+    let document: Value = serde_json::from_slice(line).ok()?;
+    let is_it = document.get("record")? == RETIRED && document.get("file")? == kind;
+    let number = |key: &str| document.get(key).and_then(Value::as_u64);
+    is_it.then_some(())?;
+    Some(Gone {
+        ordinal: number("ordinal")?,
+        rows: number("rows")?,
+        undelivered: number("rows_undelivered")?,
+        largest_step: document.get("largest_step").and_then(Value::as_i64),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinal_stays_while_shards_are_rotated_packed_and_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("metrics.rank-1.ndjson");
+        let at = |name: &str| folder.path().join(format!("metrics.rank-1.ndjson{name}"));
+        let write = |name: &str| std::fs::write(at(name), "{}\n").unwrap();
+        let move_to = |from: &str, to: &str| std::fs::rename(at(from), at(to)).unwrap();
+        let ordinals = || {
+            let shards = Shards::of(&base).unwrap();
+            let numbers: Vec<u64> = shards.numbers.iter().rev().map(|&number| shards.ordinal(number)).collect();
+            (numbers, shards.current())
+        };
+        assert_eq!(ordinals(), (vec![], 1), "an empty folder");
+        for name in ["", ".1", ".2", ".7.gz"] {
+            write(name);
+        }
+        for other in ["metrics.ndjson.3", "metrics.ndjson.archive-000009.zst", "metrics_manifest.rank-1.ndjson.4"] {
+            std::fs::write(folder.path().join(other), "{}\n").unwrap();
+        }
+        std::fs::create_dir(at(".9")).unwrap();
+        assert_eq!(ordinals(), (vec![1, 2, 3], 4));
+        move_to(".7.gz", ".7.zst");
+        assert_eq!(ordinals(), (vec![1, 2, 3], 4));
+        move_to(".7.zst", ".archive-000001.zst");
+        assert_eq!(ordinals(), (vec![2, 3], 4));
+        move_to(".2", ".3");
+        move_to(".1", ".2");
+        move_to("", ".1");
+        assert_eq!(ordinals(), (vec![2, 3, 4], 5));
+        move_to(".3", ".archive-000002.gone");
+        assert_eq!(ordinals(), (vec![3, 4], 5));
+        let record = |kind: &str, ordinal: u64| {
+            format!(
+                "{{\"record\":\"retired\",\"file\":\"{kind}\",\"ordinal\":{ordinal},\"rows\":1,\"rows_undelivered\":0,\
+                 \"largest_step\":5}}\n"
+            )
+        };
+        let records = [record("metrics", 2), record("metrics_manifest", 9), "torn".to_owned()].concat();
+        std::fs::write(folder.path().join("run.rank-1.ndjson"), records).unwrap();
+        std::fs::remove_file(at(".archive-000002.gone")).unwrap();
+        std::fs::remove_file(at(".archive-000001.zst")).unwrap();
+        assert_eq!(ordinals(), (vec![3, 4], 5));
+        assert_eq!(gone(&base).unwrap(), Gone { ordinal: 2, rows: 1, undelivered: 0, largest_step: Some(5) });
+    }
+}
