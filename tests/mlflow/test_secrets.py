@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -42,6 +44,25 @@ def echo(status: int) -> Callable[[Exchange], None]:
     return handler
 
 
+def echo_in_other_spellings(exchange: Exchange) -> None:
+    """Refuse with the credentials as a log or a page would spell them, and with characters that turn a line round."""
+    exchange.body()
+    value = exchange.request.header("authorization") or ""
+    told = [value, decoded(value)]
+    spelled = [
+        form
+        for text in told
+        for form in (
+            quote(text, safe=""),
+            "".join(f"%{byte:02x}" for byte in text.encode()),
+            text.encode().hex(),
+            "".join(f"\\u{ord(letter):04x}" for letter in text),
+            "".join(f"&#{ord(letter)};" for letter in text),
+        )
+    ]
+    exchange.answer(400, json.dumps({"error_code": "X", "message": "\u202e".join(spelled)}).encode())
+
+
 def redirect(exchange: Exchange) -> None:
     secret = exchange.request.header("authorization") or ""
     location = f"http://{USER}:{CANARY}@localhost:{exchange.proxy.port_of_the_stranger}/{secret}"
@@ -53,18 +74,29 @@ BEHAVIOURS = {
     "401 with an echo": Misbehaviour(echo(401)),
     "400 with an echo": Misbehaviour(echo(400)),
     "500 with an echo": Misbehaviour(echo(500)),
+    "400 with other spellings": Misbehaviour(echo_in_other_spellings),
     "no HTTP": Misbehaviour(no_http),
     "a redirect": Misbehaviour(redirect),
     "refused": Misbehaviour(start="refusing"),
 }
 
-FOR_ALL = ("well", "400 with an echo")
+FOR_ALL = ("well", "400 with an echo", "400 with other spellings")
 
 
 def forms(secret: str) -> list[bytes]:
     """Give the secret in every form in which it might be written down."""
     pairs = [secret, f"{USER}:{secret}", f":{secret}", f"{USER}:{secret}@x"]
-    return [secret.encode(), *(base64.b64encode(pair.encode()).rstrip(b"=") for pair in pairs)]
+    spelled = [
+        "".join(f"%{byte:02x}" for byte in secret.encode()),
+        secret.encode().hex(),
+        "".join(f"u{ord(letter):04x}" for letter in secret[:8]),
+        "".join(f"&#{ord(letter)};" for letter in secret),
+    ]
+    return [
+        secret.encode(),
+        *(form.encode() for form in spelled),
+        *(base64.b64encode(pair.encode()).rstrip(b"=") for pair in pairs),
+    ]
 
 
 def require_no_trace(directory: Path, words: str) -> None:
@@ -73,6 +105,7 @@ def require_no_trace(directory: Path, words: str) -> None:
     assert len(everything) > 1 or not directory.exists()
     found = {place: form for place, content in everything.items() for form in forms(CANARY) if form in content}
     assert found == {}
+    assert "\u202e" not in words
 
 
 def run_canary(directory: Path, **variables: str) -> str:

@@ -8,8 +8,8 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{HeaderValue, Response};
 use ureq::unversioned::transport::DefaultConnector;
 
+use super::redactor::Redactor;
 use super::resolver::BoundedResolver;
-use super::secret::Redactor;
 use super::settings::MlflowSettings;
 use super::tls;
 use crate::error::{Error, Result};

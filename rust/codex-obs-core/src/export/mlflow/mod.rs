@@ -13,6 +13,7 @@ pub mod names;
 pub mod payload;
 pub mod proxy;
 pub mod reach;
+pub mod redactor;
 pub mod rejected;
 pub mod renamed;
 pub mod resolver;

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::endpoint::Endpoint;
-use super::secret::{Credentials, Redactor};
+use super::redactor::Redactor;
+use super::secret::Credentials;
 use crate::error::{Error, Result};
 
 /// A proxy that was found in the environment.
