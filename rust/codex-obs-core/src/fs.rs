@@ -1,17 +1,25 @@
 //! The file system, used with suspicion: a name in a run directory is opened only if it leads to a file of ours.
 
+mod descriptor;
+mod folder;
+mod owner;
+
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::limits::FOLDER_MODE;
+use folder::{Access, Place};
+pub use folder::{
+    INTERNALS, cannot_spare, link, list, remove, remove_if_there, rename, rename_new, require_folder, sync_file,
+    sync_folder,
+};
 
 /// Device and inode: which file a name led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -28,6 +36,12 @@ impl From<&Metadata> for FileId {
     }
 }
 
+impl From<&Stat> for FileId {
+    fn from(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
 impl FileId {
     /// The identity of an open file.
     pub fn of(file: &File, path: &Path) -> Result<Self> {
@@ -37,11 +51,21 @@ impl FileId {
 
     /// The identity of what `path` leads to, not following a symlink, or `None` if there is nothing.
     pub fn at(path: &Path) -> Result<Option<Self>> {
-        match path.symlink_metadata() {
-            Ok(metadata) => Ok(Some(Self::from(&metadata))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::io("examine", path, source)),
-        }
+        stat(path).map(|found| found.as_ref().map(Self::from))
+    }
+}
+
+/// What lies at `path`, links not followed; `None` if there is nothing.
+fn stat(path: &Path) -> Result<Option<Stat>> {
+    let place = match Place::of(path, Access::Read) {
+        Ok(place) => place,
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match place.stat() {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::io("examine", path, errno.into())),
     }
 }
 
@@ -74,7 +98,7 @@ impl Held {
 
     /// The file, unless the descriptor is no longer its own.
     pub fn get(&self) -> io::Result<&File> {
-        self.length().map(|_| &*self.file).ok_or_else(|| rustix::io::Errno::BADF.into())
+        self.length().map(|_| &*self.file).ok_or_else(|| Errno::BADF.into())
     }
 }
 
@@ -95,24 +119,14 @@ impl Drop for Held {
     }
 }
 
-/// Creates `path` and its parents with mode 0700 where they are missing.
-pub fn create_folder(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path).map_err(|source| match source.kind() {
+/// Creates the folder `path` and its parents where they are missing. They get the mode of files, with `x` wherever there is
+/// `r`; the umask may narrow it.
+pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {
+    let mode = file_mode | (file_mode & 0o444) >> 2;
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::io("make a folder of the file", path, source),
         _ => Error::io("create the folder", path, source),
     })
-}
-
-/// Refuses a folder of internals that is a link or belongs to someone else.
-pub fn require_folder(path: &Path) -> Result<()> {
-    let metadata = path.symlink_metadata().map_err(|source| Error::io("examine", path, source))?;
-    if !metadata.is_dir() {
-        return Err(Error::not_ours(path, "it is not a folder"));
-    }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::not_ours(path, "it belongs to another user"));
-    }
-    Ok(())
 }
 
 /// Opens `path` for appending, creating it with `mode` (narrowed by the umask) if it is missing.
@@ -137,73 +151,63 @@ pub fn create_new(path: &Path, mode: u32) -> Result<File> {
 
 /// Opens `path` for reading only. A FIFO or device is refused without being waited for; links are the reader's own business.
 pub fn open_read(path: &Path) -> Result<File> {
-    let file = open(path, OFlags::RDONLY, 0)?;
+    let file = open(path, OFlags::RDONLY, 0, Access::Read)?;
     if !file.metadata().map_err(|source| Error::io("examine", path, source))?.is_file() {
         return Err(Error::not_ours(path, "it is not a regular file"));
     }
     Ok(file)
 }
 
-fn open(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
+fn open(path: &Path, flags: OFlags, mode: u32, access: Access) -> Result<File> {
     // NONBLOCK: opening a planted FIFO must fail or return, never wait for its other end.
     let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let place = Place::of(path, access)?;
     loop {
-        match rustix::fs::open(path, flags, Mode::from_bits_truncate(mode)) {
+        match descriptor::open(place.folder(), place.name(), flags, Mode::from_bits_truncate(mode)) {
             Ok(descriptor) => return Ok(File::from(descriptor)),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::LOOP) => return Err(Error::not_ours(path, "it is a symbolic link")),
+            Err(Errno::INTR) => {}
+            Err(Errno::LOOP) => return Err(Error::not_ours(path, "it is a symbolic link")),
             Err(errno) => return Err(Error::io("open", path, errno.into())),
         }
     }
 }
 
 fn open_owned(path: &Path, flags: OFlags, mode: u32) -> Result<File> {
-    let file = open(path, flags | OFlags::NOFOLLOW, mode)?;
-    let metadata = file.metadata().map_err(|source| Error::io("examine", path, source))?;
-    require_ours(path, &metadata)?;
+    let file = open(path, flags | OFlags::NOFOLLOW, mode, Access::Write)?;
+    let found = rustix::fs::fstat(&file).map_err(|errno| Error::io("examine", path, errno.into()))?;
+    require_ours(path, &found)?;
     Ok(file)
 }
 
 /// Refuses what lies at `path`, if there is something, unless [`open_append`] would open it.
 pub fn require_usable(path: &Path) -> Result<()> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_symlink() => Err(Error::not_ours(path, "it is a symbolic link")),
-        Ok(metadata) => require_ours(path, &metadata),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(Error::io("examine", path, source)),
-    }
+    stat(path)?.map_or(Ok(()), |found| require_ours(path, &found))
 }
 
-fn require_ours(path: &Path, metadata: &Metadata) -> Result<()> {
-    if !metadata.is_file() {
-        return Err(Error::not_ours(path, "it is not a regular file"));
+fn require_ours(path: &Path, found: &Stat) -> Result<()> {
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Symlink => return Err(Error::not_ours(path, "it is a symbolic link")),
+        _ => return Err(Error::not_ours(path, "it is not a regular file")),
     }
-    if metadata.nlink() > 1 {
+    if found.st_nlink > 1 {
         return Err(Error::not_ours(path, "it has more than one hard link"));
     }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::not_ours(path, "it belongs to another user"));
-    }
-    Ok(())
+    owner::require(path, found)
 }
 
 /// Gives the file at `path` new content, so that a death at any moment leaves the old or the new. Who calls this must be alone
 /// in doing so.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = Path::new(&draft);
-    let mut file = open_owned(draft, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, mode)?;
-    file.write_all(content).map_err(|source| Error::io("write", draft, source))?;
+    let draft = draft_beside(path);
+    let mut file = open_owned(&draft, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, mode)?;
+    file.write_all(content).map_err(|source| Error::io("write", &draft, source))?;
     drop(file);
-    std::fs::rename(draft, path).map_err(|source| Error::io("rename", draft, source))
+    rename(&draft, path)
 }
 
-/// Makes the names in `folder` durable. File systems that cannot sync a folder are taken at their word.
-pub fn sync_folder(folder: &Path) -> Result<()> {
-    let directory = File::open(folder).map_err(|source| Error::io("open", folder, source))?;
-    match rustix::fs::fsync(directory.as_fd()) {
-        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
-        Err(errno) => Err(Error::io("sync", folder, errno.into())),
-    }
+fn draft_beside(path: &Path) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    PathBuf::from(draft)
 }

@@ -1,20 +1,20 @@
 //! `run.json`: what a run is called, written once by whoever opens its directory first.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, RenameFlags};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::encode::line;
 use crate::error::{Error, Result};
-use crate::fs::{self, FileId};
+use crate::fs;
 use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
 use crate::record::timestamp;
 use crate::shard::tail::INTERNALS;
 
@@ -25,6 +25,11 @@ const LOCK: &str = "lock-identity";
 /// Longest wait for others that change it, which takes each of them microseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_LOOK: Duration = Duration::from_millis(1);
+/// The lock of the one that creates it, where that takes more than one step.
+const PLACING: &str = "lock-placing";
+/// Longest wait for that one, and the longest pause between two looks.
+const PLACING_WAIT: Duration = Duration::from_secs(30);
+const PLACING_LOOK: Duration = Duration::from_millis(20);
 /// Longest identity file read. Ours have a few hundred bytes and remote ids.
 const MAX_BYTES: u64 = 1 << 20;
 /// Longest run id: it stands in every row and in the journal's header.
@@ -53,10 +58,11 @@ impl Home {
             return Err(Error::setting("run_id", "must have 1 to 4096 bytes"));
         }
         let path = directory.join(FILE_NAME);
-        finish_placing(directory, &path)?;
-        let home = match Self::read(&path)? {
-            Some(home) => home,
-            None => Self::create(directory, &path, run_id, name, mode, clock)?,
+        let home = match Self::read(&path) {
+            Ok(Some(home)) => home,
+            Ok(None) => Self::create(directory, &path, run_id, name, mode, clock)?,
+            Err(_) if is_begun(directory, &path) => Self::create(directory, &path, run_id, name, mode, clock)?,
+            Err(error) => return Err(error),
         };
         match run_id {
             Some(asked) if asked != home.run_id => Err(Error::conflict(format!(
@@ -91,7 +97,7 @@ impl Home {
                 Attempt::Taken(owner) => break owner,
                 Attempt::Held(_) if Instant::now() < deadline => std::thread::sleep(LOCK_LOOK),
                 Attempt::Held(_) => {
-                    return Err(Error::io("lock", &lock_path, std::io::ErrorKind::TimedOut.into()));
+                    return Err(Error::io("lock", &lock_path, ErrorKind::TimedOut.into()));
                 }
             }
         };
@@ -101,14 +107,8 @@ impl Home {
         }
         home.destinations.insert(address.to_owned(), remote_run.to_owned());
         let metadata = path.symlink_metadata().map_err(|source| Error::io("examine", &path, source))?;
-        let draft = draft_path(directory)?;
-        let mut file = fs::create_new(&draft, metadata.mode() & 0o777)?;
-        let written = file.write_all(&home.document()).and_then(|()| file.sync_data());
-        let placed = written.and_then(|()| std::fs::rename(&draft, &path));
-        placed.map_err(|source| {
-            let _ = std::fs::remove_file(&draft);
-            Error::io("write", &path, source)
-        })
+        let draft = Draft::write(directory, &home.document(), metadata.mode() & 0o777)?;
+        draft.place(&path, fs::rename)
     }
 
     fn document(&self) -> Vec<u8> {
@@ -120,7 +120,7 @@ impl Home {
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let file = match fs::open_existing(path) {
             Ok(file) => file,
-            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(None),
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut bytes = Vec::new();
@@ -165,18 +165,112 @@ impl Home {
             created_micros: clock.now_micros(),
             destinations: BTreeMap::new(),
         };
-        let draft = draft_path(directory)?;
-        let mut file = fs::create_new(&draft, mode)?;
-        let written = file.write_all(&home.document()).and_then(|()| file.sync_data());
-        let placed = written.map_err(|source| Error::io("write", &draft, source)).and_then(|()| place(&draft, path));
-        if !matches!(placed, Ok(true)) {
-            let _ = std::fs::remove_file(&draft);
-        }
-        if placed? {
-            fs::sync_folder(directory)?;
-            return Ok(home);
+        let draft = Draft::write(directory, &home.document(), mode)?;
+        match draft.place(path, fs::rename_new) {
+            Ok(()) => {
+                fs::sync_folder(directory)?;
+                return Ok(home);
+            }
+            Err(error) if fs::cannot_spare(&error) => return home.create_alone(directory, path, &draft),
+            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => {}
+            Err(error) => return Err(error),
         }
         Self::read(path)?.ok_or_else(|| Error::corrupt(path, "it was removed while it was being opened"))
+    }
+
+    /// As [`create`](Self::create), where no rename spares what is there: processes wait for each other. A record decides and no
+    /// lock of the kernel's, which may be one for this host only on just such file systems.
+    fn create_alone(self, directory: &Path, path: &Path, draft: &Draft) -> Result<Self> {
+        let lock_path = directory.join(INTERNALS).join(PLACING);
+        let process = Process::current();
+        let deadline = Instant::now() + PLACING_WAIT;
+        let mut pause = LOCK_LOOK;
+        let _alone = loop {
+            if !is_begun(directory, path)
+                && let Some(home) = Self::read(path)?
+            {
+                return Ok(home);
+            }
+            match Owner::acquire_by_record(&lock_path, &process, Purpose::Write, Strangers::Keep)? {
+                Attempt::Taken(owner) => break owner,
+                Attempt::Held(_) if Instant::now() < deadline => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(PLACING_LOOK);
+                }
+                Attempt::Held(_) => {
+                    let holder = owner::stranger(&lock_path, &process);
+                    let who = holder
+                        .map_or_else(|| "another process".to_owned(), |(pid, host)| format!("process {pid} on {host}"));
+                    return Err(Error::conflict(format!(
+                        "{who} has begun to create the run in {} and does not go on; if it is dead, delete {} and try again",
+                        directory.display(),
+                        lock_path.display()
+                    )));
+                }
+            }
+        };
+        // Another host may still remember that there was no such file. Making it is what no host answers from memory.
+        match fs::create_new(path, draft.mode) {
+            Ok(_) => {}
+            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) && is_begun(directory, path) => {}
+            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => {
+                return Self::read(path)?
+                    .ok_or_else(|| Error::corrupt(path, "it was removed while it was being opened"));
+            }
+            Err(error) => return Err(error),
+        }
+        draft.place(path, fs::rename)?;
+        fs::sync_folder(directory)?;
+        Ok(self)
+    }
+}
+
+/// Whether the identity at `path` was begun by [`Home::create_alone`] and is not there yet: nothing was logged so far, so that
+/// no row has another run's id.
+fn is_begun(directory: &Path, path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == 0)
+        && fs::list(directory).is_ok_and(|names| names.iter().all(|name| !name.as_bytes().starts_with(b"metrics")))
+}
+
+/// New content of the identity, in a file of its own until it gets its name.
+struct Draft {
+    path: PathBuf,
+    content: Vec<u8>,
+    mode: u32,
+}
+
+impl Draft {
+    /// A draft among the internals, where it disturbs nobody.
+    fn write(directory: &Path, content: &[u8], mode: u32) -> Result<Self> {
+        Self::at(draft_path(directory)?, content, mode)
+    }
+
+    fn at(path: PathBuf, content: &[u8], mode: u32) -> Result<Self> {
+        let mut file = fs::create_new(&path, mode)?;
+        let draft = Self { path, content: content.to_owned(), mode };
+        file.write_all(content).map_err(|source| Error::io("write", &draft.path, source))?;
+        fs::sync_file(&file, &draft.path)?;
+        Ok(draft)
+    }
+
+    /// Gives the draft its name by `rename`. The internals may be on another file system (a bind mount), from which there is no
+    /// rename: then the draft is written again beside its name.
+    fn place(&self, path: &Path, rename: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
+        match rename(&self.path, path) {
+            Err(error) if error.io_kind() == Some(ErrorKind::CrossesDevices) => {
+                let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+                let beside = Self::at(path.with_file_name(format!(".{name}")), &self.content, self.mode)?;
+                rename(&beside.path, path)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // There is none any more if it got its name.
+        let _ = fs::remove_if_there(&self.path);
     }
 }
 
@@ -190,55 +284,12 @@ fn draft_path(directory: &Path) -> Result<PathBuf> {
     Ok(directory.join(INTERNALS).join(format!("{FILE_NAME}.{}", new_run_id()?)))
 }
 
-/// Gives `draft` the name `path` unless that exists; gives whether it did.
-fn place(draft: &Path, path: &Path) -> Result<bool> {
-    let placed = match rustix::fs::renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE) {
-        // File systems without the flag have hard links, which do not replace either.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            rustix::fs::link(draft, path).and_then(|()| match rustix::fs::unlink(draft) {
-                // Another process was faster, see `finish_placing`.
-                Err(rustix::io::Errno::NOENT) => Ok(()),
-                outcome => outcome,
-            })
-        }
-        outcome => outcome,
-    };
-    match placed {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(errno) => Err(Error::io("create", path, errno.into())),
-    }
-}
-
-/// Removes the draft that is still a second name of the file at `path`, because its maker is, or died, between giving it one
-/// and taking the other.
-fn finish_placing(directory: &Path, path: &Path) -> Result<()> {
-    if !path.symlink_metadata().is_ok_and(|metadata| metadata.nlink() > 1) {
-        return Ok(());
-    }
-    let id = FileId::at(path)?;
-    let folder = directory.join(INTERNALS);
-    for entry in std::fs::read_dir(&folder).map_err(|source| Error::io("list", &folder, source))? {
-        let entry = entry.map_err(|source| Error::io("list", &folder, source))?;
-        let is_draft = entry.file_name().to_str().is_some_and(|name| name.starts_with(FILE_NAME));
-        if is_draft && FileId::at(&entry.path())? == id {
-            match std::fs::remove_file(entry.path()) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &entry.path(), source));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A random UUID (RFC 9562, version 4).
 fn new_run_id() -> Result<String> {
     let mut bytes = [0_u8; 16];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     if filled != Ok(bytes.len()) {
-        let source = filled.err().map_or_else(|| std::io::ErrorKind::UnexpectedEof.into(), std::io::Error::from);
+        let source = filled.err().map_or_else(|| ErrorKind::UnexpectedEof.into(), std::io::Error::from);
         return Err(Error::io("read", Path::new("/dev/urandom"), source));
     }
     let number = u128::from_be_bytes(bytes) & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
@@ -252,7 +303,7 @@ mod tests {
 
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_folder(&folder.path().join(INTERNALS)).unwrap();
+        fs::create_folder(&folder.path().join(INTERNALS), 0o600).unwrap();
         folder
     }
 
@@ -307,15 +358,43 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_whose_maker_died_between_link_and_unlink_is_used() {
+    fn a_link_that_is_not_ours_is_refused() {
         let folder = folder();
-        let first = open(folder.path(), None).unwrap();
-        let draft = draft_path(folder.path()).unwrap();
-        std::fs::hard_link(folder.path().join(FILE_NAME), &draft).unwrap();
-        assert_eq!(open(folder.path(), None).unwrap(), first);
-        assert!(!draft.exists());
+        open(folder.path(), None).unwrap();
         std::fs::hard_link(folder.path().join(FILE_NAME), folder.path().join("elsewhere")).unwrap();
-        assert!(open(folder.path(), None).is_err(), "a link that is not ours");
+        assert!(open(folder.path(), None).is_err());
+    }
+
+    fn create_alone(folder: &Path) -> Result<Home> {
+        let home = Home { run_id: new_run_id()?, name: "n".into(), created_micros: 0, destinations: BTreeMap::new() };
+        let draft = Draft::write(folder, &home.document(), 0o600)?;
+        home.create_alone(folder, &folder.join(FILE_NAME), &draft)
+    }
+
+    #[test]
+    fn processes_that_race_agree_where_no_rename_spares_what_is_there() {
+        for _ in 0..20 {
+            let folder = folder();
+            let homes: Vec<Home> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| create_alone(folder.path()).unwrap())).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(homes.iter().all(|home| *home == homes[0]));
+            assert_eq!(open(folder.path(), None).unwrap(), homes[0]);
+            assert_eq!(std::fs::read_dir(folder.path().join(INTERNALS)).unwrap().count(), 0, "nothing is left");
+        }
+    }
+
+    #[test]
+    fn an_identity_that_was_begun_is_created_and_one_that_rows_refer_to_is_not() {
+        let folder = folder();
+        let path = folder.path().join(FILE_NAME);
+        std::fs::write(&path, "").unwrap();
+        let home = create_alone(folder.path()).unwrap();
+        assert_eq!(open(folder.path(), None).unwrap(), home);
+        std::fs::write(&path, "").unwrap();
+        std::fs::write(folder.path().join("metrics.rank-1.ndjson"), "").unwrap();
+        assert!(create_alone(folder.path()).unwrap_err().to_string().contains("is damaged"));
     }
 
     #[test]

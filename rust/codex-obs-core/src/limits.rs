@@ -39,9 +39,6 @@ pub const DEFAULT_BACKUP_COUNT: u64 = 5;
 /// Mode of the files we create; the umask may narrow it.
 pub const DEFAULT_FILE_MODE: u32 = 0o600;
 
-/// Mode of the folders we create.
-pub const FOLDER_MODE: u32 = 0o700;
-
 /// Bytes the writer hands to one `write`. 256 KiB stays in the second-level cache and is within 2 % of 1 MiB in speed.
 pub const BATCH_BYTES: usize = 256 << 10;
 

@@ -155,11 +155,9 @@ pub fn progress_path(directory: &Path, stream: &Stream, address: &str, remote_ru
 /// The progress of every delivery of a stream that ever began.
 pub fn progress_paths(directory: &Path, stream: &Stream) -> Result<Vec<PathBuf>> {
     let folder = directory.join(INTERNALS);
-    let failed = |source| Error::io("list", &folder, source);
     let start = format!("export-{stream}-");
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
+    for name in fs::list(&folder)? {
         let number = name.to_str().and_then(|name| name.strip_prefix(&start)?.strip_suffix(".json"));
         // The names of other streams may begin with this one's.
         if number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())) {

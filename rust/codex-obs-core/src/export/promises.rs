@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cursor::{Cursor, Progress, lock_path, progress_path, progress_paths};
 use super::locate::{first_lines, place};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::FileId;
 use crate::home::Home;
 use crate::journal::identity::Process;
@@ -233,7 +233,7 @@ pub fn rename(directory: &Path, stream: &Stream, address: &str, path: &Path) -> 
         return Ok(());
     }
     begin(path, address)?;
-    std::fs::remove_file(&promised).map_err(|source| Error::io("remove", &promised, source))
+    crate::fs::remove(&promised)
 }
 
 /// Keeps nothing any more for the remote run `replaced`, whose place another one takes in `run.json`. How far it got stays

@@ -84,13 +84,25 @@ impl Process {
 
 /// Field 22 of `/proc/<pid>/stat`; a zombie counts as gone.
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (is_over, start_time) = stat(&format!("/proc/{pid}/stat"))?;
+    // A process whose first thread has ended looks like a zombie while its other threads run on.
+    (!is_over || has_threads(pid)).then_some(start_time)
+}
+
+/// Whether the process or thread has ended, and when it began.
+fn stat(path: &str) -> Option<(bool, u64)> {
+    let stat = fs::read_to_string(path).ok()?;
     // The second field is the command in parentheses and may itself contain any character.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    if matches!(fields.first(), Some(&"Z" | &"X")) {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
+    Some((matches!(fields.first(), Some(&"Z" | &"X")), fields.get(19)?.parse().ok()?))
+}
+
+/// Whether a thread of the process runs.
+fn has_threads(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads
+        .flatten()
+        .any(|thread| stat(&format!("{}/stat", thread.path().display())).is_some_and(|(is_over, _)| !is_over))
 }
 
 /// What is needed to turn the frames of a journal into the lines they stand for.
@@ -204,6 +216,33 @@ mod tests {
             assert_eq!(Identity::from_bytes(&damaged), None, "byte {position}");
             assert_eq!(Identity::from_bytes(&bytes[..position]), None, "prefix {position}");
         }
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_ended_lives_as_long_as_its_others() {
+        let script = "import ctypes, sys, threading\n\
+            threading.Thread(target=sys.stdin.read).start()\n\
+            print(flush=True)\n\
+            ctypes.CDLL(None).pthread_exit(None)\n";
+        let spawned = std::process::Command::new("python3")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut child) = spawned else { return };
+        let pid = child.id();
+        let (began, mut byte) = (start_time(pid).unwrap(), [0]);
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
+        while stat(&format!("/proc/{pid}/stat")).is_some_and(|(is_over, _)| !is_over) {
+            std::thread::yield_now();
+        }
+        assert_eq!(start_time(pid), Some(began), "its other thread runs");
+        drop(child.stdin.take());
+        while has_threads(pid) {
+            std::thread::yield_now();
+        }
+        assert_eq!(start_time(pid), None, "a zombie that nobody waited for");
+        child.wait().unwrap();
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod cursor;
 #[cfg(not(loom))]
 pub mod fault;
 pub mod frame;
+pub mod holder;
 pub mod identity;
 pub mod layout;
 #[cfg(not(loom))]
@@ -13,3 +14,4 @@ pub mod memory;
 pub mod memory;
 pub mod owner;
 pub mod ring;
+mod succession;

@@ -4,21 +4,28 @@
 //! parent's lock for ever, so a held lock counts as free if its record names a process that is surely gone. Then a new file,
 //! already locked, is renamed over the old one. Takers are kept apart by a lock of their own, `guard`.
 //!
+//! Some file systems have no locks (Lustre without `-o flock`). There the record alone decides, see [`succession`].
+//!
 //! A program may close descriptors that are not its own (daemons do). The open file, and the lock with it, lives on in a
 //! mapping that nobody reads.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::holder::Holder;
+pub use super::holder::Purpose;
 use super::identity::Process;
+use super::succession;
+pub use super::succession::Strangers;
 use crate::error::{Error, Result};
-use crate::fs::{FileId, Held};
+use crate::fs::{self, FileId, Held};
 use crate::generation;
 
 /// Mode of lock files: nobody else needs them.
@@ -29,15 +36,6 @@ const GUARD_WAIT: Duration = Duration::from_secs(30);
 /// The file that keeps takers of locks apart.
 const GUARD: &str = "guard";
 const GUARD_LOOK: Duration = Duration::from_millis(1);
-
-/// What a lock is held for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To write the stream, for as long as the process likes.
-    Write,
-    /// To bring back what a dead owner left, which is soon done.
-    Recover,
-}
 
 /// What came of an attempt to take a lock.
 #[derive(Debug)]
@@ -51,38 +49,78 @@ pub enum Attempt {
 /// A held lock. Dropping it frees the lock and removes the file, but not in a forked child, where it is the parent's.
 #[derive(Debug)]
 pub struct Owner {
-    file: Held,
-    pin: Option<Pin>,
+    hold: Hold,
     path: PathBuf,
     generation: u64,
+}
+
+/// What keeps others away.
+#[derive(Debug)]
+enum Hold {
+    /// A lock of the kernel's on this file.
+    Lock { file: Held, pin: Option<Pin> },
+    /// The record in the file, where there are no locks.
+    Record(Holder),
 }
 
 impl Owner {
     /// Takes the lock at `path` for `process` unless a process that lives, or may live, holds it.
     pub fn acquire(path: &Path, process: &Process, purpose: Purpose) -> Result<Attempt> {
+        Self::acquire_from(path, process, purpose, Strangers::Keep)
+    }
+
+    /// As [`acquire`](Self::acquire). Where there are no locks, `strangers` says what to do with holders of another host.
+    pub fn acquire_from(path: &Path, process: &Process, purpose: Purpose, strangers: Strangers) -> Result<Attempt> {
         // Locking a file and noting who did are two steps. Nobody looks at a record between them.
-        let _guard = Guard::acquire(path)?;
+        let Some(_guard) = Guard::acquire(path)? else {
+            return Self::acquire_by_record(path, process, purpose, strangers);
+        };
         loop {
-            let file = crate::fs::open_read_write(path, MODE)?;
-            if try_lock(&file, path)? {
-                if !leads_to(path, &file)? {
+            let file = fs::open_read_write(path, MODE)?;
+            match try_lock(&file, path)? {
+                Locking::Locked if !leads_to(path, &file)? => {
                     // Its last holder removed it between our open and our lock.
-                    continue;
                 }
-                write_record(&file, path, process, purpose)?;
-                return Ok(Attempt::Taken(Self::of(file, path)?));
+                Locking::Locked | Locking::None if is_held_by_record(path, &file, process, strangers)? => {
+                    return Ok(Attempt::Held(purpose_of(&file)));
+                }
+                Locking::Locked => {
+                    write_record(&file, path, process, purpose)?;
+                    return Ok(Attempt::Taken(Self::of(file, path)?));
+                }
+                Locking::None => {
+                    // Made by the look at it: nobody else works on it behind the guard.
+                    if file.metadata().is_ok_and(|found| found.len() == 0) {
+                        fs::remove_if_there(path)?;
+                    }
+                    return Self::acquire_by_record(path, process, purpose, strangers);
+                }
+                Locking::Busy if holder_is_gone(&file, process) => return Self::take_over(path, process, purpose),
+                Locking::Busy => return Ok(Attempt::Held(purpose_of(&file))),
             }
-            return if holder_is_gone(&file, process) {
-                Self::take_over(path, process, purpose)
-            } else {
-                Ok(Attempt::Held(purpose_of(&file)))
-            };
         }
+    }
+
+    /// Takes the lock at `path` by its record alone, on whatever file system: it keeps processes of several hosts apart that
+    /// only seem to share locks.
+    pub fn acquire_by_record(
+        path: &Path,
+        process: &Process,
+        purpose: Purpose,
+        strangers: Strangers,
+    ) -> Result<Attempt> {
+        let mine = Holder::new(process, purpose, true)?;
+        let holder = succession::take(path, &mine, process, strangers)?;
+        if holder != mine {
+            return Ok(Attempt::Held(holder.purpose()));
+        }
+        Ok(Attempt::Taken(Self { hold: Hold::Record(mine), path: path.to_owned(), generation: generation::current() }))
     }
 
     fn of(file: File, path: &Path) -> Result<Self> {
         let pin = Pin::of(&file);
-        Ok(Self { file: Held::over(file, path)?, pin, path: path.to_owned(), generation: generation::current() })
+        let hold = Hold::Lock { file: Held::over(file, path)?, pin };
+        Ok(Self { hold, path: path.to_owned(), generation: generation::current() })
     }
 
     /// Renames a new, locked file over one that a child inherited from a process that is gone.
@@ -90,27 +128,37 @@ impl Owner {
         let mut new_name = path.as_os_str().to_owned();
         new_name.push(format!(".{}.new", process.pid));
         let new_path = PathBuf::from(new_name);
-        match fs::remove_file(&new_path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &new_path, source));
-            }
-            _ => {}
-        }
-        let file = crate::fs::create_new(&new_path, MODE)?;
-        if !try_lock(&file, &new_path)? {
+        fs::remove_if_there(&new_path)?;
+        let file = fs::create_new(&new_path, MODE)?;
+        if !matches!(try_lock(&file, &new_path)?, Locking::Locked) {
             return Ok(Attempt::Held(Purpose::Write));
         }
         write_record(&file, &new_path, process, purpose)?;
-        fs::rename(&new_path, path).map_err(|source| Error::io("rename", &new_path, source))?;
+        fs::rename(&new_path, path)?;
         if leads_to(path, &file)? {
             return Ok(Attempt::Taken(Self::of(file, path)?));
         }
         Ok(Attempt::Held(Purpose::Write))
     }
 
-    /// Whether the name still leads to the file that is locked here.
+    /// The lock's name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the name still leads to what is held here.
     pub fn still_holds(&self) -> Result<bool> {
-        Ok(FileId::at(&self.path)? == Some(self.file.id()))
+        match &self.hold {
+            Hold::Lock { file, .. } => Ok(FileId::at(&self.path)? == Some(file.id())),
+            Hold::Record(record) => Ok(Holder::read(&self.path)?.as_ref() == Some(record)),
+        }
+    }
+
+    /// Whether the file system has no locks, so that a record decides.
+    #[must_use]
+    pub fn is_record_alone(&self) -> bool {
+        matches!(self.hold, Hold::Record(_))
     }
 }
 
@@ -120,9 +168,11 @@ impl Drop for Owner {
         if generation::current() == self.generation {
             if self.still_holds().unwrap_or(false) {
                 // Removed while locked: whoever opened it meanwhile sees that the name leads elsewhere.
-                let _ = fs::remove_file(&self.path);
+                let _ = fs::remove(&self.path);
             }
-            if let Some(pin) = self.pin.take() {
+            if let Hold::Lock { pin, .. } = &mut self.hold
+                && let Some(pin) = pin.take()
+            {
                 pin.remove();
             }
         }
@@ -162,12 +212,22 @@ impl Pin {
     }
 }
 
-fn try_lock(file: &File, path: &Path) -> Result<bool> {
+/// What came of an attempt to lock a file.
+enum Locking {
+    Locked,
+    /// Somebody else has it locked.
+    Busy,
+    /// The file system has no locks.
+    None,
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<Locking> {
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(()) => return Ok(Locking::Locked),
+            Err(Errno::WOULDBLOCK) => return Ok(Locking::Busy),
+            Err(Errno::NOSYS | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL) => return Ok(Locking::None),
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::io("lock", path, errno.into())),
         }
     }
@@ -177,25 +237,41 @@ fn leads_to(path: &Path, file: &File) -> Result<bool> {
     Ok(FileId::at(path)? == Some(FileId::of(file, path)?))
 }
 
-/// The first byte says what the lock is held for, the rest by whom.
 fn write_record(file: &File, path: &Path, process: &Process, purpose: Purpose) -> Result<()> {
-    let mut record = vec![purpose as u8];
-    record.extend_from_slice(&process.to_bytes());
-    file.set_len(0).and_then(|()| file.write_all_at(&record, 0)).map_err(|source| Error::io("write", path, source))
+    let record = Holder::new(process, purpose, false)?;
+    let written = file.set_len(0).and_then(|()| file.write_all_at(record.bytes(), 0));
+    written.map_err(|source| Error::io("write", path, source))
+}
+
+/// Whether the record in `file`, which may be locked, stands for a process that has no lock and may live: the same folder can be
+/// mounted with locks here and without them there.
+fn is_held_by_record(path: &Path, file: &File, observer: &Process, strangers: Strangers) -> Result<bool> {
+    if !Holder::of(file).is_ok_and(|record| record.is_alone()) {
+        return Ok(false);
+    }
+    let Some(holder) = succession::holder(path)? else { return Ok(false) };
+    let gives_way = strangers == Strangers::Gone && holder.is_out_of_sight(observer);
+    Ok(!gives_way && !holder.is_surely_gone(observer))
 }
 
 /// Whether the lock at `path` is held by a process that lives or may live, for those who may only read.
 #[must_use]
 pub fn is_held(path: &Path, observer: &Process) -> bool {
-    let Ok(file) = crate::fs::open_read(path) else { return path.symlink_metadata().is_ok() };
+    let Ok(file) = fs::open_read(path) else { return path.symlink_metadata().is_ok() };
+    let holder_lives = || {
+        succession::holder(path).map_or(true, |holder| holder.is_some_and(|holder| !holder.is_surely_gone(observer)))
+    };
+    if Holder::of(&file).is_ok_and(|record| record.is_alone()) {
+        return holder_lives();
+    }
     let guard_path = path.with_file_name(GUARD);
     // Without the guard a process that takes the lock right now could be sent away by this look at it.
-    let Ok(guard) = crate::fs::open_read(&guard_path).and_then(|guard| Guard::over(guard, &guard_path)) else {
-        return !holder_is_gone(&file, observer);
+    let Ok(Some(guard)) = fs::open_read(&guard_path).and_then(|guard| Guard::over(guard, &guard_path)) else {
+        return holder_lives();
     };
     let is_free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
     drop(file);
-    let is_held = !is_free && !crate::fs::open_read(path).is_ok_and(|file| holder_is_gone(&file, observer));
+    let is_held = !is_free && !fs::open_read(path).is_ok_and(|file| holder_is_gone(&file, observer));
     drop(guard);
     is_held
 }
@@ -203,52 +279,54 @@ pub fn is_held(path: &Path, observer: &Process) -> bool {
 /// Whether the lock at `path` names `process` as its holder.
 #[must_use]
 pub fn is_held_by(path: &Path, process: &Process) -> bool {
-    crate::fs::open_read(path).is_ok_and(|file| holder_of(&file).as_ref() == Some(process))
+    let holder = succession::holder(path).ok().flatten();
+    holder.and_then(|holder| holder.process()).as_ref() == Some(process)
 }
 
-fn holder_of(file: &File) -> Option<Process> {
-    let mut bytes = [0; 1024];
-    let length = file.read_at(&mut bytes, 0).unwrap_or(0);
-    let (_, holder) = bytes[..length].split_first()?;
-    Process::from_bytes(holder)
+/// Who holds the lock at `path` by its record alone, if nobody here can tell whether that process lives: its number and host.
+#[must_use]
+pub fn stranger(path: &Path, observer: &Process) -> Option<(u32, String)> {
+    let holder = succession::holder(path).ok().flatten()?;
+    let process = holder.process().filter(|_| holder.is_alone() && holder.is_out_of_sight(observer))?;
+    Some((process.pid, holder.host()))
 }
 
 /// Whether the process that `file` names as the holder of its lock is surely gone.
 fn holder_is_gone(file: &File, observer: &Process) -> bool {
-    holder_of(file).is_some_and(|holder| holder.is_surely_gone(observer))
+    Holder::of(file).is_ok_and(|holder| holder.is_surely_gone(observer))
 }
 
 fn purpose_of(file: &File) -> Purpose {
-    let mut byte = [Purpose::Write as u8];
-    match file.read_at(&mut byte, 0) {
-        Ok(1) if byte[0] == Purpose::Recover as u8 => Purpose::Recover,
-        _ => Purpose::Write,
-    }
+    Holder::of(file).map_or(Purpose::Write, |holder| holder.purpose())
 }
 
 /// Keeps everyone else from taking locks in the same folder.
 struct Guard(File);
 
 impl Guard {
-    fn acquire(path: &Path) -> Result<Self> {
+    /// `None` where the file system has no locks.
+    fn acquire(path: &Path) -> Result<Option<Self>> {
         let guard_path = path.with_file_name(GUARD);
-        let file = crate::fs::open_read_write(&guard_path, MODE)?;
+        let file = fs::open_read_write(&guard_path, MODE)?;
         Self::over(file, &guard_path)
     }
 
-    fn over(file: File, path: &Path) -> Result<Self> {
+    fn over(file: File, path: &Path) -> Result<Option<Self>> {
         let deadline = Instant::now() + GUARD_WAIT;
-        while !try_lock(&file, path)? {
-            if Instant::now() >= deadline {
-                return Err(Error::io(
-                    "lock (a process that opens runs stands still)",
-                    path,
-                    io::ErrorKind::TimedOut.into(),
-                ));
+        loop {
+            match try_lock(&file, path)? {
+                Locking::Locked => return Ok(Some(Self(file))),
+                Locking::None => return Ok(None),
+                Locking::Busy if Instant::now() < deadline => std::thread::sleep(GUARD_LOOK),
+                Locking::Busy => {
+                    return Err(Error::io(
+                        "lock (another process is stuck while opening the run)",
+                        path,
+                        io::ErrorKind::TimedOut.into(),
+                    ));
+                }
             }
-            std::thread::sleep(GUARD_LOOK);
         }
-        Ok(Self(file))
     }
 }
 
@@ -319,7 +397,8 @@ mod tests {
         let path = folder.path().join("lock-main");
         let process = Process::current();
         let owner = take(&path, &process).unwrap();
-        let descriptor = owner.file.as_raw_fd();
+        let Hold::Lock { file, .. } = &owner.hold else { panic!("no lock") };
+        let descriptor = file.as_raw_fd();
         let other = File::open("/dev/null").unwrap();
         // SAFETY: both descriptors are open; the second becomes a copy of the first, as if closed and used again.
         assert!(unsafe { libc::dup2(other.as_raw_fd(), descriptor) } >= 0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::journal::owner::{Attempt, Owner, Purpose, Strangers};
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::worker::recover::{Recovered, recover};
@@ -69,7 +69,8 @@ pub fn recover_all(
         if Some(&stream) == own {
             continue;
         }
-        let attempt = Owner::acquire(&lock_path(directory, &stream), process, Purpose::Recover);
+        let strangers = if foreign { Strangers::Gone } else { Strangers::Keep };
+        let attempt = Owner::acquire_from(&lock_path(directory, &stream), process, Purpose::Recover, strangers);
         let recovered = attempt.and_then(|attempt| match attempt {
             Attempt::Taken(_held) => recover(directory, &stream, process, clock, foreign),
             Attempt::Held(_) => Ok(Recovered::default()),
@@ -85,16 +86,17 @@ pub fn recover_all(
 /// The streams that have a journal in `directory`, in text order.
 pub fn journals(directory: &Path) -> Result<Vec<Stream>> {
     let folder = directory.join(INTERNALS);
-    let listing = match std::fs::read_dir(&folder) {
-        Ok(listing) => listing,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+    let names = match crate::fs::list(&folder) {
+        Ok(names) => names,
+        Err(error)
+            if matches!(error.io_kind(), Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)) =>
+        {
             return Ok(Vec::new());
         }
-        Err(source) => return Err(Error::io("list", &folder, source)),
+        Err(error) => return Err(error),
     };
     let mut streams = Vec::new();
-    for entry in listing {
-        let name = entry.map_err(|source| Error::io("list", &folder, source))?.file_name();
+    for name in names {
         let stream = name.to_str().and_then(|name| name.strip_prefix("journal-")).and_then(Stream::parse);
         streams.extend(stream);
     }

@@ -100,12 +100,12 @@ impl Session {
         let drained = home && self.finish(position);
         if home {
             if drained {
-                let _ = std::fs::remove_file(journal_path(&self.directory, &self.stream));
+                let _ = crate::fs::remove(&journal_path(&self.directory, &self.stream));
             } else {
                 self.count_unsaved();
             }
             self.ring.memory().release();
-            drop(lock(&self.owner).take());
+            self.tenure.end();
         }
         self.closing.end(drained);
         if deadline.is_none_or(|deadline| Instant::now() < deadline) {
@@ -185,13 +185,13 @@ fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_inherited() || lock(&self.owner).is_none() {
+        if self.is_inherited() || self.tenure.is_over() {
             return;
         }
         // Never closed, or the writer thread did not come back then.
         if !self.end_threads(Instant::now() + LAST_BATCH) {
             // It still works with the files: the stream stays ours until the process ends.
-            std::mem::forget(lock(&self.owner).take());
+            self.tenure.keep_for_ever();
         }
     }
 }

@@ -60,10 +60,7 @@ fn registry() -> &'static Registry {
 fn abandon(inherited: &Registry) {
     let Ok(sessions) = inherited.sessions.try_lock() else { return };
     for session in sessions.iter().filter_map(Weak::upgrade) {
-        if let Ok(mut owner) = session.owner.try_lock() {
-            // Dropped in a child, it only closes the descriptor.
-            drop(owner.take());
-        }
+        session.tenure.abandon();
         if let Some(exporter) = &session.exporter {
             exporter.abandon();
         }

@@ -32,7 +32,7 @@ use crate::generation;
 use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
-use crate::journal::owner::Owner;
+use crate::journal::owner::{self, Owner};
 use crate::journal::ring::Ring;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
@@ -46,6 +46,7 @@ use crate::worker::loss::{Losses, Reporter};
 use crate::worker::notes::Notes;
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
+use crate::worker::tenure::Tenure;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use claim::Claim;
@@ -81,7 +82,7 @@ pub struct Session {
     running: AtomicBool,
     /// The consumer's position when a call last gave up waiting for it; `u64::MAX` if none did.
     stalled_at: AtomicU64,
-    owner: Mutex<Option<Owner>>,
+    tenure: Arc<Tenure>,
     /// What came of [`close`](Self::close).
     closing: Closing,
     /// See [`generation`].
@@ -97,8 +98,8 @@ impl Session {
         fork::settle();
         let ring_size = settings.ring_size()?;
         let internals = directory.join(INTERNALS);
-        crate::fs::create_folder(directory)?;
-        crate::fs::create_folder(&internals)?;
+        crate::fs::create_folder(directory, settings.file_mode)?;
+        crate::fs::create_folder(&internals, settings.file_mode)?;
         crate::fs::require_folder(&internals)?;
         let home = Home::open(directory, run_id, name, settings.file_mode, &settings.clock)?;
         let process = Process::current();
@@ -114,6 +115,7 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let warnings = Arc::new(Warnings::default());
         note_recovered(&recovered, &stats, &warnings);
+        note_owner(directory, settings.rank, &owner, &process, &warnings);
         let kept = export::keep(directory, &stream, &settings, &warnings);
         let exporting = Exporting::prepare(directory, &stream, &settings, kept.as_ref())?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
@@ -133,7 +135,7 @@ impl Session {
         // A step may be left out without looking at the files only where there are none.
         let is_new = steps::is_new(directory, &stream)?;
         if let Err(error) = drain.open(FileKind::Metrics) {
-            let _ = std::fs::remove_file(journal_path(directory, &stream));
+            let _ = crate::fs::remove(&journal_path(directory, &stream));
             return Err(error);
         }
         stats.torn_tails.add(drain.files().torn_tails());
@@ -141,8 +143,15 @@ impl Session {
 
         let losses = Arc::new(Losses::default());
         let notes = Arc::new(Notes::default());
-        let reporter =
-            Reporter { losses: Arc::clone(&losses), notes: Arc::clone(&notes), clock: settings.clock.clone() };
+        let (counters, words) = (Arc::clone(&stats), Arc::clone(&warnings));
+        let tenure = Arc::new(Tenure::new(owner, process.clone(), settings.file_mode, counters, words));
+        let reporter = Reporter {
+            losses: Arc::clone(&losses),
+            notes: Arc::clone(&notes),
+            clock: settings.clock.clone(),
+            tenure: Arc::clone(&tenure),
+            looked: drain.position(),
+        };
         let exporter =
             exporting.and_then(|exporting| exporting.begin(directory, &stream, &settings, &stats, &warnings, &notes));
         let session = Arc::new(Self {
@@ -161,7 +170,7 @@ impl Session {
             threads: Mutex::default(),
             running: AtomicBool::new(false),
             stalled_at: AtomicU64::new(u64::MAX),
-            owner: Mutex::new(Some(owner)),
+            tenure,
             closing: Closing::default(),
             generation: generation::current(),
             settings,
@@ -275,7 +284,30 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
 /// Whether a process writes `stream` of the run in `directory`, as far as can be told.
 #[must_use]
 pub fn is_written(directory: &Path, stream: &Stream) -> bool {
-    crate::journal::owner::is_held(&claim::lock_path(directory, stream), &Process::current())
+    owner::is_held(&claim::lock_path(directory, stream), &Process::current())
+}
+
+/// Queues what the user should hear of who may write the streams.
+fn note_owner(directory: &Path, rank: u64, owner: &Owner, process: &Process, warnings: &Warnings) {
+    if !owner.is_record_alone() {
+        return;
+    }
+    warnings.push("locks", || {
+        format!(
+            "the file system of {} has no file locks: a record of its owner protects each stream instead",
+            directory.display()
+        )
+    });
+    let wanted = Stream::of_rank(rank);
+    if let Some((pid, host)) = owner::stranger(&claim::lock_path(directory, &wanted), process) {
+        warnings.push("stranger", || {
+            format!(
+                "{} is recorded as written by process {pid} on {host}: if that process is dead, \
+                 `codex-ndjson recover` frees the stream and recovers its rows",
+                FileKind::Metrics.path(directory, &wanted).display()
+            )
+        });
+    }
 }
 
 /// Counts what was recovered and queues what the user should hear of it.
@@ -328,7 +360,7 @@ fn create_ring(
     let file = crate::fs::create_new(&path, 0o600)?;
     let ring = Ring::create(file, &path, size, settings.backing, &identity);
     if ring.is_err() {
-        let _ = std::fs::remove_file(&path);
+        let _ = crate::fs::remove(&path);
     }
     ring.map_err(|error| match error.io_kind() {
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => Error::setting(

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::fs::{create_folder, create_new, open_existing};
+use crate::limits::DEFAULT_FILE_MODE;
 
-/// Folder of the internals, beside the log.
-pub const INTERNALS: &str = ".codex_obs";
+pub use crate::fs::INTERNALS;
 
 /// Bytes looked at in one step backwards.
 const BLOCK_BYTES: u64 = 64 << 10;
@@ -81,7 +81,7 @@ fn is_whole_object(bytes: &[u8]) -> bool {
 
 fn set_aside(path: &Path, offset: u64, torn: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(".")).join(INTERNALS);
-    create_folder(&folder)?;
+    create_folder(&folder, DEFAULT_FILE_MODE)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
     for attempt in 0.. {
         let target = folder.join(format!("torn-{name}-{offset}-{attempt}"));
@@ -89,7 +89,7 @@ fn set_aside(path: &Path, offset: u64, torn: &[u8]) -> Result<()> {
             Ok(mut file) => {
                 return file.write_all(torn).map_err(|source| {
                     // Nothing is gone yet, and every further attempt would leave another part.
-                    let _ = std::fs::remove_file(&target);
+                    let _ = crate::fs::remove(&target);
                     Error::io("write", &target, source)
                 });
             }

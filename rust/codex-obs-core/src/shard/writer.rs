@@ -91,7 +91,7 @@ impl ShardWriter {
         let file = match open_append(&self.path, self.mode) {
             // Someone deleted the whole folder. The rows are still here, so it is made anew.
             Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
-                create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+                create_folder(self.path.parent().unwrap_or(Path::new(".")), self.mode)?;
                 open_append(&self.path, self.mode)?
             }
             outcome => outcome?,

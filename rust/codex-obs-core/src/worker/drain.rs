@@ -383,7 +383,7 @@ impl Drain {
     /// Goes on without the journal at `path` if it is what cannot be written. It is deleted first, for who recovered from it
     /// would write rows again. Gives whether that was done.
     pub fn leave_journal(&mut self, path: &Path) -> bool {
-        if !self.journal_fails || !self.ring.is_mirrored() || std::fs::remove_file(path).is_err() {
+        if !self.journal_fails || !self.ring.is_mirrored() || crate::fs::remove(path).is_err() {
             return false;
         }
         self.ring.memory().detach();

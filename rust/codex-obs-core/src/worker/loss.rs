@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use super::drain::Drain;
 use super::files::FileKind;
 use super::notes::Notes;
+use super::tenure::Tenure;
 use super::thread::Errands;
 use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
@@ -108,11 +109,19 @@ pub struct Reporter {
     pub notes: Arc<Notes>,
     /// The time of the record.
     pub clock: Clock,
+    /// The hold on the stream.
+    pub tenure: Arc<Tenure>,
+    /// Up to where everything was written when that was last looked at.
+    pub looked: u64,
 }
 
 impl Errands for Reporter {
     fn after_batch(&mut self, drain: &mut Drain) {
         self.notes.write(drain);
+        if drain.position() != self.looked {
+            self.looked = drain.position();
+            self.tenure.look();
+        }
         if let Some(rows) = drain.take_lost() {
             self.losses.note(Cause::Journal, Loss { rows, ..Loss::default() }, |_| {});
         }

@@ -9,5 +9,6 @@ pub mod notes;
 pub mod recover;
 pub(crate) mod replay;
 pub mod syncer;
+pub mod tenure;
 pub mod thread;
 pub mod warnings;

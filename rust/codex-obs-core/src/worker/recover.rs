@@ -131,7 +131,7 @@ pub fn recover(
         Ok(Some(journal)) => journal,
         Ok(None) => {
             recovered.torn_tails = mend_all(directory, stream, clock)?;
-            remove(&path)?;
+            crate::fs::remove(&path)?;
             return Ok(recovered);
         }
         Err(error) if error.io_kind().is_none() => {
@@ -187,7 +187,7 @@ pub fn recover(
         recovered.journals_damaged = 1;
         set_aside(&path)?;
     } else {
-        remove(&path)?;
+        crate::fs::remove(&path)?;
     }
     Ok(recovered)
 }
@@ -245,9 +245,8 @@ fn cut_unfinished(directory: &Path, stream: &Stream, ring: &Ring) -> Result<()> 
 
 /// The name in `directory` that leads to the file `id`.
 fn find(directory: &Path, id: FileId) -> Result<Option<PathBuf>> {
-    let listing = std::fs::read_dir(directory).map_err(|source| Error::io("list", directory, source))?;
-    for entry in listing {
-        let path = entry.map_err(|source| Error::io("list", directory, source))?.path();
+    for name in crate::fs::list(directory)? {
+        let path = directory.join(name);
         if FileId::at(&path)? == Some(id) {
             return Ok(Some(path));
         }
@@ -265,14 +264,10 @@ fn sync(files: &mut Files) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<()> {
-    std::fs::remove_file(path).map_err(|source| Error::io("remove", path, source))
-}
-
 fn set_aside(path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
     let free =
         (0..u32::MAX).map(|number| path.with_file_name(format!("damaged-{name}-{number}"))).find(|path| !path.exists());
     let Some(target) = free else { return Ok(()) };
-    std::fs::rename(path, &target).map_err(|source| Error::io("rename", path, source))
+    crate::fs::rename(path, &target)
 }
