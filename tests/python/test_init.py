@@ -245,7 +245,8 @@ def test_file_modes_and_folder_modes(run_dir: Path) -> None:
         os.umask(previous)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in run_dir.iterdir() if path.is_file()}
     assert set(modes.values()) == {0o640}
-    assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
+    for folder in (run_dir, run_dir / ".codex_obs"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750
 
 
 @pytest.mark.parametrize(

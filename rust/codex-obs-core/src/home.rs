@@ -58,11 +58,9 @@ impl Home {
             return Err(Error::setting("run_id", "must have 1 to 4096 bytes"));
         }
         let path = directory.join(FILE_NAME);
-        let home = match Self::read(&path) {
-            Ok(Some(home)) => home,
-            Ok(None) => Self::create(directory, &path, run_id, name, mode, clock)?,
-            Err(_) if is_begun(directory, &path) => Self::create(directory, &path, run_id, name, mode, clock)?,
-            Err(error) => return Err(error),
+        let home = match look(&path)? {
+            Look::Whole(home) => home,
+            Look::Missing | Look::Empty => Self::create(directory, &path, run_id, name, mode, clock)?,
         };
         match run_id {
             Some(asked) if asked != home.run_id => Err(Error::conflict(format!(
@@ -186,9 +184,7 @@ impl Home {
         let deadline = Instant::now() + PLACING_WAIT;
         let mut pause = LOCK_LOOK;
         let _alone = loop {
-            if !is_begun(directory, path)
-                && let Some(home) = Self::read(path)?
-            {
+            if let Look::Whole(home) = look_for_rows(directory, path)? {
                 return Ok(home);
             }
             match Owner::acquire_by_record(&lock_path, &process, Purpose::Write, Strangers::Keep)? {
@@ -211,13 +207,12 @@ impl Home {
         };
         // Another host may still remember that there was no such file. Making it is what no host answers from memory.
         match fs::create_new(path, draft.mode) {
-            Ok(_) => {}
-            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) && is_begun(directory, path) => {}
             Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => {
-                return Self::read(path)?
-                    .ok_or_else(|| Error::corrupt(path, "it was removed while it was being opened"));
+                if let Look::Whole(home) = look_for_rows(directory, path)? {
+                    return Ok(home);
+                }
             }
-            Err(error) => return Err(error),
+            outcome => drop(outcome?),
         }
         draft.place(path, fs::rename)?;
         fs::sync_folder(directory)?;
@@ -225,11 +220,34 @@ impl Home {
     }
 }
 
-/// Whether the identity at `path` was begun by [`Home::create_alone`] and is not there yet: nothing was logged so far, so that
-/// no row has another run's id.
-fn is_begun(directory: &Path, path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == 0)
-        && fs::list(directory).is_ok_and(|names| names.iter().all(|name| !name.as_bytes().starts_with(b"metrics")))
+/// What lies at the identity's name.
+enum Look {
+    Missing,
+    /// A file that [`Home::create_alone`] has begun, or that something has emptied since.
+    Empty,
+    Whole(Home),
+}
+
+fn look(path: &Path) -> Result<Look> {
+    let whole = Home::read(path);
+    if whole.is_err() && path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == 0) {
+        return Ok(Look::Empty);
+    }
+    // Between the two it may have become whole.
+    let whole = if whole.is_err() { Home::read(path) } else { whole };
+    Ok(whole?.map_or(Look::Missing, Look::Whole))
+}
+
+/// As [`look`], but an empty identity is damage if anything was logged: the rows have the id that it had.
+fn look_for_rows(directory: &Path, path: &Path) -> Result<Look> {
+    let has_rows = || fs::list(directory).map(|names| names.iter().any(|name| name.as_bytes().starts_with(b"metrics")));
+    match look(path)? {
+        Look::Empty if has_rows()? => match look(path)? {
+            Look::Empty => Home::read(path).map(|home| home.map_or(Look::Missing, Look::Whole)),
+            seen => Ok(seen),
+        },
+        seen => Ok(seen),
+    }
 }
 
 /// New content of the identity, in a file of its own until it gets its name.
