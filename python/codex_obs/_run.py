@@ -172,7 +172,9 @@ class Run(_backend.Recorder):
         is_first = _open_runs.remove(self)
         # A forked child that never logged has no session of its own to finish.
         if is_first and self._session_pid == os.getpid():
-            self._write_session("finish", {"status": status})
+            largest = self._largest_step()
+            noted = {} if largest is None else {"largest_step": largest[0]}
+            self._write_session("finish", {"status": status, **noted})
         done = self._close(timeout, status)
         _backend.emit_warnings(self._take_warnings())
         if is_first and not done:

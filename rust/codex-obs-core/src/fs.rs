@@ -11,7 +11,7 @@ use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -96,6 +96,15 @@ impl Held {
         self.file.metadata().ok().filter(|found| FileId::from(found) == self.id).map(|found| found.len())
     }
 
+    /// As [`length`](Self::length), where a file system that does not answer is no proof that someone closed the descriptor.
+    pub fn is_own(&self) -> io::Result<bool> {
+        match self.file.metadata() {
+            Ok(found) => Ok(FileId::from(&found) == self.id),
+            Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The file, unless the descriptor is no longer its own.
     pub fn get(&self) -> io::Result<&File> {
         self.length().map(|_| &*self.file).ok_or_else(|| Errno::BADF.into())
@@ -119,6 +128,20 @@ impl Drop for Held {
     }
 }
 
+/// The length of an open file as whoever stores it knows it: a client of a network or user-space file system may go by an older
+/// answer, also after a write whose outcome it did not learn.
+pub fn length_now(file: &File) -> io::Result<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    match rustix::fs::statx(file, "", flags, StatxFlags::SIZE) {
+        Ok(found) => Ok(found.stx_size),
+        // Kernels, and filters of system calls, that do not know it.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+            file.metadata().map(|metadata| metadata.len())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Creates the folder `path` and its parents where they are missing. They get the mode of files, with `x` wherever there is
 /// `r`; the umask may narrow it.
 pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {
@@ -129,9 +152,10 @@ pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {
     })
 }
 
-/// Opens `path` for appending, creating it with `mode` (narrowed by the umask) if it is missing.
+/// Opens `path` for appending, creating it with `mode` (narrowed by the umask) if it is missing. It can be read as well: an
+/// append whose outcome is not known is compared with what is there.
 pub fn open_append(path: &Path, mode: u32) -> Result<File> {
-    open_owned(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE, mode)
+    open_owned(path, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE, mode)
 }
 
 /// Opens `path` for reading and writing, creating it with `mode` if it is missing.

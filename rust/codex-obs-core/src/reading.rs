@@ -1,6 +1,7 @@
 //! A run as tables: what journals hold is brought back first, then one pass over the shards.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -40,11 +41,12 @@ fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
     let mut rows_recovered = 0;
     let mut looks = 1;
     loop {
-        let (recovered, tails) = tails(directory, clock)?;
-        rows_recovered += recovered;
+        let (recovered, pending) = recover_for_reading(directory, clock)?;
+        rows_recovered += recovered.rows_recovered;
+        let tails: Vec<Tail> = pending.iter().map(tail).collect();
         let mut snapshot = Snapshot::of_directory(directory, &tails)?;
         // Another process may have brought the same rows back on disk meanwhile. Then the journal says something else now.
-        if tails.is_empty() || looks == LOOKS || self::tails(directory, clock)?.1 == tails {
+        if tails.is_empty() || looks == LOOKS || recover_for_reading(directory, clock)?.1 == pending {
             snapshot.report.recovered += rows_recovered;
             return Ok(snapshot);
         }
@@ -55,12 +57,9 @@ fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
 /// How often journals are looked at until they say the same before and after a snapshot.
 const LOOKS: u32 = 16;
 
-/// Rows that were brought back on disk, and what journals add that could not be.
-fn tails(directory: &Path, clock: &Clock) -> Result<(u64, Vec<Tail>)> {
-    let (recovered, pending) = recover_for_reading(directory, clock)?;
-    let tail =
-        |pending: Pending| Tail { stream: pending.stream, cut: pending.cut, lines: pending.tail, rows: pending.rows };
-    Ok((recovered.rows_recovered, pending.into_iter().map(tail).collect()))
+fn tail(pending: &Pending) -> Tail {
+    let lines = Arc::new(pending.tail.clone());
+    Tail { stream: pending.stream.clone(), cut: pending.cut, lines, rows: pending.rows }
 }
 
 /// The columns are built to fit their schema, so Arrow has no reason to refuse them.

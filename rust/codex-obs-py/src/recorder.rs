@@ -297,6 +297,12 @@ impl Recorder {
         if session.is_inherited() { None } else { session.resume_step() }
     }
 
+    /// Nothing if the largest step of the stream is not known, else that step, which is None if no row has one.
+    fn _largest_step(&self) -> Option<(Option<i64>,)> {
+        let session = self.cell.get();
+        if session.is_inherited() { None } else { session.largest_step().map(|largest| (largest,)) }
+    }
+
     fn _set_next_step(&self, step: i64) {
         let session = self.cell.get();
         if !session.is_inherited() {

@@ -79,7 +79,10 @@ pub(super) fn count(
 fn points_of(directory: &Path, pending: &Pending, home: &Home) -> Result<(u64, u64)> {
     let mut rows = Rows::new("", home.created_micros);
     let mut is_point = |line: &[u8]| u64::from(matches!(rows.read(line), Content::Point(_)));
-    let more = pending.tail.split_inclusive(|&byte| byte == b'\n').map(&mut is_point).sum();
+    let mut more = 0;
+    for line in BufReader::new(pending.tail.lines()).split(b'\n') {
+        more += is_point(&line.map_err(|error| Error::io("read", directory, error))?);
+    }
     let Some((file, length)) = pending.cut else { return Ok((more, 0)) };
     let mut fewer = 0;
     let sources = Snapshot::of_stream(directory, &pending.stream)?.sources;

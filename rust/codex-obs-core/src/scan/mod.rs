@@ -22,5 +22,5 @@ pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
 pub use report::Report;
 pub use row::{Row, Value};
 pub use snapshot::{Snapshot, Tail};
-pub use source::Source;
+pub use source::{Lines, Source};
 pub use tags::Tags;

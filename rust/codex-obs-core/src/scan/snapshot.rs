@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::report::Report;
-use super::source::{Content, Identity, Source};
+use super::source::{Content, Identity, Lines, Source};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
 use crate::shard::name::{Coding, ShardName, Stream, shard_path};
@@ -43,14 +43,14 @@ pub struct Snapshot {
 }
 
 /// What the journal of a dead writer adds, where it could not be recovered on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tail {
     /// Whose journal it is.
     pub stream: Stream,
     /// Bytes of this file behind this length belong to an append that was not finished.
     pub cut: Option<(FileId, u64)>,
     /// Lines that stand behind the stream's newest shard.
-    pub lines: Vec<u8>,
+    pub lines: Arc<dyn Lines>,
     /// How many they are.
     pub rows: u64,
 }
@@ -93,7 +93,7 @@ impl Snapshot {
     /// If the directory does not exist, holds no shard, or cannot be read.
     pub fn of_directory(directory: &Path, tails: &[Tail]) -> Result<Self> {
         let mut listed = list(directory)?;
-        for tail in tails.iter().filter(|tail| !tail.lines.is_empty()) {
+        for tail in tails.iter().filter(|tail| tail.rows > 0) {
             listed.entry(Base::of(&tail.stream)).or_default();
         }
         let mut snapshot = Self::default();
@@ -107,13 +107,13 @@ impl Snapshot {
             }
             snapshot.report.files += walk.found.len() as u64;
             snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&stream)));
-            if let Some(tail) = tail.filter(|tail| !tail.lines.is_empty()) {
+            if let Some(tail) = tail.filter(|tail| tail.rows > 0) {
                 snapshot.report.recovered += tail.rows;
                 snapshot.sources.push(Source {
                     path: directory.join(base.file_name()),
                     stream,
                     coding: Coding::Plain,
-                    content: Content::Memory(tail.lines.as_slice().into()),
+                    content: Content::Lines(Arc::clone(&tail.lines)),
                 });
             }
         }

@@ -5,6 +5,15 @@ use super::*;
 use crate::scan::source::Content;
 use crate::shard::rotate::{retire, shift};
 
+#[derive(Debug)]
+struct Text(String);
+
+impl Lines for Text {
+    fn read(&self) -> Box<dyn io::Read + Send + '_> {
+        Box::new(self.0.as_bytes())
+    }
+}
+
 fn write(folder: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
         fs::write(folder.join(name), text).unwrap();
@@ -68,8 +77,8 @@ fn what_journals_add_stands_behind_the_newest_shard_and_cuts_it() {
     let tail = |stream: &str, cut, lines: &str| Tail {
         stream: Stream::parse(stream).unwrap(),
         cut,
-        lines: lines.as_bytes().to_vec(),
-        rows: 1,
+        lines: Arc::new(Text(lines.to_owned())),
+        rows: lines.lines().count() as u64,
     };
     let tails = [tail("main", Some((id, 6)), "tail\n"), tail("new", None, "n\n"), tail("x", None, "")];
     let snapshot = Snapshot::of_directory(folder.path(), &tails).unwrap();

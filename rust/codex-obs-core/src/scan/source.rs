@@ -1,5 +1,6 @@
 //! One file of a snapshot, and how its bytes are had.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{DirEntryExt, FileExt};
@@ -36,8 +37,14 @@ pub enum Content {
         /// The open file, unless too many are open.
         file: Option<Arc<File>>,
     },
-    /// In memory.
-    Memory(Arc<[u8]>),
+    /// Made as they are read.
+    Lines(Arc<dyn Lines>),
+}
+
+/// Lines that are in no file.
+pub trait Lines: Debug + Send + Sync {
+    /// Reads them from the first on.
+    fn read(&self) -> Box<dyn Read + Send + '_>;
 }
 
 /// What tells a file from all others, also from one that got its inode after it was deleted.
@@ -68,9 +75,7 @@ pub enum Bytes<'a> {
         /// Where reading ends.
         length: u64,
     },
-    /// Memory.
-    Memory(&'a [u8]),
-    /// A compressed file.
+    /// A compressed file, or lines that are made as they are read.
     Stream(Box<dyn Read + 'a>),
 }
 
@@ -78,33 +83,36 @@ impl Source {
     /// Bytes of the source, if they can be counted before reading.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
-        (self.coding == Coding::Plain).then(|| self.stored_length())
+        match &self.content {
+            Content::File { length, .. } if self.coding == Coding::Plain => Some(*length),
+            Content::File { .. } | Content::Lines(_) => None,
+        }
     }
 
-    /// Bytes that it takes where it is stored.
+    /// Bytes that it takes where it is stored; none for lines that are in no file.
     #[must_use]
     pub fn stored_length(&self) -> u64 {
         match &self.content {
             Content::File { length, .. } => *length,
-            Content::Memory(bytes) => bytes.len() as u64,
+            Content::Lines(_) => 0,
         }
     }
 
-    /// Which file it is; `None` for memory.
+    /// Which file it is; `None` for lines that are in none.
     #[must_use]
     pub fn file_id(&self) -> Option<FileId> {
         match &self.content {
             Content::File { id, .. } => Some(id.id),
-            Content::Memory(_) => None,
+            Content::Lines(_) => None,
         }
     }
 
-    /// The open file, wherever it is now. `None` if it was deleted meanwhile, or is memory.
+    /// The open file, wherever it is now. `None` if it was deleted meanwhile, or there is none.
     pub fn file(&self) -> Result<Option<Arc<File>>> {
         match &self.content {
             Content::File { file: Some(file), .. } => Ok(Some(Arc::clone(file))),
             Content::File { id, file: None, .. } => self.find(*id),
-            Content::Memory(_) => Ok(None),
+            Content::Lines(_) => Ok(None),
         }
     }
 
@@ -118,7 +126,12 @@ impl Source {
     /// The bytes from `start` on. `None` if the file was deleted meanwhile (retention).
     pub fn bytes(&self, start: u64) -> Result<Option<Bytes<'_>>> {
         let length = match &self.content {
-            Content::Memory(bytes) => return Ok(Some(Bytes::Memory(&bytes[start as usize..]))),
+            Content::Lines(lines) => {
+                let mut lines = lines.read();
+                io::copy(&mut lines.by_ref().take(start), &mut io::sink())
+                    .map_err(|source| Error::io("read", &self.path, source))?;
+                return Ok(Some(Bytes::Stream(lines)));
+            }
             Content::File { length, .. } => *length,
         };
         let Some(file) = self.file()? else { return Ok(None) };
@@ -182,7 +195,6 @@ impl Read for Bytes<'_> {
                 *offset += count as u64;
                 Ok(count)
             }
-            Self::Memory(bytes) => bytes.read(buffer),
             Self::Stream(reader) => reader.read(buffer),
         }
     }

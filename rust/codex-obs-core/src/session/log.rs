@@ -83,7 +83,19 @@ impl Session {
                 return producer.largest_step.map(|largest| largest.saturating_add(1));
             }
         }
+        if let Some(largest) = self.largest_before.get() {
+            return largest.map(|largest| largest.saturating_add(1));
+        }
         steps::recent(&self.directory, &self.stream).ok()?.map(|largest| largest.saturating_add(1))
+    }
+
+    /// The largest step of all rows of the stream, for the next session: `Some(None)` if no row has one, `None` where that would
+    /// have to be looked up in the files.
+    #[must_use]
+    pub fn largest_step(&self) -> Option<Option<i64>> {
+        let before = *self.largest_before.get()?;
+        let producer = self.ring.lock();
+        Some(if producer.rows > 0 { producer.largest_step.max(before) } else { before })
     }
 
     /// The step that a call without one would have now.
@@ -297,8 +309,9 @@ impl Session {
             return;
         }
         // No lock is held while reading. Rows of this session that are seen do no harm: the largest of all is wanted.
-        let found = match steps::largest(&self.directory, &self.stream) {
-            Ok(found) => found,
+        let known = self.largest_before.get().copied();
+        let found = match known.map_or_else(|| steps::largest(&self.directory, &self.stream), Ok) {
+            Ok(found) => *self.largest_before.get_or_init(|| found),
             Err(error) => {
                 self.warnings
                     .push("steps", || format!("{error}: steps that are left out are counted from this run on"));

@@ -16,7 +16,7 @@ mod threads;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use fork::{has_exporters, resume_exporters};
@@ -75,6 +75,8 @@ pub struct Session {
     stats: Arc<Stats>,
     warnings: Arc<Warnings>,
     losses: Arc<Losses>,
+    /// The largest step of the rows of earlier sessions, once it is known.
+    largest_before: OnceLock<Option<i64>>,
     /// Where metrics go beside the files.
     exporter: Option<Exporter>,
     threads: Mutex<Threads>,
@@ -133,7 +135,11 @@ impl Session {
         let encoder = RowEncoder::new(&home.run_id, settings.legacy);
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
         // A step may be left out without looking at the files only where there are none.
+        let largest_before = OnceLock::new();
         let is_new = steps::is_new(directory, &stream)?;
+        if let Some(largest) = if is_new { Some(None) } else { steps::noted(directory, &stream)? } {
+            let _ = largest_before.set(largest);
+        }
         if let Err(error) = drain.open(FileKind::Metrics) {
             let _ = crate::fs::remove(&journal_path(directory, &stream));
             return Err(error);
@@ -166,6 +172,7 @@ impl Session {
             stats,
             warnings,
             losses,
+            largest_before,
             exporter,
             threads: Mutex::default(),
             running: AtomicBool::new(false),

@@ -1,6 +1,7 @@
-//! Journals of dead writers, brought back for a reader: on disk where that is allowed, else in memory.
+//! Journals of dead writers, brought back for a reader: on disk where that is allowed, else as they are read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::claim::{self, journals};
 use crate::clock::Clock;
@@ -14,20 +15,28 @@ use crate::journal::owner;
 use crate::journal::ring::Ring;
 use crate::shard::name::Stream;
 use crate::worker::files::FileKind;
+use crate::worker::owed::Owed;
 use crate::worker::recover::{Distance, Recovered, journal_path};
-use crate::worker::replay;
+use crate::worker::replay::{Frames, Missing};
 
 /// What a journal adds to the shards of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Pending {
     /// The stream.
     pub stream: Stream,
     /// Bytes of this file behind this length belong to an append that was not finished.
     pub cut: Option<(FileId, u64)>,
     /// Lines that stand behind the newest shard.
-    pub tail: Vec<u8>,
+    pub tail: Missing,
     /// How many they are.
     pub rows: u64,
+}
+
+impl PartialEq for Pending {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.stream, self.cut, self.rows, self.tail.begin())
+            == (&other.stream, other.cut, other.rows, other.tail.begin())
+    }
 }
 
 /// Recovers `directory` as far as it may be written. What cannot be written comes back as [`Pending`].
@@ -61,41 +70,31 @@ fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<
     };
     // Mirrored: the file is copied into memory of our own and not written unless asked to.
     let Ok(Some((ring, identity))) = Ring::attach(file, &path, Backing::Mirrored) else { return Ok(None) };
-    let mut pending = Pending { stream: stream.clone(), cut: None, tail: Vec::new(), rows: 0 };
+    let ring = Arc::new(ring);
+    let (mut cut, mut from) = (None, Cursor::default());
+    let mut is_trusted = false;
     match Distance::of(&identity.process, observer) {
         Distance::Foreign => return Ok(None),
-        Distance::Machine => {
-            let missing = replay::missing(directory, stream, &ring, &identity)?;
-            for line in missing.iter().filter(|line| line.kind == FileKind::Metrics) {
-                pending.tail.extend_from_slice(&line.bytes);
-                pending.rows += 1;
-            }
-        }
+        Distance::Machine => {}
         Distance::Boot if !cursor::is_sound(ring.memory()) => return Ok(None),
         Distance::Boot => {
-            let intent = cursor::unfinished(ring.memory());
-            let extents = intent.into_iter().flat_map(|intent| intent.extents).flatten();
-            let metrics = extents.into_iter().find(|extent| extent.file == FileKind::Metrics as u64);
-            pending.cut = metrics.map(|extent| (extent.id, extent.length));
-            encode(&ring, &mut RowEncoder::new(&identity.run_id, identity.legacy), &mut pending);
-        }
-    }
-    Ok(Some(pending))
-}
-
-/// The metric rows behind the cursor.
-fn encode(ring: &Ring, encoder: &mut RowEncoder, pending: &mut Pending) {
-    let mut manifest = Vec::new();
-    let mut at: Cursor = cursor::current(ring.memory());
-    while let Some((frame, next)) = ring.frame(&mut at) {
-        if let Some(call) = frame.metrics() {
-            encoder.call(&call);
-            for (name, value) in call.rows().skip(at.rows as usize) {
-                manifest.clear();
-                encoder.row(name, &value, &mut pending.tail, &mut manifest);
-                pending.rows += 1;
+            from = cursor::current(ring.memory());
+            is_trusted = true;
+            if let Some(intent) = cursor::unfinished(ring.memory()) {
+                let mut encoder = RowEncoder::new(&identity.run_id, identity.legacy);
+                let owed = Owed::again(&ring, from, &intent, &mut encoder);
+                is_trusted = owed.map_or(Ok(false), |owed| owed.fits(directory, stream))?;
+                let extents = intent.extents.into_iter().flatten();
+                let metrics = extents.filter(|extent| extent.file == FileKind::Metrics as u64).next();
+                cut = metrics.filter(|_| is_trusted).map(|extent| (extent.id, extent.length));
             }
         }
-        at = next;
     }
+    let frames = Arc::new(Frames::new(&ring, &identity, from));
+    let tail = if is_trusted {
+        Missing::all(&frames, FileKind::Metrics)
+    } else {
+        Missing::find(&frames, FileKind::Metrics, directory, stream)?
+    };
+    Ok(Some(Pending { stream: stream.clone(), cut, rows: tail.count(), tail }))
 }

@@ -1,9 +1,10 @@
 //! The largest step of a stream, for calls that leave theirs out.
 
-use std::io::{BufRead, BufReader};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use memchr::memmem::Finder;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::shard::name::{Coding, Stream, shard_path};
@@ -12,6 +13,10 @@ use crate::shard::writer::last_bytes;
 use crate::worker::files::FileKind;
 
 const BLOCK_BYTES: usize = 256 << 10;
+/// Most bytes of a line before its step: a schema, a timestamp and a run id, escaped.
+const HEAD_BYTES: usize = 64 << 10;
+/// End of `run.ndjson` in which the last session's record is looked for.
+const NOTE_BYTES: usize = 64 << 10;
 
 /// Whether `stream` has no row yet.
 pub fn is_new(directory: &Path, stream: &Stream) -> Result<bool> {
@@ -32,8 +37,7 @@ pub fn largest(directory: &Path, stream: &Stream) -> Result<Option<i64>> {
         let path = shard_path(&base, number, Coding::Plain);
         match crate::fs::open_read(&path) {
             Ok(file) => {
-                let reader = BufReader::with_capacity(BLOCK_BYTES, file);
-                largest = largest.max(largest_in(reader).map_err(|source| Error::io("read", &path, source))?);
+                largest = largest.max(largest_in(file).map_err(|source| Error::io("read", &path, source))?);
             }
             Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
@@ -55,18 +59,61 @@ pub fn recent(directory: &Path, stream: &Stream) -> Result<Option<i64>> {
     Ok(None)
 }
 
-fn largest_in(mut reader: impl BufRead) -> std::io::Result<Option<i64>> {
+/// The largest step that the last session of `stream` noted at its end: `Some(None)` if no row had one, `None` if the last session
+/// noted nothing, because it was killed or is of an earlier version.
+pub fn noted(directory: &Path, stream: &Stream) -> Result<Option<Option<i64>>> {
+    let end = last_bytes(&FileKind::Session.path(directory, stream), NOTE_BYTES)?;
+    for line in end.rsplit(|&byte| byte == b'\n') {
+        let Ok(record) = serde_json::from_slice::<Value>(line) else { continue };
+        match record.get("record").and_then(Value::as_str) {
+            Some("finish") => {
+                let step = record.get("largest_step");
+                return Ok(step.filter(|step| step.is_null() || step.is_i64()).map(Value::as_i64));
+            }
+            Some("start") => return Ok(None),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn largest_in(mut reader: impl Read) -> std::io::Result<Option<i64>> {
     // In a line of ours nothing before the step can contain this: a quote inside a text has a backslash before it.
     let key = Finder::new(br#","step":"#);
+    let step_of =
+        |line: &[u8]| key.find(line).and_then(|at| integer(line.get(at + key.needle().len()..).unwrap_or_default()));
     let mut largest = None;
-    let mut line = Vec::new();
+    let mut block = vec![0; BLOCK_BYTES];
+    let (mut filled, mut is_passed) = (0, false);
     loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            return Ok(largest);
+        let count = match reader.read(&mut block[filled..]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = &block[..filled + count];
+        let mut begin = 0;
+        while let Some(newline) = memchr::memchr(b'\n', &bytes[begin.max(filled)..]) {
+            let end = begin.max(filled) + newline;
+            if !std::mem::take(&mut is_passed) {
+                largest = largest.max(step_of(&bytes[begin..end]));
+            }
+            begin = end + 1;
+            filled = 0;
         }
-        if let Some(at) = key.find(&line) {
-            largest = largest.max(integer(&line[at + key.needle().len()..]));
+        let rest = bytes.len() - begin;
+        if count == 0 {
+            return Ok(if is_passed { largest } else { largest.max(step_of(&bytes[begin..])) });
+        }
+        if is_passed {
+            filled = 0;
+        } else if rest > HEAD_BYTES {
+            // The step stands near the start of a line, however long that is.
+            largest = largest.max(step_of(&bytes[begin..]));
+            (filled, is_passed) = (0, true);
+        } else {
+            block.copy_within(begin..begin + rest, 0);
+            filled = rest;
         }
     }
 }
@@ -97,5 +144,45 @@ mod tests {
         assert_eq!(largest_in(&b""[..]).unwrap(), None);
         assert_eq!(largest_in(&b"{\"a\":1,\"step\":9223372036854775807}"[..]).unwrap(), Some(i64::MAX));
         assert_eq!(largest_in(&b"{\"a\":1,\"step\":9223372036854775808}"[..]).unwrap(), None);
+    }
+
+    #[test]
+    fn steps_are_found_wherever_blocks_end_and_however_long_lines_are() {
+        let line =
+            |step: usize, length: usize| format!("{{\"a\":1,\"step\":{step},\"b\":\"{}\"}}\n", "x".repeat(length));
+        for length in [0, 1, 100, HEAD_BYTES, BLOCK_BYTES - 30, BLOCK_BYTES, 3 * BLOCK_BYTES + 7] {
+            let text: String = [line(1, length), line(9, 5), line(3, length), line(4, 0)].concat();
+            assert_eq!(largest_in(text.as_bytes()).unwrap(), Some(9), "{length}");
+            let text: String = [line(1, length), line(2, 5), line(13, length)].concat();
+            assert_eq!(largest_in(text.trim_end().as_bytes()).unwrap(), Some(13), "{length}");
+        }
+        // What stands behind the start of a line is no step, and gigabytes of NUL bytes are no line.
+        let text = format!("{}{}", line(1, 0), line(2, BLOCK_BYTES).replace("\"}", "\"},\"c\":1,\"step\":77}"));
+        assert_eq!(largest_in(text.as_bytes()).unwrap(), Some(2));
+        let nul = std::io::repeat(0).take(1 << 30);
+        assert_eq!(largest_in(nul.chain(format!("\n{}", line(5, 0)).as_bytes())).unwrap(), Some(5));
+    }
+
+    #[test]
+    fn a_note_counts_if_the_last_session_left_it() {
+        let start = r#"{"record":"start"}"#;
+        let finish = |step: &str| format!(r#"{{"record":"finish","status":"finished"{step}}}"#);
+        let (five, none) = (finish(r#","largest_step":5"#), finish(r#","largest_step":null"#));
+        let retired = r#"{"record":"retired","rows":1}"#;
+        let cases: [(&[&str], Option<Option<i64>>); 7] = [
+            (&[], None),
+            (&[start], None),
+            (&[start, &five], Some(Some(5))),
+            (&[start, &five, retired], Some(Some(5))),
+            (&[start, &none], Some(None)),
+            (&[start, &five, start], None),
+            (&[start, &finish("")], None),
+        ];
+        for (records, expected) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+            std::fs::write(folder.path().join("run.ndjson"), text).unwrap();
+            assert_eq!(noted(folder.path(), &Stream::main()).unwrap(), expected, "{records:?}");
+        }
     }
 }

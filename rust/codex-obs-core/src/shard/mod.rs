@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod footer;
+pub mod behind;
 pub mod kept;
 pub mod name;
 pub mod ordinal;

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::behind::{Behind, whole_lines};
 use super::kept::Kept;
 use super::policy::Policy;
 use super::rotate::{Retired, retire, shift};
@@ -166,16 +167,13 @@ impl ShardWriter {
         self.policy.backup_count.map_or(Ok(Retired::default()), |keep| retire(&self.path, keep, self.needed.as_deref()))
     }
 
-    /// Appends `lines` in one piece. On an error the file has its old length again if that is possible; else
-    /// [`cut_to`](Self::cut_to) has to be tried again before anything else is done with the file.
+    /// Appends `lines`, which are whole lines, in one piece. After an error some of them may be there:
+    /// [`finish`](Self::finish) has to be called until it works before anything else is done with the file.
     pub fn append(&mut self, lines: &[u8]) -> Result<()> {
-        let Some(open) = &mut self.open else {
-            return Err(Error::io("append to", &self.path, io::Error::from(io::ErrorKind::NotFound)));
-        };
-        let written = (&**open.file).write_all(lines);
-        if let Err(source) = written {
-            let length = open.length;
-            let _ = self.cut_to(length);
+        let Some(open) = &mut self.open else { return Err(self.not_open()) };
+        if let Err(source) = (&**open.file).write_all(lines) {
+            let noted = open.length;
+            self.cut_torn(noted, lines);
             return Err(Error::io("append to", &self.path, source));
         }
         open.length += lines.len() as u64;
@@ -183,35 +181,87 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Takes everything behind `length` away; truncating works on a full disk. A file that someone else made shorter is not
-    /// extended.
-    pub fn cut_to(&mut self, length: u64) -> Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let Some(current) = open.file.length() else {
-            let id = open.file.id();
-            self.open = None;
-            return cut(&self.path, id, length).map(|_| ());
+    /// Finishes an append of `lines` behind the length `noted` of the file `id`: what is there stays, what is missing is
+    /// appended. Where the file was moved, replaced or changed by someone else meanwhile, whole lines that are not in it go to
+    /// the end of the file that has the name now. After an error `id`, `noted` and `lines` say what is still to be done.
+    pub fn finish(&mut self, id: &mut FileId, noted: &mut u64, lines: &mut Vec<u8>) -> Result<()> {
+        let arrived = match self.begun(*id)? {
+            Some(file) => {
+                let behind = Behind::compare(&file, *noted, lines);
+                let behind = behind.map_err(|source| Error::io("read", &self.path, source))?;
+                if let Behind::Part(arrived) = behind
+                    && FileId::at(&self.path)? == Some(*id)
+                {
+                    let last_write = self.clock.now_micros();
+                    self.open = Some(Open { file, length: *noted + arrived as u64, last_write });
+                    return self.append_rest(*noted, lines, arrived);
+                }
+                match behind {
+                    Behind::Part(arrived) => whole_lines(&lines[..arrived]),
+                    Behind::More => lines.len(),
+                    Behind::Other(arrived) => arrived,
+                }
+            }
+            None => 0,
         };
-        if current > length {
-            open.file.set_len(length).map_err(|source| Error::io("cut", &self.path, source))?;
+        self.open = None;
+        self.open()?;
+        let open = self.open.as_ref().ok_or_else(|| self.not_open())?;
+        lines.drain(..arrived);
+        (*id, *noted) = (open.file.id(), open.length);
+        if lines.is_empty() { Ok(()) } else { self.append(lines) }
+    }
+
+    /// Closes the file; it is opened anew, and its end looked at, before the next append.
+    pub fn forget(&mut self) {
+        self.open = None;
+    }
+
+    /// The file `id`, if it is still open here or has the name.
+    fn begun(&self, id: FileId) -> Result<Option<Arc<Held>>> {
+        if let Some(open) = self.open.as_ref().filter(|open| open.file.id() == id)
+            && open.file.is_own().map_err(|source| Error::io("examine", &self.path, source))?
+        {
+            return Ok(Some(Arc::clone(&open.file)));
         }
-        open.length = length;
+        if FileId::at(&self.path)? != Some(id) {
+            return Ok(None);
+        }
+        let file = Held::over(open_append(&self.path, self.mode)?, &self.path)?;
+        Ok((file.id() == id).then(|| Arc::new(file)))
+    }
+
+    fn append_rest(&mut self, noted: u64, lines: &[u8], arrived: usize) -> Result<()> {
+        let Some(open) = &mut self.open else { return Err(self.not_open()) };
+        if let Err(source) = (&**open.file).write_all(&lines[arrived..]) {
+            self.cut_torn(noted, lines);
+            return Err(Error::io("append to", &self.path, source));
+        }
+        open.length = noted + lines.len() as u64;
+        open.last_write = self.clock.now_micros();
         Ok(())
     }
-}
 
-/// Cuts the file at `path` to `length` if it is still the file `id` and not shorter.
-pub fn cut(path: &Path, id: FileId, length: u64) -> Result<bool> {
-    if FileId::at(path)? != Some(id) {
-        return Ok(false);
+    /// Takes half a line away that a failed append of `lines` behind `noted` has left, if that can be done, so that readers see
+    /// whole lines until the next attempt. Truncating works on a full disk.
+    #[cold]
+    fn cut_torn(&self, noted: u64, lines: &[u8]) {
+        let Some(open) = &self.open else { return };
+        if let Ok(true) = open.file.is_own()
+            && let Ok(Behind::Part(arrived)) = Behind::compare(&open.file, noted, lines)
+        {
+            let whole = whole_lines(&lines[..arrived]);
+            if whole < arrived {
+                // What cannot be cut is found by the next attempt.
+                let _ = open.file.set_len(noted + whole as u64);
+            }
+        }
     }
-    let file = crate::fs::open_existing(path)?;
-    let current = file.metadata().map_err(|source| Error::io("examine", path, source))?.len();
-    if FileId::of(&file, path)? != id || current < length {
-        return Ok(false);
+
+    #[cold]
+    fn not_open(&self) -> Error {
+        Error::io("append to", &self.path, io::ErrorKind::NotFound.into())
     }
-    file.set_len(length).map_err(|source| Error::io("cut", path, source))?;
-    Ok(true)
 }
 
 /// The last `length` bytes of the file at `path`, or all of it if it is shorter; nothing if it is missing.

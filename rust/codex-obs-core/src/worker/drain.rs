@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::feed::Feed;
 use super::files::{FileKind, Files};
+use super::owed::Owed;
 use super::syncer::Syncer;
 use super::warnings::Warnings;
 use crate::encode::row::RowEncoder;
@@ -14,6 +15,7 @@ use crate::journal::cursor::{self, Cursor, Extent, Intent};
 use crate::journal::frame::{Frame, Kind};
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
+use crate::shard::name::Stream;
 use crate::shard::rotate::Retired;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
@@ -53,6 +55,8 @@ pub struct Drain {
     manifest: Vec<u8>,
     /// Rows in the batch under construction.
     rows: u64,
+    /// The append that failed last, while it is not known to be done.
+    owed: Option<Owed>,
     reporting: Reporting,
     no_rotation_before: Option<Instant>,
     /// Rows of this session's that are in the files or lost.
@@ -82,6 +86,7 @@ impl Drain {
             metrics: Vec::new(),
             manifest: Vec::new(),
             rows: 0,
+            owed: None,
             reporting,
             no_rotation_before: None,
             rows_done: 0,
@@ -152,7 +157,7 @@ impl Drain {
 
     /// Writes one batch. `Ok(false)`: there was nothing to write.
     pub fn batch(&mut self) -> Result<bool> {
-        self.take_back()?;
+        self.settle()?;
         self.metrics.clear();
         self.manifest.clear();
         self.rows = 0;
@@ -178,7 +183,7 @@ impl Drain {
                         continue;
                     };
                     if !self.lost_meanwhile() {
-                        self.write_line(file.into(), line, next)?;
+                        self.append_line(file.into(), line, next)?;
                     }
                     return Ok(true);
                 }
@@ -290,23 +295,33 @@ impl Drain {
         }
         let manifest = std::mem::take(&mut self.manifest);
         let metrics = std::mem::take(&mut self.metrics);
-        let outcome = self.append(&[(FileKind::Manifest, &manifest), (FileKind::Metrics, &metrics)], after);
+        let pieces = [(FileKind::Manifest, manifest.as_slice()), (FileKind::Metrics, &metrics)];
+        let outcome = self.append(&pieces, after, self.rows);
         self.manifest = manifest;
         self.metrics = metrics;
-        outcome?;
-        self.rows_done += self.rows;
-        self.reporting.stats.rows_written.add(self.rows);
-        Ok(true)
+        outcome.map(|()| true)
     }
 
-    /// Writes one line to a file for which no batches are made.
-    pub fn write_line(&mut self, kind: FileKind, line: &[u8], after: Cursor) -> Result<()> {
-        self.take_back()?;
+    /// Writes one line that no frame holds to a file for which no batches are made. After an error it was not taken. One that
+    /// may have arrived in part is taken, and finished before anything else is written.
+    pub fn write_line(&mut self, kind: FileKind, line: &[u8]) -> Result<()> {
+        self.settle()?;
+        match self.append_line(kind, line, self.cursor) {
+            Err(error) if self.owed.is_some() => {
+                self.note_error(&error);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn append_line(&mut self, kind: FileKind, line: &[u8], after: Cursor) -> Result<()> {
+        self.settle()?;
         self.look(kind)?;
         if self.may_rotate() && self.files.get(kind).must_rotate(0, line.len() as u64) {
             self.rotate(kind);
         }
-        self.append(&[(kind, line)], after)
+        self.append(&[(kind, line)], after, 0)
     }
 
     /// The place up to which everything is in the files.
@@ -315,8 +330,8 @@ impl Drain {
         self.cursor
     }
 
-    /// Appends to one or two files under an intent and moves the cursor to `after`.
-    fn append(&mut self, pieces: &[(FileKind, &[u8])], after: Cursor) -> Result<()> {
+    /// Appends to one or two files under an intent and moves the cursor to `after`. After an error the append stays owed.
+    fn append(&mut self, pieces: &[(FileKind, &[u8])], after: Cursor, rows: u64) -> Result<()> {
         let mut extents = [None; 2];
         for (slot, (kind, bytes)) in extents.iter_mut().zip(pieces) {
             if !bytes.is_empty() {
@@ -327,26 +342,14 @@ impl Drain {
         let begun = cursor::begin(self.ring.memory(), &Intent { after, extents });
         self.journal_worked(begun)?;
         if let Err(error) = self.carry_out(pieces) {
-            // Where that fails as well, it is tried again before the next append.
-            let _ = self.take_back();
+            self.owed = Some(Owed::of(pieces, &extents, after, rows));
             return Err(error);
         }
-        for (_, bytes) in pieces {
-            self.reporting.stats.bytes_written.add(bytes.len() as u64);
-        }
-        self.cursor = after;
-        self.ring.release(after.position);
+        self.done(pieces.iter().map(|(kind, bytes)| (*kind, bytes.len())), after, rows);
         if let Some(feed) = &self.reporting.feed {
             for ((kind, bytes), extent) in pieces.iter().zip(extents) {
                 if let Some(extent) = extent.filter(|_| *kind == FileKind::Metrics) {
                     feed.offer(extent.id, extent.length, bytes);
-                }
-            }
-        }
-        if let Some(syncer) = &self.reporting.syncer {
-            for (kind, bytes) in pieces {
-                if let Some(file) = self.files.get(*kind).file().filter(|_| !bytes.is_empty()) {
-                    syncer.note(file);
                 }
             }
         }
@@ -362,17 +365,78 @@ impl Drain {
         self.journal_worked(completed)
     }
 
-    /// Gives the files the lengths again that they had before an append that failed. Until that is done, a retry would
-    /// double what is already there, and so the intent stays begun.
-    fn take_back(&mut self) -> Result<()> {
-        let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(()) };
-        for extent in intent.extents.into_iter().flatten() {
-            if let Some(kind) = FileKind::from_number(extent.file) {
-                self.files.get(kind).cut_to(extent.length)?;
+    /// Goes on behind an append that is in the files.
+    fn done(&mut self, lengths: impl Iterator<Item = (FileKind, usize)>, after: Cursor, rows: u64) {
+        for (kind, length) in lengths.filter(|(_, length)| *length > 0) {
+            self.reporting.stats.bytes_written.add(length as u64);
+            if let (Some(syncer), Some(file)) = (&self.reporting.syncer, self.files.get(kind).file()) {
+                syncer.note(file);
             }
         }
-        let abandoned = cursor::abandon(self.ring.memory());
-        self.journal_worked(abandoned)
+        self.rows_done += rows;
+        self.reporting.stats.rows_written.add(rows);
+        self.cursor = after;
+        self.ring.release(after.position);
+    }
+
+    /// Takes on what a dead writer had begun. `false`: its intent or the files do not fit to each other, so that nothing that
+    /// the journal says of its progress is certain.
+    pub fn take_on(&mut self, directory: &Path, stream: &Stream) -> Result<bool> {
+        let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(true) };
+        let owed = Owed::again(&self.ring, self.cursor, &intent, &mut self.encoder);
+        let Some(owed) = owed.filter(|owed| !owed.pieces.is_empty() || owed.after == self.cursor) else {
+            return Ok(false);
+        };
+        let fits = owed.fits(directory, stream)?;
+        self.owed = fits.then_some(owed);
+        Ok(fits)
+    }
+
+    /// Goes on behind everything in the ring, which was written by other means. That is noted in one piece: a death before it
+    /// leaves the intent that does not fit, never an old cursor that seems to be right.
+    pub fn pass_all(&mut self) -> Result<()> {
+        let (after, _) = self.ring.end();
+        let begun = cursor::begin(self.ring.memory(), &Intent { after, extents: [None; 2] });
+        self.journal_worked(begun)?;
+        let completed = cursor::complete(self.ring.memory());
+        self.journal_worked(completed)?;
+        self.cursor = after;
+        self.ring.release(after.position);
+        Ok(())
+    }
+
+    /// Finishes an append that failed, or that was begun before a panic. Until that is done nothing else is appended, for what
+    /// is there already would come twice.
+    fn settle(&mut self) -> Result<()> {
+        if self.owed.is_none() {
+            let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(()) };
+            self.owed = Owed::again(&self.ring, self.cursor, &intent, &mut self.encoder);
+            if self.owed.is_none() {
+                // A line that no frame holds. What is torn of it is set aside when the file is opened again.
+                for kind in intent.extents.into_iter().flatten().filter_map(|extent| FileKind::from_number(extent.file))
+                {
+                    self.files.get(kind).forget();
+                }
+                let abandoned = cursor::abandon(self.ring.memory());
+                return self.journal_worked(abandoned);
+            }
+        }
+        let Some(mut owed) = self.owed.take() else { return Ok(()) };
+        let settled = self.settle_pieces(&mut owed);
+        if settled.is_ok() {
+            self.done(owed.lengths(), owed.after, owed.rows);
+        } else {
+            self.owed = Some(owed);
+        }
+        settled
+    }
+
+    fn settle_pieces(&mut self, owed: &mut Owed) -> Result<()> {
+        for piece in &mut owed.pieces {
+            self.files.get(piece.kind).finish(&mut piece.id, &mut piece.noted, &mut piece.lines)?;
+        }
+        let completed = cursor::complete(self.ring.memory());
+        self.journal_worked(completed)
     }
 
     fn journal_worked(&mut self, outcome: std::io::Result<()>) -> Result<()> {

@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::path::PathBuf;
 
 use super::*;
@@ -43,19 +42,56 @@ fn log(folder: &Path) -> (PathBuf, String) {
 }
 
 #[test]
-fn an_append_that_could_not_be_taken_back_at_once_is_taken_back_before_the_next() {
+fn an_append_that_arrived_in_part_or_whole_is_finished_and_never_repeated() {
+    let expected = {
+        let folder = tempfile::tempdir().unwrap();
+        let mut drain = drain(folder.path(), 0..3, Backing::Auto);
+        while drain.batch().unwrap() {}
+        log(folder.path()).1
+    };
+    for arrived in 0..=expected.len() {
+        for (moved, more) in [(false, ""), (false, "{}\n"), (true, "")] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut drain = drain(folder.path(), 0..3, Backing::Auto);
+            drain.open(FileKind::Metrics).unwrap();
+            let (id, length) = drain.files().get(FileKind::Metrics).extent().unwrap();
+            let extents = [None, Some(Extent { file: FileKind::Metrics as u64, id, length })];
+            let (after, _) = drain.ring.end();
+            cursor::begin(drain.ring.memory(), &Intent { after, extents }).unwrap();
+            let path = log(folder.path()).0;
+            std::fs::write(&path, format!("{}{more}", &expected[..arrived])).unwrap();
+            let away = folder.path().join("away");
+            if moved {
+                std::fs::rename(&path, &away).unwrap();
+            }
+            while drain.batch().unwrap() {}
+            let away = std::fs::read_to_string(&away).unwrap_or_default();
+            let whole = away.rfind('\n').map_or(0, |newline| newline + 1);
+            let text = away[..whole].to_owned() + &log(folder.path()).1;
+            let is_row =
+                |line: &&str| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|row| row["metric"] == "loss");
+            assert_eq!(text.lines().filter(is_row).count(), 3, "{arrived} bytes had arrived: {text}");
+            assert!(more.len() + usize::from(moved) > 0 || text == expected, "{arrived} bytes had arrived: {text}");
+            assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+            assert_eq!(drain.reporting.stats.rows_written.get(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_line_without_a_frame_that_arrived_in_part_stays_whole_lines() {
     let folder = tempfile::tempdir().unwrap();
     let mut drain = drain(folder.path(), 0..3, Backing::Auto);
-    drain.open(FileKind::Metrics).unwrap();
-    let (id, length) = drain.files().get(FileKind::Metrics).extent().unwrap();
-    let extents = [None, Some(Extent { file: FileKind::Metrics as u64, id, length })];
+    drain.open(FileKind::Summary).unwrap();
+    let (id, length) = drain.files().get(FileKind::Summary).extent().unwrap();
+    let extents = [None, Some(Extent { file: FileKind::Summary as u64, id, length })];
     cursor::begin(drain.ring.memory(), &Intent { after: Cursor::default(), extents }).unwrap();
-    let (path, _) = log(folder.path());
-    std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"{\"whole\":1}\n{\"torn").unwrap();
+    let path = folder.path().join("tracking_summary.ndjson");
+    std::fs::write(&path, b"{\"torn").unwrap();
     while drain.batch().unwrap() {}
-    let (_, text) = log(folder.path());
-    assert_eq!((text.lines().count(), text.contains("whole"), text.contains("torn")), (3, false, false), "{text}");
-    assert_eq!(cursor::unfinished(drain.ring.memory()), None);
+    drain.write_line(FileKind::Summary, b"{\"next\":1}\n").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"next\":1}\n");
+    assert_eq!(log(folder.path()).1.lines().count(), 3);
 }
 
 #[test]

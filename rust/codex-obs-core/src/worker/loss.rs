@@ -136,7 +136,7 @@ impl Errands for Reporter {
         };
         for (cause, loss) in waiting {
             let line = record(self.clock.now_micros(), cause, &loss);
-            if let Err(error) = drain.write_line(FileKind::Summary, &line, drain.cursor()) {
+            if let Err(error) = drain.write_line(FileKind::Summary, &line) {
                 drain.note_error(&error);
                 self.losses.note(cause, loss, |_| {});
             }

@@ -44,7 +44,7 @@ impl Notes {
             std::mem::take(&mut *lines)
         };
         for line in lines {
-            if let Err(error) = drain.write_line(FileKind::Summary, &line, drain.cursor()) {
+            if let Err(error) = drain.write_line(FileKind::Summary, &line) {
                 drain.note_error(&error);
                 self.push(line);
             }

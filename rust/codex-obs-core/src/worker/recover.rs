@@ -1,8 +1,10 @@
 //! Bringing back what a writer that died left in its journal: none lost, none twice, no torn line.
 //!
-//! *The process died, the kernel lived*: files, ring and control words are as they were left. An unfinished append is cut
-//! back to its noted length and the journal is drained on from its cursor, under intents of its own, so that a recovery
-//! that dies is recovered in turn.
+//! *The process died, the kernel lived*: files, ring and control words are as they were left. What stands behind the noted
+//! lengths of an unfinished append is compared with what was to be written there, the rest of it is appended, and the journal
+//! is drained on from its cursor, under intents of its own, so that a recovery that dies is recovered in turn. Whoever follows
+//! a file sees it grow only. Where the files are not the ones that the intent names, or go on in another way, they are compared
+//! as after a reboot, from the cursor on: they are opened by their names alone, and nothing of them is cut.
 //!
 //! *The machine went down*: files, ring and control words reached the disk independently of each other. Nothing is cut and
 //! no cursor trusted. Every whole frame of the ring is encoded again. The files were written in the order of the frames, so
@@ -20,7 +22,7 @@ use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
-use crate::journal::cursor;
+use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::memory::Backing;
 use crate::journal::ring::Ring;
@@ -29,7 +31,6 @@ use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::tail::INTERNALS;
-use crate::shard::writer::cut;
 use crate::stats::Stats;
 
 /// What a recovery did.
@@ -99,12 +100,14 @@ impl Distance {
     /// From `writer` to `observer`.
     #[must_use]
     pub fn of(writer: &Process, observer: &Process) -> Self {
-        if writer.machine_id != observer.machine_id {
-            Self::Foreign
-        } else if writer.boot_id == observer.boot_id && !writer.boot_id.is_empty() {
+        // The kernel makes its boot id up at random, so the same one means the same kernel, whatever a container's image or
+        // lack of `/etc/machine-id` says.
+        if writer.boot_id == observer.boot_id && !writer.boot_id.is_empty() {
             Self::Boot
-        } else {
+        } else if writer.machine_id == observer.machine_id {
             Self::Machine
+        } else {
+            Self::Foreign
         }
     }
 }
@@ -127,7 +130,8 @@ pub fn recover(
         Err(error) => return Err(error),
     };
     let mut recovered = Recovered { journals: 1, ..Recovered::default() };
-    let (ring, identity) = match Ring::attach(file, &path, Backing::Auto) {
+    // Mirrored: what is read cannot change any more, whatever becomes of the file meanwhile.
+    let (ring, identity) = match Ring::attach(file, &path, Backing::Mirrored) {
         Ok(Some(journal)) => journal,
         Ok(None) => {
             recovered.torn_tails = mend_all(directory, stream, clock)?;
@@ -153,31 +157,32 @@ pub fn recover(
         recovered.journals_damaged = 1;
         return Ok(recovered);
     }
-    let mut files = files_of(directory, stream, &identity, clock);
+    let ring = Arc::new(ring);
+    let files = files_of(directory, stream, &identity, clock);
     let stats = Arc::new(Stats::default());
     recovered.rows_dropped = ring.dropped();
-    let mut unreachable = 0;
-    if distance == Distance::Boot {
-        cut_unfinished(directory, stream, &ring)?;
-        let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
-        let warnings = Arc::new(Warnings::default());
-        let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None };
-        unreachable = ring.unreachable_frames();
-        let mut drain = Drain::new(Arc::new(ring), files, encoder, reporting);
+    let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
+    let warnings = Arc::new(Warnings::default());
+    let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None };
+    let is_boot = distance == Distance::Boot;
+    let unreachable = if is_boot { ring.unreachable_frames() } else { 0 };
+    let from = if is_boot { cursor::current(ring.memory()) } else { Cursor::default() };
+    let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
+    if is_boot && drain.take_on(directory, stream)? {
         while drain.batch()? {}
-        if recovered.rows_dropped > 0 {
-            let loss = Loss { rows: recovered.rows_dropped, ..Loss::default() };
-            let line = loss::record(clock.now_micros(), Cause::Died, &loss);
-            drain.write_line(FileKind::Summary, &line, drain.cursor())?;
-            drain.keep_unreported(0);
-        }
-        mend_rest(directory, stream, drain.files(), &stats)?;
-        sync(drain.files())?;
     } else {
-        replay::replay(directory, stream, &ring, &identity, &mut files, &stats)?;
-        mend_rest(directory, stream, &mut files, &stats)?;
-        sync(&mut files)?;
+        replay::replay(directory, stream, &ring, &identity, from, drain.files(), &stats)?;
+        drain.pass_all()?;
     }
+    if is_boot && recovered.rows_dropped > 0 {
+        let loss = Loss { rows: recovered.rows_dropped, ..Loss::default() };
+        drain.write_line(FileKind::Summary, &loss::record(clock.now_micros(), Cause::Died, &loss))?;
+        // Finishes the line if it was not written at once.
+        drain.batch()?;
+        drain.keep_unreported(0);
+    }
+    mend_rest(directory, stream, drain.files(), &stats)?;
+    sync(drain.files())?;
     crate::fs::sync_folder(directory)?;
     recovered.rows_recovered = stats.rows_written.get();
     recovered.frames_damaged = stats.frames_damaged.get() + unreachable;
@@ -225,33 +230,6 @@ fn files_of(directory: &Path, stream: &Stream, identity: &Identity, clock: &Cloc
     // What a destination still needs is not known here. The next rotation by a writer deletes what it does not.
     files.get(FileKind::Metrics).keep_for(Arc::new(Kept::new(u64::MAX)));
     files
-}
-
-/// Takes an append back that was begun and not finished. A file that was renamed meanwhile is found by its inode.
-fn cut_unfinished(directory: &Path, stream: &Stream, ring: &Ring) -> Result<()> {
-    let Some(intent) = cursor::unfinished(ring.memory()) else { return Ok(()) };
-    for extent in intent.extents.into_iter().flatten() {
-        let Some(kind) = FileKind::from_number(extent.file) else { continue };
-        let path = kind.path(directory, stream);
-        if cut(&path, extent.id, extent.length)? {
-            continue;
-        }
-        if let Some(elsewhere) = find(directory, extent.id)? {
-            cut(&elsewhere, extent.id, extent.length)?;
-        }
-    }
-    cursor::abandon(ring.memory()).map_err(|source| Error::io("write", &journal_path(directory, stream), source))
-}
-
-/// The name in `directory` that leads to the file `id`.
-fn find(directory: &Path, id: FileId) -> Result<Option<PathBuf>> {
-    for name in crate::fs::list(directory)? {
-        let path = directory.join(name);
-        if FileId::at(&path)? == Some(id) {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
 }
 
 fn sync(files: &mut Files) -> Result<()> {

@@ -1,152 +1,460 @@
-//! Finding out which lines of a surveyed ring are missing from the files, by comparing bytes.
+//! Which lines of a journal's frames are missing from the files, found by comparing bytes: for a journal whose progress cannot
+//! be trusted.
+//!
+//! A file was written in the order of the frames, so what belongs before lines that are there was there before them. What is
+//! missing stands behind the newest frame whose lines are all there. Lines are compared by their hashes and encoded each time
+//! that they are needed: a frame of a few bytes may stand for megabytes, since all of its rows carry the tags of their call.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::files::{FileKind, Files};
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
-use crate::journal::frame::Kind;
+use crate::journal::cursor::Cursor;
+use crate::journal::frame::{Kind, Value};
 use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
+use crate::limits::{BATCH_BYTES, SCAN_BLOCK_BYTES};
+use crate::scan::Lines;
 use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::rotate::rotated_numbers;
 use crate::stats::Stats;
 
-/// One line that a frame stands for.
-pub struct Line {
-    /// The file it belongs to.
-    pub kind: FileKind,
-    /// The line with its newline.
-    pub bytes: Vec<u8>,
-    hash: u128,
-}
+/// Frames whose lines are compared at a time, in bytes. A row takes three at least, and its hash some thirty.
+const WINDOW_BYTES: usize = 8 << 20;
 
-/// Appends the lines of all frames of `ring` that are missing from the files, and counts their rows as written.
+/// The files in the order in which they are completed: a manifest line is in its file before its row.
+const ORDER: [FileKind; 5] =
+    [FileKind::Manifest, FileKind::Metrics, FileKind::Params, FileKind::Summary, FileKind::Session];
+
+/// Appends the lines of all frames of `ring` from `from` on that are missing from the files, and counts their rows as written.
 pub fn replay(
     directory: &Path,
     stream: &Stream,
-    ring: &Ring,
+    ring: &Arc<Ring>,
     identity: &Identity,
+    from: Cursor,
     files: &mut Files,
     stats: &Stats,
 ) -> Result<()> {
-    for line in missing(directory, stream, ring, identity)? {
-        append(files, &line, stats)?;
-        stats.rows_written.add(u64::from(line.kind == FileKind::Metrics));
+    let frames = Arc::new(Frames::new(ring, identity, from));
+    for kind in ORDER {
+        let missing = Missing::find(&frames, kind, directory, stream)?;
+        let mut lines = missing.lines();
+        while lines.fill() {
+            append(files, kind, &lines.chunk, stats)?;
+        }
     }
     Ok(())
 }
 
-/// The lines of all frames of `ring` that are missing from the files, in order.
-pub fn missing(directory: &Path, stream: &Stream, ring: &Ring, identity: &Identity) -> Result<Vec<Line>> {
-    let frames = encode(ring, identity);
-    let mut present = count_present(directory, stream, &frames)?;
-    // Each file was written in this order: what belongs before lines that are there was there before them. One file says
-    // nothing of another, because each reached the disk at a time of its own.
-    let known = FileKind::ALL.map(|kind| {
-        frames.iter().rposition(|lines| {
-            let mut lines = lines.iter().filter(|line| line.kind == kind).peekable();
-            lines.peek().is_some()
-                && lines.all(|line| present.get(&(line.kind as u64, line.hash)).is_some_and(|&n| n > 0))
-        })
-    });
-    let is_behind = |index: usize, line: &Line| known[line.kind as usize].is_none_or(|known| index > known);
-    let mut missing: Vec<Line> = frames
-        .into_iter()
-        .enumerate()
-        .flat_map(|(index, lines)| lines.into_iter().filter(move |line| is_behind(index, line)))
-        .collect();
-    missing.retain(|line| {
-        let count = present.entry((line.kind as u64, line.hash)).or_default();
-        let is_missing = *count == 0;
-        *count = count.saturating_sub(1);
-        is_missing
-    });
-    Ok(missing)
-}
-
-/// The lines of every frame, in order of sequence numbers; the manifest line of a row stands before it.
-fn encode(ring: &Ring, identity: &Identity) -> Vec<Vec<Line>> {
-    let mut encoder = RowEncoder::new(&identity.run_id, identity.legacy);
-    let mut frames = Vec::new();
-    for (_, at, length) in ring.survey() {
-        let Some(frame) = ring.surveyed(at, length) else { continue };
-        let mut lines = Vec::new();
-        let mut push = |kind, bytes: Vec<u8>| lines.push(Line { kind, hash: xxh3_128(&bytes), bytes });
-        match (frame.kind, frame.metrics(), frame.line()) {
-            (Kind::Metrics, Some(call), _) => {
-                encoder.call(&call);
-                for (name, value) in call.rows() {
-                    let (mut metrics, mut manifest) = (Vec::new(), Vec::new());
-                    encoder.row(name, &value, &mut metrics, &mut manifest);
-                    if !manifest.is_empty() {
-                        push(FileKind::Manifest, manifest);
-                    }
-                    push(FileKind::Metrics, metrics);
-                }
-            }
-            (Kind::Line, _, Some((file, line))) => push(file.into(), line.to_vec()),
-            // A pad, or a frame of a version to come, which its checksum has shown to be whole.
-            _ => {}
-        }
-        frames.push(lines);
-    }
-    frames
-}
-
-/// How often each line of `frames` is in the files, counting in every plain shard.
-fn count_present(directory: &Path, stream: &Stream, frames: &[Vec<Line>]) -> Result<HashMap<(u64, u128), u64>> {
-    let mut present: HashMap<(u64, u128), u64> =
-        frames.iter().flatten().map(|line| ((line.kind as u64, line.hash), 0)).collect();
-    for kind in FileKind::ALL {
-        if !frames.iter().flatten().any(|line| line.kind == kind) {
-            continue;
-        }
-        let base = kind.path(directory, stream);
-        for number in std::iter::once(0).chain(rotated_numbers(&base)?) {
-            let path = shard_path(&base, number, Coding::Plain);
-            match crate::fs::open_read(&path) {
-                Ok(file) => count_in(file, kind, &mut present).map_err(|source| Error::io("read", &path, source))?,
-                Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(present)
-}
-
-fn count_in(file: File, kind: FileKind, present: &mut HashMap<(u64, u128), u64>) -> std::io::Result<()> {
-    let mut reader = BufReader::with_capacity(256 << 10, file);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        if line.last() != Some(&b'\n') {
-            // A last line that lacks nothing else gets its newline when the file is opened.
-            line.push(b'\n');
-        }
-        if let Some(count) = present.get_mut(&(kind as u64, xxh3_128(&line))) {
-            *count += 1;
-        }
-    }
-}
-
-fn append(files: &mut Files, line: &Line, stats: &Stats) -> Result<()> {
+/// Appends whole lines, rotating where the rules say so.
+fn append(files: &mut Files, kind: FileKind, chunk: &[u8], stats: &Stats) -> Result<()> {
     let torn = files.torn_tails();
-    let writer = files.get(line.kind);
+    let writer = files.get(kind);
     writer.open()?;
-    if writer.must_rotate(0, line.bytes.len() as u64) {
-        stats.rows_retired.add(writer.rotate()?.rows);
-        stats.rotations.add(1);
+    let mut begin = 0;
+    let mut end = 0;
+    for line in chunk.split_inclusive(|&byte| byte == b'\n') {
+        if writer.must_rotate((end - begin) as u64, line.len() as u64) {
+            if end > begin {
+                writer.append(&chunk[begin..end])?;
+            }
+            begin = end;
+            stats.rows_retired.add(writer.rotate()?.rows);
+            stats.rotations.add(1);
+        }
+        end += line.len();
+        stats.rows_written.add(u64::from(kind == FileKind::Metrics));
     }
-    writer.append(&line.bytes)?;
+    if end > begin {
+        writer.append(&chunk[begin..end])?;
+    }
     stats.torn_tails.add(files.torn_tails() - torn);
     Ok(())
+}
+
+/// The whole frames of a journal from a place on, in order of their sequence numbers.
+#[derive(Debug)]
+pub struct Frames {
+    ring: Arc<Ring>,
+    /// Sequence number, position and length of each.
+    places: Vec<(u64, usize, usize)>,
+    /// Rows of the first frame that are before that place.
+    skipped: u64,
+    run_id: String,
+    legacy: bool,
+}
+
+/// A place between two rows of [`Frames`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    frame: usize,
+    row: u64,
+}
+
+impl Frames {
+    /// The frames of `ring` from `from` on. The default cursor stands before all of them.
+    #[must_use]
+    pub fn new(ring: &Arc<Ring>, identity: &Identity, from: Cursor) -> Self {
+        let mut places = ring.survey();
+        places.retain(|(sequence, ..)| *sequence >= from.sequence);
+        let is_within = places.first().is_some_and(|(sequence, ..)| *sequence == from.sequence);
+        let skipped = if is_within { from.rows } else { 0 };
+        Self { ring: Arc::clone(ring), places, skipped, run_id: identity.run_id.clone(), legacy: identity.legacy }
+    }
+
+    fn start(&self) -> Place {
+        Place { frame: 0, row: self.skipped }
+    }
+
+    fn encoder(&self) -> RowEncoder {
+        RowEncoder::new(&self.run_id, self.legacy)
+    }
+
+    /// Adds lines for the file `kind` of the frame at `place` to `out`, all of them or as many as a batch has, and moves
+    /// `place` behind them.
+    fn encode(&self, kind: FileKind, place: &mut Place, encoder: &mut RowEncoder, out: &mut Vec<u8>) {
+        let (_, at, length) = self.places[place.frame];
+        if let Some(frame) = self.ring.surveyed(at, length) {
+            match (frame.kind, frame.metrics(), frame.line()) {
+                (Kind::Metrics, Some(call), _) if matches!(kind, FileKind::Metrics | FileKind::Manifest) => {
+                    encoder.call(&call);
+                    let mut other = Vec::new();
+                    for (name, value) in call.rows().skip(usize::try_from(place.row).unwrap_or(usize::MAX)) {
+                        if out.len() >= BATCH_BYTES {
+                            return;
+                        }
+                        place.row += 1;
+                        if kind == FileKind::Metrics {
+                            encoder.row(name, &value, out, &mut other);
+                        } else if matches!(value, Value::Structured { .. }) {
+                            encoder.row(name, &value, &mut other, out);
+                        }
+                        other.clear();
+                    }
+                }
+                (Kind::Line, _, Some((file, line))) if FileKind::from(file) == kind => out.extend_from_slice(line),
+                // Of another file, a pad, or a frame of a version to come, which its checksum has shown to be whole.
+                _ => {}
+            }
+        }
+        *place = Place { frame: place.frame + 1, row: 0 };
+    }
+
+    /// Rows of metrics from `place` on.
+    fn rows_from(&self, place: Place) -> u64 {
+        let rows = |&(_, at, length): &(u64, usize, usize)| {
+            let call = self.ring.surveyed(at, length).and_then(|frame| frame.metrics());
+            call.map_or(0, |call| call.rows().count() as u64)
+        };
+        let all: u64 = self.places.iter().skip(place.frame).map(rows).sum();
+        all.saturating_sub(place.row)
+    }
+}
+
+/// The lines that one file lacks.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    frames: Arc<Frames>,
+    kind: FileKind,
+    start: Place,
+    /// Lines behind the start that are there nevertheless, by hash, with their number.
+    present: HashMap<u64, u32>,
+}
+
+impl Missing {
+    /// Everything from where `frames` begin, for a journal whose progress is trusted.
+    #[must_use]
+    pub fn all(frames: &Arc<Frames>, kind: FileKind) -> Self {
+        Self { frames: Arc::clone(frames), kind, start: frames.start(), present: HashMap::new() }
+    }
+
+    /// What of `frames` is not in the files.
+    pub fn find(frames: &Arc<Frames>, kind: FileKind, directory: &Path, stream: &Stream) -> Result<Self> {
+        let mut missing = Self::all(frames, kind);
+        let mut end = frames.places.len();
+        while end > 0 {
+            let mut begin = end;
+            let mut bytes = 0;
+            while begin > 0 && (begin == end || bytes + frames.places[begin - 1].2 <= WINDOW_BYTES) {
+                begin -= 1;
+                bytes += frames.places[begin].2;
+            }
+            let mut window = Window::new(frames, kind, begin..end);
+            let known = if window.counts.is_empty() { None } else { window.look(directory, stream, kind)? };
+            for (hash, count) in &window.counts {
+                let left = count.there.saturating_sub(count.passed);
+                if left > 0 {
+                    *missing.present.entry(*hash).or_default() += left;
+                }
+            }
+            if let Some(known) = known {
+                missing.start = Place { frame: known + 1, row: 0 };
+                break;
+            }
+            end = begin;
+        }
+        Ok(missing)
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.lines().fill()
+    }
+
+    /// How many lines are missing.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        if self.kind == FileKind::Metrics && self.present.is_empty() {
+            return self.frames.rows_from(self.start);
+        }
+        let (mut lines, mut count) = (self.lines(), 0);
+        while lines.fill() {
+            count += memchr::memchr_iter(b'\n', &lines.chunk).count() as u64;
+        }
+        count
+    }
+
+    /// The sequence number and row where it begins: two findings that agree in this and in their number are the same.
+    #[must_use]
+    pub fn begin(&self) -> (Option<u64>, u64) {
+        (self.frames.places.get(self.start.frame).map(|(sequence, ..)| *sequence), self.start.row)
+    }
+
+    /// The lines, encoded as they are read.
+    #[must_use]
+    pub fn lines(&self) -> MissingLines {
+        MissingLines {
+            frames: Arc::clone(&self.frames),
+            kind: self.kind,
+            encoder: self.frames.encoder(),
+            present: self.present.clone(),
+            place: self.start,
+            chunk: Vec::new(),
+            read: 0,
+        }
+    }
+}
+
+impl Lines for Missing {
+    fn read(&self) -> Box<dyn Read + Send + '_> {
+        Box::new(self.lines())
+    }
+}
+
+/// Reads the lines of [`Missing`] in memory for one batch.
+#[derive(Debug)]
+pub struct MissingLines {
+    frames: Arc<Frames>,
+    kind: FileKind,
+    encoder: RowEncoder,
+    present: HashMap<u64, u32>,
+    place: Place,
+    chunk: Vec<u8>,
+    read: usize,
+}
+
+impl MissingLines {
+    /// Puts the next lines into the chunk; `false` at the end.
+    fn fill(&mut self) -> bool {
+        self.chunk.clear();
+        self.read = 0;
+        while self.place.frame < self.frames.places.len() && self.chunk.len() < BATCH_BYTES {
+            let before = self.chunk.len();
+            self.frames.encode(self.kind, &mut self.place, &mut self.encoder, &mut self.chunk);
+            if !self.present.is_empty() {
+                self.leave_out(before);
+            }
+        }
+        !self.chunk.is_empty()
+    }
+
+    /// Takes the lines from `begin` on out again that are in the file.
+    fn leave_out(&mut self, begin: usize) {
+        let (mut from, mut to) = (begin, begin);
+        while from < self.chunk.len() {
+            let length = memchr::memchr(b'\n', &self.chunk[from..]).map_or(self.chunk.len() - from, |at| at + 1);
+            match self.present.get_mut(&xxh3_64(&self.chunk[from..from + length])) {
+                Some(count) if *count > 0 => *count -= 1,
+                _ => {
+                    self.chunk.copy_within(from..from + length, to);
+                    to += length;
+                }
+            }
+            from += length;
+        }
+        self.chunk.truncate(to);
+    }
+}
+
+impl Read for MissingLines {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.chunk.len() && !self.fill() {
+            return Ok(0);
+        }
+        let count = (&self.chunk[self.read..]).read(buffer)?;
+        self.read += count;
+        Ok(count)
+    }
+}
+
+/// How often a line is in the files, and how many of its frames were passed while looking for the newest that is there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    there: u32,
+    passed: u32,
+}
+
+/// The lines of some frames, looked for in the files.
+#[derive(Debug)]
+struct Window {
+    /// Index of each frame that has lines, and where its hashes end.
+    ends: Vec<(usize, usize)>,
+    hashes: Vec<u64>,
+    counts: HashMap<u64, Count>,
+    /// Whether one was found since that was last asked.
+    found: bool,
+}
+
+impl Window {
+    fn new(frames: &Frames, kind: FileKind, range: std::ops::Range<usize>) -> Self {
+        let mut window = Self { ends: Vec::new(), hashes: Vec::new(), counts: HashMap::new(), found: false };
+        let mut encoder = frames.encoder();
+        let mut chunk = Vec::new();
+        for index in range {
+            let mut place = if index == 0 { frames.start() } else { Place { frame: index, row: 0 } };
+            let before = window.hashes.len();
+            while place.frame == index {
+                chunk.clear();
+                frames.encode(kind, &mut place, &mut encoder, &mut chunk);
+                window.hashes.extend(chunk.split_inclusive(|&byte| byte == b'\n').map(xxh3_64));
+            }
+            if window.hashes.len() > before {
+                window.ends.push((index, window.hashes.len()));
+            }
+        }
+        window.counts = window.hashes.iter().map(|&hash| (hash, Count::default())).collect();
+        window
+    }
+
+    /// The newest frame whose lines are all there, looking into the newest files first and no further than needed.
+    fn look(&mut self, directory: &Path, stream: &Stream, kind: FileKind) -> Result<Option<usize>> {
+        let base = kind.path(directory, stream);
+        for number in std::iter::once(0).chain(rotated_numbers(&base)?) {
+            for coding in Coding::ALL {
+                let path = shard_path(&base, number, coding);
+                let file = match crate::fs::open_read(&path) {
+                    Ok(file) => BufReader::with_capacity(SCAN_BLOCK_BYTES, file),
+                    Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => continue,
+                    // No file of ours: readers leave it out as well.
+                    Err(_) if path.metadata().is_ok_and(|metadata| !metadata.is_file()) => continue,
+                    Err(error) => return Err(error),
+                };
+                let failed = |source| Error::io("read", &path, source);
+                match coding {
+                    Coding::Plain => self.count_in(file).map_err(failed)?,
+                    // What cannot be unpacked has no lines that a reader could give.
+                    Coding::Gzip => {
+                        let decoder = flate2::bufread::MultiGzDecoder::new(file);
+                        let _ = self.count_in(BufReader::with_capacity(SCAN_BLOCK_BYTES, decoder));
+                    }
+                    Coding::Zstandard => {
+                        let decoder = zstd::Decoder::with_buffer(file).map_err(failed)?;
+                        let _ = self.count_in(BufReader::with_capacity(SCAN_BLOCK_BYTES, decoder));
+                    }
+                }
+                // Of two forms of a shard, the plain one is what counts.
+                break;
+            }
+            if std::mem::take(&mut self.found)
+                && let Some(known) = self.newest()
+            {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts the lines of a file, however long one of them is.
+    fn count_in(&mut self, mut reader: impl BufRead) -> io::Result<()> {
+        let mut long: Option<Box<Xxh3>> = None;
+        loop {
+            let block = match reader.fill_buf() {
+                Ok(block) => block,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if block.is_empty() {
+                break;
+            }
+            let mut rest = block;
+            while let Some(newline) = memchr::memchr(b'\n', rest) {
+                let (line, behind) = rest.split_at(newline + 1);
+                let hash = match long.take() {
+                    Some(mut hasher) => {
+                        hasher.update(line);
+                        hasher.digest()
+                    }
+                    None => xxh3_64(line),
+                };
+                self.saw(hash);
+                rest = behind;
+            }
+            if !rest.is_empty() {
+                long.get_or_insert_with(Box::default).update(rest);
+            }
+            let length = block.len();
+            reader.consume(length);
+        }
+        if let Some(mut hasher) = long {
+            // A last line that lacks nothing else gets its newline when the file is opened.
+            hasher.update(b"\n");
+            self.saw(hasher.digest());
+        }
+        Ok(())
+    }
+
+    fn saw(&mut self, hash: u64) {
+        if let Some(count) = self.counts.get_mut(&hash) {
+            count.there = count.there.saturating_add(1);
+            self.found = true;
+        }
+    }
+
+    /// The newest frame whose lines are all there. Of equal lines so many count as there as there are, the older ones first.
+    /// Leaves the number of each line up to that frame in the counts.
+    fn newest(&mut self) -> Option<usize> {
+        let mut newest = None;
+        for known in [None, Some(())] {
+            for count in self.counts.values_mut() {
+                count.passed = 0;
+            }
+            let mut begin = 0;
+            for (position, &(index, end)) in self.ends.iter().enumerate() {
+                // The second time only up to what the first time has found.
+                if known.is_some() && newest.is_none_or(|(last, _)| position > last) {
+                    break;
+                }
+                let mut is_there = true;
+                for hash in &self.hashes[begin..end] {
+                    if let Some(count) = self.counts.get_mut(hash) {
+                        count.passed += 1;
+                        is_there &= count.passed <= count.there;
+                    }
+                }
+                if is_there && known.is_none() {
+                    newest = Some((position, index));
+                }
+                begin = end;
+            }
+        }
+        newest.map(|(_, index)| index)
+    }
 }

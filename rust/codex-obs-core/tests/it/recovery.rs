@@ -1,13 +1,18 @@
 //! Journals of writers that are gone.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
 use codex_obs_core::journal::frame::{FrameBuilder, LineFile, first_length, line_frame};
 use codex_obs_core::journal::identity::{Identity, Process};
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
 use codex_obs_core::session::{recover_directory, recover_for_reading};
+use codex_obs_core::shard::name::Stream;
+use codex_obs_core::worker::files::FileKind;
+use codex_obs_core::worker::recover::Distance;
 
 use crate::support::{call, lines, open, text};
 
@@ -93,7 +98,7 @@ fn every_state_of_an_unfinished_append_ends_in_the_same_file() {
 }
 
 #[test]
-fn a_file_that_was_renamed_during_an_append_is_cut_where_it_is() {
+fn a_file_that_was_renamed_during_an_append_is_none_of_ours_any_more() {
     let folder = tempfile::tempdir().unwrap();
     let ring = leave_journal(folder.path(), gone(), 2);
     let path = folder.path().join("metrics.ndjson");
@@ -105,7 +110,140 @@ fn a_file_that_was_renamed_during_an_append_is_cut_where_it_is() {
     std::fs::rename(&path, folder.path().join("metrics.ndjson.moved")).unwrap();
     assert_eq!(recover(folder.path(), false), 4);
     assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..2, 2));
-    assert_eq!(text(folder.path(), "metrics.ndjson.moved"), "{\"old\":1}\n");
+    assert_eq!(text(folder.path(), "metrics.ndjson.moved"), "{\"old\":1}\n{\"torn");
+}
+
+/// Leaves a journal of four calls, of which two are in the file, with an unfinished append of the others behind `noted` bytes of
+/// the file `id`.
+fn leave_unfinished(directory: &Path, file: FileKind, id: FileId, noted: u64) {
+    let ring = leave_journal(directory, gone(), 4);
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap() as u64;
+    let at = |calls: u64| Cursor { position: calls * length, sequence: calls, rows: 0 };
+    cursor::begin(ring.memory(), &Intent { after: at(2), extents: [None; 2] }).unwrap();
+    cursor::complete(ring.memory()).unwrap();
+    let extent = Extent { file: file as u64, id, length: noted };
+    cursor::begin(ring.memory(), &Intent { after: at(4), extents: [None, Some(extent)] }).unwrap();
+}
+
+fn id_of(path: &Path) -> FileId {
+    FileId::at(path).unwrap().unwrap()
+}
+
+#[test]
+fn a_follower_of_a_recovered_file_sees_it_grow_only() {
+    let all = lines(0..4, 2);
+    let noted = lines(0..2, 2).len();
+    for written in (noted..all.len()).step_by(7) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.ndjson");
+        std::fs::write(&path, &all[..written]).unwrap();
+        leave_unfinished(folder.path(), FileKind::Metrics, id_of(&path), noted as u64);
+        let follower = std::fs::File::open(&path).unwrap();
+        let done = AtomicBool::new(false);
+        let shrank = std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let (mut longest, mut shrank) = (written as u64, false);
+                while !done.load(Ordering::Relaxed) {
+                    let length = follower.metadata().unwrap().len();
+                    shrank |= length < longest;
+                    longest = longest.max(length);
+                }
+                shrank
+            });
+            recover(folder.path(), false);
+            done.store(true, Ordering::Relaxed);
+            watch.join().unwrap()
+        });
+        assert_eq!(text(folder.path(), "metrics.ndjson"), all, "{written} bytes were written");
+        assert!(!shrank && FileId::of(&follower, &path).unwrap() == id_of(&path), "{written} bytes were written");
+    }
+}
+
+#[test]
+fn a_file_that_does_not_go_on_as_the_journal_does_is_not_cut() {
+    let two = lines(0..2, 2);
+    let others = [
+        "{\"other\":1}\n".to_owned(),
+        format!("{}{{\"other\":1}}\n", lines(2..3, 1)),
+        format!("{}{{\"other\":1}}\n", lines(2..3, 2)),
+    ];
+    for other in others {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.ndjson");
+        std::fs::write(&path, format!("{two}{other}")).unwrap();
+        leave_unfinished(folder.path(), FileKind::Metrics, id_of(&path), two.len() as u64);
+        recover(folder.path(), false);
+        let found = text(folder.path(), "metrics.ndjson");
+        assert!(found.starts_with(&format!("{two}{other}")), "{found}");
+        let rows = |text: &str| {
+            text.lines().filter(|line| line.contains("run_metrics")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&found), rows(&lines(0..4, 2)));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_has_the_inode_of_a_deleted_log_is_not_touched() {
+    let content = format!("{}checkpoint", lines(0..4, 2));
+    for name in ["checkpoint.pt", "metrics.ndjson.bak", "run.json", "metrics.ndjson.1", "metrics_manifest.ndjson"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, &content).unwrap();
+        leave_unfinished(folder.path(), FileKind::Metrics, id_of(&path), 10);
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        if name == "metrics.ndjson.1" {
+            // A shard, where readers find the rows.
+            assert_eq!((recovered.rows_recovered, text(folder.path(), name)), (0, content.clone()));
+        } else {
+            assert_eq!(recovered.rows_recovered, 4, "{name}");
+            assert_eq!(text(folder.path(), "metrics.ndjson"), lines(2..4, 2), "{name}");
+            let whole = text(folder.path(), name);
+            // What bears the name of a log of ours has its torn end set aside, like any other.
+            assert_eq!(whole, if name.starts_with("metrics_") { lines(0..4, 2) } else { content.clone() }, "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_intent_that_names_another_file_of_ours_cuts_nothing() {
+    for kind in [FileKind::Params, FileKind::Summary, FileKind::Session, FileKind::Manifest] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = kind.path(folder.path(), &Stream::main());
+        let content = "{\"a\":1}\n{\"b\":2}\n";
+        std::fs::write(&path, content).unwrap();
+        leave_unfinished(folder.path(), kind, id_of(&path), 8);
+        assert_eq!(recover(folder.path(), false), 4);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        assert_eq!(text(folder.path(), "metrics.ndjson"), lines(2..4, 2));
+    }
+}
+
+#[test]
+fn the_same_kernel_is_known_by_its_boot_whatever_the_machine_is_called() {
+    let here = Process::current();
+    let process =
+        |boot: &str, machine: &str| Process { boot_id: boot.into(), machine_id: machine.into(), ..here.clone() };
+    let cases = [
+        (("b", "m"), ("b", "m"), Distance::Boot),
+        (("b", "m"), ("b", ""), Distance::Boot),
+        (("b", ""), ("b", "m"), Distance::Boot),
+        (("b", "m"), ("b", "n"), Distance::Boot),
+        (("b", "m"), ("c", "m"), Distance::Machine),
+        (("b", ""), ("c", ""), Distance::Machine),
+        (("", "m"), ("", "m"), Distance::Machine),
+        (("b", "m"), ("c", ""), Distance::Foreign),
+        (("b", "m"), ("c", "n"), Distance::Foreign),
+        (("", "m"), ("", "n"), Distance::Foreign),
+    ];
+    for (writer, observer, expected) in cases {
+        let found = Distance::of(&process(writer.0, writer.1), &process(observer.0, observer.1));
+        assert_eq!(found, expected, "{writer:?} seen from {observer:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), Process { machine_id: "another".into(), ..gone() }, 3));
+    assert_eq!(recover(folder.path(), false), 6);
 }
 
 #[test]
