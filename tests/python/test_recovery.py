@@ -54,7 +54,7 @@ def measure(code: str, directory: Path, **limits: int) -> tuple[list[str], int]:
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=limit,  # noqa: PLW1509 - no thread of this process holds a lock that it needs
+        preexec_fn=limit,
     )
     assert done.returncode == 0, done.stderr
     *said, peak_kib = done.stdout.split()
@@ -80,9 +80,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_copy_of_a_crashed_run_is_read_in_the_ring_and_a_constant(
-    crashed: Path, tmp_path: Path, reader: str
-) -> None:
+def test_a_copy_of_a_crashed_run_is_read_in_the_ring_and_a_constant(crashed: Path, tmp_path: Path, reader: str) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(crashed, copy)
     before = len(lines_of(copy))

@@ -23,7 +23,7 @@ pub fn is_new(directory: &Path, stream: &Stream) -> Result<bool> {
     let base = FileKind::Metrics.path(directory, stream);
     let length = match base.symlink_metadata() {
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(source) => return Err(Error::io("examine", &base, source)),
     };
     Ok(length == 0 && rotated_numbers(&base)?.is_empty())
@@ -39,7 +39,7 @@ pub fn largest(directory: &Path, stream: &Stream) -> Result<Option<i64>> {
             Ok(file) => {
                 largest = largest.max(largest_in(file).map_err(|source| Error::io("read", &path, source))?);
             }
-            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {}
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
     }

@@ -1,8 +1,8 @@
 //! Shards: the files that a log is made of.
 
 pub mod archive;
-pub mod footer;
 pub mod behind;
+pub mod footer;
 pub mod kept;
 pub mod name;
 pub mod ordinal;

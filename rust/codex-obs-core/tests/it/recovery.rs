@@ -1,5 +1,6 @@
 //! Journals of writers that are gone.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -73,7 +74,7 @@ fn every_state_of_an_unfinished_append_ends_in_the_same_file() {
             let ring = leave_journal(folder.path(), gone(), 4);
             let path = folder.path().join("metrics.ndjson");
             std::fs::write(&path, &all[..written]).unwrap();
-            let id = codex_obs_core::fs::FileId::at(&path).unwrap().unwrap();
+            let id = FileId::at(&path).unwrap().unwrap();
             let mut builder = FrameBuilder::default();
             call(&mut builder, 0, 0, 2, 4096);
             let length = first_length(builder.bytes_mut()).unwrap() as u64;
@@ -103,7 +104,7 @@ fn a_file_that_was_renamed_during_an_append_is_none_of_ours_any_more() {
     let ring = leave_journal(folder.path(), gone(), 2);
     let path = folder.path().join("metrics.ndjson");
     std::fs::write(&path, "{\"old\":1}\n{\"torn").unwrap();
-    let id = codex_obs_core::fs::FileId::at(&path).unwrap().unwrap();
+    let id = FileId::at(&path).unwrap().unwrap();
     let extents = [None, Some(Extent { file: 0, id, length: 10 })];
     cursor::begin(ring.memory(), &Intent { after: Cursor::default(), extents }).unwrap();
     drop(ring);
@@ -253,7 +254,7 @@ fn after_a_reboot_only_missing_lines_are_appended_and_nothing_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 6);
         // Control words that reached the disk at another time than the file.
-        let id = codex_obs_core::fs::FileId { device: 1, inode: 1 };
+        let id = FileId { device: 1, inode: 1 };
         let extents = [None, Some(Extent { file: 0, id, length: 3 })];
         let after = Cursor { position: 1 << 20, sequence: 9, rows: 1 };
         cursor::begin(ring.memory(), &Intent { after, extents }).unwrap();
@@ -404,4 +405,83 @@ fn a_journal_damaged_in_the_middle_is_kept_and_its_frames_are_counted() {
     assert_eq!((recovered.rows_recovered, recovered.frames_damaged, recovered.journals_damaged), (8, 6, 1));
     assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..4, 2));
     assert!(folder.path().join(".codex_obs/damaged-journal-main-0").exists() && !path.exists());
+}
+
+/// What a reader gets that may not write the log, here because the file has a second name: where a file is cut, and the rows
+/// that stand behind it.
+fn read_only(directory: &Path) -> (Option<u64>, u64, String) {
+    std::fs::hard_link(directory.join("metrics.ndjson"), directory.join("second-name")).unwrap();
+    let before = text(directory, "metrics.ndjson");
+    let (recovered, pending) = recover_for_reading(directory, &codex_obs_core::clock::Clock::System).unwrap();
+    assert_eq!((recovered.rows_recovered, pending.len()), (0, 1));
+    assert_eq!(text(directory, "metrics.ndjson"), before);
+    let mut lines = String::new();
+    pending[0].tail.lines().read_to_string(&mut lines).unwrap();
+    (pending[0].cut.map(|(_, length)| length), pending[0].rows, lines)
+}
+
+#[test]
+fn a_reader_that_may_not_write_gets_what_a_recovery_would_append() {
+    let (two, all) = (lines(0..2, 2), lines(0..4, 2));
+    for written in [two.len(), two.len() + 9, lines(0..3, 2).len(), all.len()] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.ndjson");
+        std::fs::write(&path, &all[..written]).unwrap();
+        leave_unfinished(folder.path(), FileKind::Metrics, id_of(&path), two.len() as u64);
+        assert_eq!(read_only(folder.path()), (Some(two.len() as u64), 4, lines(2..4, 2)));
+    }
+    // Where the file goes on in another way, it counts as it is.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.ndjson");
+    std::fs::write(&path, format!("{}{{}}\n", lines(0..3, 1))).unwrap();
+    leave_unfinished(folder.path(), FileKind::Metrics, id_of(&path), lines(0..2, 1).len() as u64);
+    let rest = lines(2..4, 2).strip_prefix(&lines(2..3, 1)).unwrap().to_owned();
+    assert_eq!(read_only(folder.path()), (None, 3, rest));
+    for kept in [0, 1, 3, 8, 12] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 6));
+        let present: String = lines(0..6, 2).split_inclusive('\n').take(kept).collect();
+        std::fs::write(folder.path().join("metrics.ndjson"), &present).unwrap();
+        let rest = lines(0..6, 2).strip_prefix(&present).unwrap().to_owned();
+        assert_eq!(read_only(folder.path()), (None, 12 - kept as u64, rest));
+    }
+}
+
+#[test]
+fn after_a_reboot_equal_lines_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 0);
+    for _ in 0..5 {
+        let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, b"{}\n"));
+        assert!(matches!(appended, Appended::Done { .. }) && outcome.is_ok());
+    }
+    drop(ring);
+    std::fs::write(folder.path().join("params.ndjson"), "{}\n{}\n").unwrap();
+    recover(folder.path(), false);
+    assert_eq!(text(folder.path(), "params.ndjson"), "{}\n".repeat(5));
+}
+
+#[test]
+fn after_a_reboot_lines_are_found_however_long_others_are() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 6));
+    let path = folder.path().join("metrics.ndjson");
+    let long = format!("{{\"a\":\"{}\"}}\n", "x".repeat(3 << 20));
+    std::fs::write(&path, format!("{}{long}{}", lines(0..2, 2), lines(2..3, 2))).unwrap();
+    // A hole of a gigabyte is a torn tail like any other.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 30).unwrap();
+    assert_eq!(recover(folder.path(), false), 6);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), format!("{}{long}{}", lines(0..2, 2), lines(2..6, 2)));
+}
+
+#[test]
+fn after_a_reboot_a_recovery_that_ends_amid_a_line_is_recovered_in_turn() {
+    let all = lines(0..6, 2);
+    for written in (0..=all.len()).step_by(11) {
+        let folder = tempfile::tempdir().unwrap();
+        drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 6));
+        std::fs::write(folder.path().join("metrics.ndjson"), &all[..written]).unwrap();
+        recover(folder.path(), false);
+        assert_eq!(text(folder.path(), "metrics.ndjson"), all, "{written} bytes were written");
+    }
 }

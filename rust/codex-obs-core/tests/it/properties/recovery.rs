@@ -61,6 +61,7 @@ pub fn check(bytes: &[u8]) {
     drop(ring);
     let damaged = damage(&directory, &mut input) || forged;
 
+    let before = tree(&directory);
     let recovered = recover_directory(&directory, true).expect("nothing but the journal is damaged");
     assert_eq!(fs::read(root.path().join("metrics.ndjson")).expect("it is still there"), b"beside the run");
     assert_eq!(fs::read_dir(root.path()).expect("the folder can be read").count(), 2);
@@ -69,6 +70,10 @@ pub fn check(bytes: &[u8]) {
         let is_log = name.contains(".ndjson") && !name.starts_with(".codex_obs");
         assert!(!is_log || content.is_empty() || content.ends_with(b"\n"), "{name} ends in half a line");
         assert!(is_log || name.starts_with(".codex_obs/"), "{name} is none of the run's files");
+        // Whoever follows a file sees it grow only, or lose half a line.
+        let lines = before.get(name).filter(|_| is_log).map_or(&[][..], |lines| lines);
+        let whole = lines.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        assert!(content.starts_with(&lines[..whole]), "{name} has lost a line");
     }
     if !damaged {
         assert_eq!((recovered.frames_damaged, recovered.journals_damaged), (0, 0));

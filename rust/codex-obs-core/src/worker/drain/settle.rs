@@ -1,0 +1,72 @@
+//! What is owed from before: an append that failed, that a panic ended, or that a dead writer had begun.
+
+use std::path::Path;
+
+use super::Drain;
+use crate::error::Result;
+use crate::journal::cursor::{self, Intent};
+use crate::shard::name::Stream;
+use crate::worker::files::FileKind;
+use crate::worker::owed::Owed;
+
+impl Drain {
+    /// Takes on what a dead writer had begun. `false`: its intent or the files do not fit to each other, so that nothing that
+    /// the journal says of its progress is certain.
+    pub fn take_on(&mut self, directory: &Path, stream: &Stream) -> Result<bool> {
+        let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(true) };
+        let owed = Owed::again(&self.ring, self.cursor, &intent, &mut self.encoder);
+        let Some(owed) = owed.filter(|owed| !owed.pieces.is_empty() || owed.after == self.cursor) else {
+            return Ok(false);
+        };
+        let fits = owed.fits(directory, stream)?;
+        self.owed = fits.then_some(owed);
+        Ok(fits)
+    }
+
+    /// Goes on behind everything in the ring, which was written by other means. That is noted in one piece: a death before it
+    /// leaves the intent that does not fit, never an old cursor that seems to be right.
+    pub fn pass_all(&mut self) -> Result<()> {
+        let (after, _) = self.ring.end();
+        let begun = cursor::begin(self.ring.memory(), &Intent { after, extents: [None; 2] });
+        self.journal_worked(begun)?;
+        let completed = cursor::complete(self.ring.memory());
+        self.journal_worked(completed)?;
+        self.cursor = after;
+        self.ring.release(after.position);
+        Ok(())
+    }
+
+    /// Finishes an append that failed, or that was begun before a panic. Until that is done nothing else is appended, for what
+    /// is there already would come twice.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        if self.owed.is_none() {
+            let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(()) };
+            self.owed = Owed::again(&self.ring, self.cursor, &intent, &mut self.encoder);
+            if self.owed.is_none() {
+                // A line that no frame holds. What is torn of it is set aside when the file is opened again.
+                for kind in intent.extents.into_iter().flatten().filter_map(|extent| FileKind::from_number(extent.file))
+                {
+                    self.files.get(kind).forget();
+                }
+                let abandoned = cursor::abandon(self.ring.memory());
+                return self.journal_worked(abandoned);
+            }
+        }
+        let Some(mut owed) = self.owed.take() else { return Ok(()) };
+        let settled = self.settle_pieces(&mut owed);
+        if settled.is_ok() {
+            self.done(owed.lengths(), owed.after, owed.rows);
+        } else {
+            self.owed = Some(owed);
+        }
+        settled
+    }
+
+    fn settle_pieces(&mut self, owed: &mut Owed) -> Result<()> {
+        for piece in &mut owed.pieces {
+            self.files.get(piece.kind).finish(&mut piece.id, &mut piece.noted, &mut piece.lines)?;
+        }
+        let completed = cursor::complete(self.ring.memory());
+        self.journal_worked(completed)
+    }
+}
