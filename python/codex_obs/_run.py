@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from codex_obs import _backend, _config, _exit, _export, _open_runs
 from codex_obs._derived import derived_parameters
+from codex_obs._git import commit_and_branch
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
@@ -225,6 +226,8 @@ class Run(_backend.Recorder):
     def _start_fields(self, config: Mapping[str, object] | None) -> dict[str, object]:
         return {
             "host": os.uname().nodename,
+            "user": _user(),
+            "git": commit_and_branch(),
             "pid": os.getpid(),
             "stream": self.stream,
             "resume_step": self._resume_step(),
@@ -245,6 +248,19 @@ class Run(_backend.Recorder):
             return
         self._config = MappingProxyType(config)
         self._config_text = _backend.canonical_json(config)
+
+
+def _user() -> str | None:
+    """Give the name of the user, as `getpass.getuser` finds it."""
+    named = next(filter(None, map(os.environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))), None)
+    if named is not None:
+        return named
+    import pwd  # noqa: PLC0415 - rarely needed
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number that no file names
+        return None
 
 
 class _EngineOptions(TypedDict):

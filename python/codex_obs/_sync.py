@@ -1,4 +1,4 @@
-"""The command ``codex-ndjson sync``: what was logged goes to a server, later or while it is logged."""
+"""The command ``codex-ndjson sync``: sends a run to a server, later or while it is logged."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def sync(
         str | None,
         typer.Option(
             metavar="ID",
-            help="MLflow run to deliver to. Default: the one in run.json, else a new one. run.json goes on naming the "
-            "one that it names, unless that is deleted.",
+            help="MLflow run to deliver to. Default: the one in run.json, else a new one. run.json keeps its "
+            "current run unless that run was deleted.",
         ),
     ] = None,
     new_run: Annotated[
         bool,
-        typer.Option("--new-run", help="Deliver everything to a new MLflow run, which run.json names from then on."),
+        typer.Option("--new-run", help="Deliver everything to a new MLflow run; run.json names it from then on."),
     ] = False,
     experiment_id: Annotated[
         str | None,
@@ -106,9 +106,7 @@ def sync(
     ] = None,
     experiment_name: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="The same by its name; it is made if there is none. Default: MLFLOW_EXPERIMENT_NAME."
-        ),
+        typer.Option(metavar="NAME", help="Experiment by name; created if missing. Default: MLFLOW_EXPERIMENT_NAME."),
     ] = None,
     export_ranks: Annotated[
         Streams | None,
@@ -117,13 +115,13 @@ def sync(
             "all; its first stream then creates the MLflow run."
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep delivering until the run has ended.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Count only; no word to the server. As before any reading, the journal of a dead process is brought "
-            "into the files first.",
+            help="Count only; contact no server. Like every reader, this first recovers rows from journals of dead "
+            "processes.",
         ),
     ] = False,
     patience: Annotated[
@@ -131,15 +129,15 @@ def sync(
         typer.Option(
             metavar="SECONDS",
             min=0.0,
-            help="Give up when the server has taken nothing for so long. Default: 60; with --follow never.",
+            help="Give up after this many seconds without progress. Default: 60; with --follow never.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Deliver what was logged and is not on the server yet: of a finished, crashed, offline or running run.
+    """Send everything the server does not have yet, from a finished, crashed, offline or running run.
 
-    The same command goes on where it was interrupted. What was sent without an answer is sent again, the same to the
-    byte, which MLflow's SQL stores keep once.
+    The same command resumes where it was interrupted. Unacknowledged data is sent again byte for byte; MLflow's SQL
+    stores keep one copy.
     """
     try:
         _check_together(run_id, experiment_id, experiment_name, new_run=new_run)
@@ -167,12 +165,12 @@ def sync(
             code = max(code, _deliver(path, settings, watch, account, options))
     except KeyboardInterrupt:
         if new_run and not dry_run:
-            say("Interrupted. What was delivered stays.")
+            say("Interrupted. Delivered data stays.")
             for path in paths:
                 now = _known_run(path, settings) if path in account.known else None
                 say(interrupted(path, account.known.get(path), now))
         else:
-            say("Interrupted. What was delivered stays; the same command goes on from there.")
+            say("Interrupted. Delivered data stays; the same command resumes from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         import json  # noqa: PLC0415 - rarely needed
@@ -267,6 +265,9 @@ def _report(
         if not options.quiet:
             words_of = would(outcome, new_run=options.new_run) if options.dry_run else sentence(outcome)
             typer.echo(f"{where}: {words_of}")
+            if outcome.page is not None and outcome.page not in said:
+                said.add(outcome.page)
+                typer.echo(f"{where}: {visible(outcome.page)}")
         words = notices(outcome)
         if problem is not None:
             words.append(watch.in_short(problem))
@@ -345,7 +346,7 @@ class _Watch:
 
 def _words(progress: SyncProgress) -> str:
     done = progress.bytes_total - progress.bytes_left
-    sent = f"Sending: {share(done, progress.bytes_total)}, {progress.delivered:,} metrics"
+    sent = f"Sending: {share(done, progress.bytes_total)}, {progress.delivered:,} points"
     if progress.waiting is None:
         return sent
     room = shutil.get_terminal_size().columns - len(sent) - len("; waiting: ") - 1

@@ -40,19 +40,25 @@ def beforehand(known: str | None, asked: str | None, *, new_run: bool, has_exper
 
 def sentence(outcome: StreamOutcome) -> str:
     """Say what was delivered of a stream."""
-    metrics = _count(outcome.delivered, "metric")
-    words = f"{metrics} delivered"
+    if outcome.done and not outcome.delivered and not outcome.params and not outcome.rejected:
+        words = "nothing new"
+        where = "for"
+    else:
+        words = f"{_count(outcome.delivered, 'point')} delivered"
+        where = "to"
     if outcome.remote_run is not None:
-        words += f" to MLflow run {visible(outcome.remote_run)}"
-    return words if outcome.status is None else f"{words}, which was told that it is {outcome.status}"
+        words += f" {where} MLflow run {visible(outcome.remote_run)}"
+    if outcome.status is not None:
+        words += f"; run marked {outcome.status}"
+    return words
 
 
 def would(outcome: StreamOutcome, *, new_run: bool) -> str:
     """Say what a delivery of a stream would send, and where."""
-    what = [_count(outcome.delivered, "metric")]
+    what = [_count(outcome.delivered, "point")]
     what += [_count(number, noun) for number, noun in ((outcome.params, "parameter"), (outcome.tags, "tag")) if number]
     if outcome.status is not None:
-        what.append(f"that the run is {outcome.status}")
+        what.append(f"the status {outcome.status}")
     listed = what[0] if len(what) == 1 else f"{', '.join(what[:-1])} and {what[-1]}"
     if new_run:
         where = "a new MLflow run"
@@ -80,15 +86,26 @@ def notices(outcome: StreamOutcome) -> list[str]:
     """Say what was not as it should be."""
     words = list(outcome.notices)
     if outcome.rejected:
-        rejected = _count(outcome.rejected, "metric")
-        words.append(f"{rejected} refused by the server, kept in export_rejected.ndjson with its words")
+        rejected = _count(outcome.rejected, "point")
+        words.append(f"{rejected} refused by the server, kept in export_rejected.ndjson with its message")
+    words += unshown(outcome)
     if outcome.lines_skipped:
-        are = "that is no row was" if outcome.lines_skipped == 1 else "that are no rows were"
+        are = "that is not a row was" if outcome.lines_skipped == 1 else "that are not rows were"
         words.append(f"{_count(outcome.lines_skipped, 'line')} {are} skipped")
     if outcome.gaps:
-        places = _count(outcome.gaps, "place")
-        words.append(f"rows may be missing at {places}: files were deleted or cut in which rows may have waited")
+        words.append(f"some rows were deleted or truncated before delivery ({_count(outcome.gaps, 'gap')})")
     return words
+
+
+def unshown(outcome: StreamOutcome) -> list[str]:
+    """Say which rows were not sent because MLflow has no form for them."""
+    kinds = (
+        (outcome.rows_structured, "with a structured value (MLflow metrics are numbers)"),
+        (outcome.rows_without_step, "without a step"),
+        (outcome.rows_without_value, "without a value"),
+    )
+    kept = [f"{_count(number, 'row')} {why}" for number, why in kinds if number]
+    return [f"not sent (in the files only): {', '.join(kept)}"] if kept else []
 
 
 def _count(number: int, noun: str) -> str:
@@ -107,8 +124,12 @@ def result(path: Path, outcome: StreamOutcome, problem: str | None, *, dry_run: 
         "params": outcome.params,
         **only_counted,
         "lines_skipped": outcome.lines_skipped,
+        "rows_structured": outcome.rows_structured,
+        "rows_without_step": outcome.rows_without_step,
+        "rows_without_value": outcome.rows_without_value,
         "gaps": outcome.gaps,
         "mlflow_run_id": outcome.remote_run,
+        "page": outcome.page,
         "status": outcome.status,
         "done": outcome.done and not dry_run,
         "problem": problem,
@@ -117,7 +138,7 @@ def result(path: Path, outcome: StreamOutcome, problem: str | None, *, dry_run: 
 
 def no_run(path: Path) -> str:
     """Say what to do about a folder without ``run.json``."""
-    missing = f"{path} is no run directory: it has no {IDENTITY}"
+    missing = f"{path} is not a run directory: it has no {IDENTITY}"
     below = next(iter(sorted(path.glob(f"*/{IDENTITY}"))), None)
     if below is not None:
         return f"{missing}. Give the runs below it, such as {below.parent}"

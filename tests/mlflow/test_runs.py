@@ -104,7 +104,7 @@ def test_a_run_that_ends_in_another_way_later_has_that_end(server: Server, run_d
         assert run.finish("finished" if settings.mlflow_tracking_uri else "failed", timeout=60.0)
     with Proxy(server.port) as proxy:
         sync(run_dir, "--uri", server.uri)
-        assert "which was told that it is failed" in sync(run_dir, "--uri", proxy.uri)
+        assert "run marked failed" in sync(run_dir, "--uri", proxy.uri)
     assert only_run(server, run_dir)["info"]["status"] == "FAILED"
 
 

@@ -17,7 +17,7 @@ MAX_LINES = 500
 # Lowest first. A module imports from lower layers and from its own, never from higher ones.
 LAYERS = (
     ("errors", "types"),
-    ("_setting_kinds", "_setting_table", "_names", "_derived", "_uri", "_variables"),
+    ("_setting_kinds", "_setting_table", "_names", "_derived", "_git", "_uri", "_variables"),
     ("_config",),
     ("_backend",),
     ("_open_runs", "_exit", "_export"),

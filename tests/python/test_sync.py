@@ -58,14 +58,16 @@ def log(run_dir: Path) -> Path:
     return run_dir
 
 
+WITHOUT_STEP = "not sent (in the files only): 1 row without a step"
 POINTS = [("train/loss", 0.5, 1), ("train/acc", 0.25, 1), ("eval/loss", "Infinity", 2)]
 
 
 def test_a_run_without_a_server_is_delivered_once(tracking: Any, log: Path) -> None:
     done = sync(log, "--to", "mlflow", "--uri", tracking.uri)
     remote = f"{1:032x}"
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{log}: 3 metrics delivered to MLflow run {remote}, which was told that it is finished\n"
+    assert (done.returncode, done.stderr) == (0, f"{log}: {WITHOUT_STEP}\n")
+    page = f"{tracking.uri}/#/experiments/0/runs/{remote}"
+    assert done.stdout == f"{log}: 3 points delivered to MLflow run {remote}; run marked finished\n{log}: {page}\n"
     assert tracking.points() == POINTS
     assert tracking.runs[remote]["info"]["status"] == "FINISHED"
     assert {"key": "lr", "value": "0.1"} in tracking.runs[remote]["data"]["params"]
@@ -73,8 +75,41 @@ def test_a_run_without_a_server_is_delivered_once(tracking: Any, log: Path) -> N
     before = sum("metrics" in body and bool(body["metrics"]) for _, body in tracking.calls)
     again = sync(log, "--uri", tracking.uri)
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.startswith(f"{log}: 0 metrics delivered")
+    assert again.stdout.startswith(f"{log}: nothing new")
     assert sum("metrics" in body and bool(body["metrics"]) for _, body in tracking.calls) == before
+
+
+def test_what_mlflow_has_no_form_for_is_counted_and_named(tracking: Any, tmp_path: Path) -> None:
+    with codex_obs.init(tmp_path / "run") as run:
+        run.log({"a": 1.0, "histogram": [1, 2], "none": None, "words": "text"}, step=1)
+        run.event("MISC", "hello", loss=2.0)
+    done = sync(tmp_path / "run", "--uri", tracking.uri)
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"{tmp_path / 'run'}: not sent (in the files only): 2 rows with a structured value (MLflow metrics are numbers), "
+        "1 row without a step, 1 row without a value\n"
+    )
+    assert tracking.points() == [("train/a", 1.0, 1)]
+    again = sync(tmp_path / "run", "--uri", tracking.uri)
+    assert (again.stdout.splitlines()[0], again.stderr) == (
+        f"{tmp_path / 'run'}: nothing new for MLflow run {1:032x}; run marked finished",
+        "",
+    )
+
+
+def test_a_new_mlflow_run_says_who_trained_where_and_on_which_commit(tracking: Any, log: Path) -> None:
+    (start, _) = map(json.loads, (log / "run.ndjson").read_text().splitlines())
+    assert sync(log, "--uri", tracking.uri).returncode == 0
+    (remote,) = tracking.runs.values()
+    tags = {tag["key"]: tag["value"] for tag in remote["data"]["tags"]}
+    expected = {
+        "codex_obs.host": os.uname().nodename,
+        "mlflow.user": start["user"],
+        "mlflow.source.git.commit": start["git"].get("commit"),
+        "mlflow.source.git.branch": start["git"].get("branch"),
+    }
+    assert {key: tags.get(key) for key in expected} == expected
+    assert remote["info"]["name"] == log.name
 
 
 def test_the_result_as_json(tracking: Any, log: Path) -> None:
@@ -88,24 +123,28 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
             "rejected": 0,
             "params": 1,
             "lines_skipped": 0,
+            "rows_structured": 0,
+            "rows_without_step": 1,
+            "rows_without_value": 0,
             "gaps": 0,
             "mlflow_run_id": f"{1:032x}",
+            "page": f"{tracking.uri}/#/experiments/0/runs/{1:032x}",
             "status": "finished",
             "done": True,
             "problem": None,
         }
     ]
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"{log}: {WITHOUT_STEP}\n")
 
 
 def test_a_dry_run_counts_and_says_nothing_to_the_server(tracking: Any, log: Path) -> None:
     before = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
     done = sync(log, "--uri", tracking.uri, "--dry-run")
     words = (
-        f"{log}: 3 metrics, 1 parameter, 1 tag and that the run is finished would be delivered to the MLflow run with "
+        f"{log}: 3 points, 1 parameter, 1 tag and the status finished would be delivered to the MLflow run with "
         "this run's tag, or a new one\n"
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, words, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, words, f"{log}: {WITHOUT_STEP}\n")
     (counted,) = results(sync(log, "--uri", tracking.uri, "--dry-run", "--json"))
     assert (counted["dry_run"], counted["done"], counted["problem"]) == (True, False, None)
     assert (counted["delivered"], counted["params"], counted["tags"], counted["status"]) == (3, 1, 1, "finished")
@@ -122,7 +161,7 @@ def test_the_address_may_stand_in_the_environment(variable: str, tracking: Any, 
 
 def test_without_a_directory_it_takes_the_one_that_summarize_takes(tracking: Any, log: Path) -> None:
     done = sync("--uri", tracking.uri, cwd=log)
-    assert (done.returncode, done.stderr) == (0, "Delivering .\n")
+    assert (done.returncode, done.stderr) == (0, f"Delivering .\n.: {WITHOUT_STEP}\n")
     assert tracking.points() == POINTS
 
 
@@ -135,7 +174,7 @@ def test_several_runs_are_delivered_to_a_run_each(tracking: Any, tmp_path: Path)
     assert "missing does not exist" in done.stderr
     done = sync(tmp_path / "0", tmp_path / "1", "--uri", tracking.uri)
     assert done.returncode == 0
-    assert done.stdout.count("1 metric delivered") == 2
+    assert done.stdout.count("1 point delivered") == 2
     assert len(tracking.runs) == 2
 
 
@@ -155,7 +194,7 @@ def test_every_stream_is_delivered_when_all_are_asked_for(tracking: Any, run_dir
     assert [result["stream"] for result in results(sync(run_dir, "--uri", tracking.uri, "--json"))] == ["main"]
     done = sync(run_dir, "--uri", tracking.uri, "--export-ranks", "all")
     assert done.returncode == 0
-    assert f"{run_dir}, stream rank-2: 1 metric delivered" in done.stdout
+    assert f"{run_dir}, stream rank-2: 1 point delivered" in done.stdout
     assert {name for name, *_ in tracking.points()} == {"train/loss", "rank-2/train/loss"}
 
 
@@ -168,14 +207,14 @@ def test_packed_shards_and_lines_that_are_no_rows(tracking: Any, run_dir: Path) 
     packed.unlink()
     done = sync(run_dir, "--uri", tracking.uri)
     assert done.returncode == 0
-    assert "1 line that is no row was skipped" in done.stderr
+    assert "1 line that is not a row was skipped" in done.stderr
     assert [step for *_, step in tracking.points()] == [0, 1, 2]
 
 
 def test_a_server_that_is_gone_is_given_up_with_its_reason(log: Path) -> None:
     done = sync(log, "--uri", NOBODY, "--patience", "0.5")
     assert done.returncode == 1
-    assert done.stdout.startswith(f"{log}: 0 metrics delivered")
+    assert done.stdout.startswith(f"{log}: 0 points delivered")
     waiting, given_up = done.stderr.splitlines()
     assert waiting.startswith(f"Waiting: {NOBODY} cannot be reached: Connection refused")
     assert given_up == f"{log}: given up after 0.5 s without an answer that helps"
@@ -209,8 +248,8 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
     tracking.refused_metric = "train/acc"
     done = sync(log, "--uri", tracking.uri)
     assert done.returncode == 1
-    assert "2 metrics delivered" in done.stdout
-    assert "1 metric refused by the server, kept in export_rejected.ndjson" in done.stderr
+    assert "2 points delivered" in done.stdout
+    assert "1 point refused by the server, kept in export_rejected.ndjson" in done.stderr
     (rejected,) = (log / "export_rejected.ndjson").read_text().splitlines()
     assert '"acc"' in rejected
 
@@ -263,10 +302,10 @@ def test_no_run_is_exit_code_2(tracking: Any, tmp_path: Path) -> None:
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "run.json").write_text("")
     words_of = {
-        "empty": "empty is no run directory: it has no run.json, nor metrics. Give the folder",
+        "empty": "empty is not a run directory: it has no run.json, nor metrics. Give the folder",
         "file": "is a file",
         "missing": "does not exist",
-        "copied": "copied is no run directory: it has no run.json, which belongs to its metrics. Copy it from where",
+        "copied": "copied is not a run directory: it has no run.json, which belongs to its metrics. Copy it from where",
         "runs": f"Give the runs below it, such as {tmp_path / 'runs' / 'a'}.",
     }
     for name, words in words_of.items():
@@ -299,7 +338,7 @@ def test_a_run_is_followed_to_its_end(tracking: Any, run_dir: Path) -> None:
         run.close()
         output, _ = follower.communicate(timeout=120)
     assert follower.returncode == 0
-    assert "2 metrics delivered" in output
+    assert "2 points delivered" in output
     assert tracking.points() == [("train/loss", 0.5, 1), ("train/loss", 0.25, 2)]
     assert [remote["info"]["status"] for remote in tracking.runs.values()] == ["FINISHED"]
 
@@ -341,7 +380,7 @@ def test_ctrl_c_ends_it_with_a_word_and_without_a_traceback(log: Path) -> None:
         command.send_signal(signal.SIGINT)
         output, errors = command.communicate(timeout=120)
     assert (command.returncode, output) == (130, "")
-    assert errors.endswith("Interrupted. What was delivered stays; the same command goes on from there.\n")
+    assert errors.endswith("Interrupted. Delivered data stays; the same command resumes from there.\n")
     assert "Traceback" not in errors
 
 
@@ -371,7 +410,7 @@ def test_a_terminal_sees_how_far_it_has_come_and_nothing_of_it_stays(tracking: A
         assert process.wait(60) == 1
     os.close(ours)
     *lines, after = shown.split(b"\r\x1b[K")
-    assert any(b"Sending: 0 % of 0 MB, 0 metrics" in line for line in lines)
+    assert any(b"Sending: 0 % of 0 MB, 0 points" in line for line in lines)
     assert any(b"waiting: " in line for line in lines)
     assert b"Sending" not in after
     assert b"given up after" in after

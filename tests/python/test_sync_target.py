@@ -64,9 +64,9 @@ def other_run(tracking: Any) -> str:
 def test_a_new_run_takes_everything_and_the_place_in_run_json(tracking: Any, delivered: Path) -> None:
     done = sync(delivered, "--uri", tracking.uri, "--new-run")
     assert done.returncode == 0
-    assert (
-        done.stdout == f"{delivered}: 1 metric delivered to MLflow run {SECOND}, which was told that it is finished\n"
-    )
+    sentence, page = done.stdout.splitlines()
+    assert sentence == f"{delivered}: 1 point delivered to MLflow run {SECOND}; run marked finished"
+    assert page == f"{delivered}: {tracking.uri}/#/experiments/0/runs/{SECOND}"
     beforehand, afterwards = done.stderr.splitlines()
     assert (
         beforehand == f"{delivered}: delivering to a new MLflow run, which is to take the place of {FIRST} in run.json"
@@ -77,7 +77,7 @@ def test_a_new_run_takes_everything_and_the_place_in_run_json(tracking: Any, del
     assert (values_of(tracking, FIRST), values_of(tracking, SECOND)) == ([0.5], [0.5, 0.25])
     again = sync(delivered, "--uri", tracking.uri)
     assert (again.stderr, len(tracking.runs)) == ("", 2)
-    assert again.stdout.startswith(f"{delivered}: 0 metrics delivered to MLflow run {SECOND}")
+    assert again.stdout.startswith(f"{delivered}: nothing new for MLflow run {SECOND}")
 
 
 def test_a_new_run_of_all_streams_is_one(tracking: Any, run_dir: Path) -> None:
@@ -99,10 +99,10 @@ def test_the_set_run_is_no_obstacle_to_a_new_one(tracking: Any, delivered: Path)
 def test_a_dry_run_counts_for_the_run_that_is_asked_for(tracking: Any, delivered: Path) -> None:
     before = list(tracking.calls)
     for arguments, words in [
-        ([], f"0 metrics would be delivered to MLflow run {FIRST}"),
-        (["--run-id", FIRST], f"0 metrics would be delivered to MLflow run {FIRST}"),
-        (["--run-id", "abc"], "1 metric and that the run is finished would be delivered to MLflow run abc"),
-        (["--new-run"], "1 metric and that the run is finished would be delivered to a new MLflow run"),
+        ([], f"0 points would be delivered to MLflow run {FIRST}"),
+        (["--run-id", FIRST], f"0 points would be delivered to MLflow run {FIRST}"),
+        (["--run-id", "abc"], "1 point and the status finished would be delivered to MLflow run abc"),
+        (["--new-run"], "1 point and the status finished would be delivered to a new MLflow run"),
     ]:
         done = sync(delivered, "--uri", tracking.uri, "--dry-run", *arguments)
         assert (done.returncode, done.stdout) == (0, f"{delivered}: {words}\n")
@@ -114,7 +114,7 @@ def test_another_run_is_a_detour_and_that_is_said_first(tracking: Any, delivered
     other = other_run(tracking)
     done = sync(delivered, "--uri", tracking.uri, "--run-id", other)
     assert done.returncode == 0
-    assert done.stdout == f"{delivered}: 1 metric delivered to MLflow run {other}, which was told that it is finished\n"
+    assert done.stdout.splitlines()[0] == f"{delivered}: 1 point delivered to MLflow run {other}; run marked finished"
     assert done.stderr.startswith(
         f"{delivered}: delivering to the MLflow run {other}, although run.json names {FIRST}, "
     )
@@ -123,7 +123,7 @@ def test_another_run_is_a_detour_and_that_is_said_first(tracking: Any, delivered
     log(delivered, 0.25, mlflow_tracking_uri=tracking.uri)
     assert (values_of(tracking, FIRST), values_of(tracking, other)) == ([0.5, 0.25], [0.5])
     assert sync(delivered, "--uri", tracking.uri, "--run-id", other).stdout.startswith(
-        f"{delivered}: 1 metric delivered"
+        f"{delivered}: 1 point delivered"
     )
     assert values_of(tracking, other) == [0.5, 0.25]
 
@@ -254,8 +254,8 @@ def test_a_folder_that_is_no_run_holds_up_no_other(tracking: Any, tmp_path: Path
     log(tmp_path / "b", 0.5)
     done = sync(tmp_path / "a", tmp_path / "b", "--uri", tracking.uri)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "a is no run directory" in done.stderr
-    assert done.stdout.startswith(f"{tmp_path / 'b'}: 1 metric delivered")
+    assert "a is not a run directory" in done.stderr
+    assert done.stdout.startswith(f"{tmp_path / 'b'}: 1 point delivered")
 
 
 def test_what_a_new_run_has_begun_goes_on_without_asking_for_another(tracking: Any, delivered: Path) -> None:

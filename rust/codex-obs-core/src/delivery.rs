@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::export::courier::{Context, Courier, Step};
 use crate::export::cursor::Cursor;
 use crate::export::left::bytes_left;
+use crate::export::rows::UnshownRows;
 use crate::export::{ExportSettings, RunStatus, Wait};
 use crate::home::Home;
 use crate::limits::DEFAULT_FILE_MODE;
@@ -90,10 +91,14 @@ pub struct StreamOutcome {
     pub tags: u64,
     /// Lines that are no rows.
     pub lines_skipped: u64,
+    /// Rows that the destination has no form for, and which were not sent.
+    pub unshown: UnshownRows,
     /// Times that rows were gone before they were delivered.
     pub gaps: u64,
     /// The remote run.
     pub remote_run: Option<String>,
+    /// Where people look at the remote run.
+    pub page: Option<String>,
     /// Whether everything was delivered.
     pub done: bool,
     /// Why not.
@@ -409,6 +414,7 @@ impl Task {
             stream: self.stream.clone(),
             context: Arc::clone(&self.context),
             remote_run: self.courier.remote_run().map(str::to_owned),
+            page: self.courier.page(),
             done: self.is_idle && self.problem.is_none(),
             problem: self.problem.clone(),
             status: status.filter(|told| self.courier.told() == Some(*told)),

@@ -95,6 +95,12 @@ stats! {
     export_errors,
     /// Lines of the log that were no rows and not exported.
     export_lines_skipped,
+    /// Rows with a structured value, for which a destination has no form.
+    export_rows_structured,
+    /// Rows without a step, for which a destination has no place.
+    export_rows_without_step,
+    /// Rows without a number, which stay in the log only.
+    export_rows_without_value,
     /// Times that shards were gone which a delivery was at, so that rows may be missing at the destination.
     export_gaps,
     /// Lone surrogates that became U+FFFD.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{StreamOutcome, SyncProgress};
 use crate::export::RunStatus;
 use crate::export::courier::Context;
+use crate::export::rows::UnshownRows;
 use crate::shard::name::Stream;
 
 /// What the thread that delivers lets others see.
@@ -20,6 +21,7 @@ pub(super) struct Account {
     pub(super) stream: Stream,
     pub(super) context: Arc<Context>,
     pub(super) remote_run: Option<String>,
+    pub(super) page: Option<String>,
     pub(super) done: bool,
     pub(super) problem: Option<String>,
     pub(super) status: Option<RunStatus>,
@@ -37,8 +39,14 @@ impl Account {
             params: stats.params_exported.get(),
             tags: 0,
             lines_skipped: stats.export_lines_skipped.get(),
+            unshown: UnshownRows {
+                structured: stats.export_rows_structured.get(),
+                without_step: stats.export_rows_without_step.get(),
+                without_value: stats.export_rows_without_value.get(),
+            },
             gaps: stats.export_gaps.get(),
             remote_run: self.remote_run.clone(),
+            page: self.page.clone(),
             done: self.done,
             problem: self.problem.clone().or_else(stopped),
             status: self.status,

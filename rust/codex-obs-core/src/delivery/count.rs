@@ -69,7 +69,8 @@ pub(super) fn count(
         counted.remote_run = destination.meant_run().map(str::to_owned);
         counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&address).cloned());
         counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
-        (counted.lines_skipped, counted.gaps) = (follower.losses().refused, follower.losses().gaps);
+        let losses = follower.losses();
+        (counted.lines_skipped, counted.gaps, counted.unshown) = (losses.refused, losses.gaps, losses.unshown);
         outcome.streams.push(counted);
     }
     Ok(outcome)

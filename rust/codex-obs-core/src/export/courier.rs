@@ -9,6 +9,7 @@ pub use super::context::Context;
 use super::cursor::{Cursor, Progress, lock_path, progress_path};
 use super::destination::{Delivery, Destination, RunFacts, RunStatus};
 use super::follower::{Follower, Losses, Stopped};
+use super::origin::Origin;
 use super::params::Params;
 use super::point::Point;
 use super::promises;
@@ -117,6 +118,12 @@ impl Courier {
         self.destination.remote_run()
     }
 
+    /// Where people look at the remote run, if it is known.
+    #[must_use]
+    pub fn page(&self) -> Option<String> {
+        self.destination.page()
+    }
+
     /// Whether someone else delivers the stream, be it in this process, so that this courier cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
@@ -203,6 +210,7 @@ impl Courier {
             run_id: home.run_id,
             name: home.name,
             start_micros: home.created_micros,
+            origin: Origin::of(directory, stream)?,
             remote_run: known.clone(),
             may_create: self.context.leads,
             is_live: self.context.is_live,
@@ -381,6 +389,10 @@ impl Courier {
         let Some(route) = &self.route else { return };
         let losses = route.follower.losses();
         let new = (losses.refused - self.counted.refused, losses.gaps - self.counted.gaps);
+        let (unshown, known) = (losses.unshown, self.counted.unshown);
+        self.context.stats.export_rows_structured.add(unshown.structured - known.structured);
+        self.context.stats.export_rows_without_step.add(unshown.without_step - known.without_step);
+        self.context.stats.export_rows_without_value.add(unshown.without_value - known.without_value);
         self.counted = losses;
         self.context.stats.export_lines_skipped.add(new.0);
         self.context.stats.export_gaps.add(new.1);

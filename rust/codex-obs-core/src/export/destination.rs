@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::command::quote;
+use super::origin::Origin;
 use super::point::Point;
 use super::wait::Wait;
 
@@ -72,6 +73,8 @@ pub struct RunFacts {
     pub name: String,
     /// When the run directory was created, in microseconds since the epoch.
     pub start_micros: i64,
+    /// Who trains where, and on which commit.
+    pub origin: Origin,
     /// The remote run that `run.json` names for this destination.
     pub remote_run: Option<String>,
     /// Whether a missing remote run may be created: only by the main stream, or by the one that stands in for it.
@@ -90,6 +93,11 @@ pub trait Destination: Send + Debug {
 
     /// Identifier of the remote run once [`prepare`](Self::prepare) has found or created it.
     fn remote_run(&self) -> Option<&str>;
+
+    /// The address at which people look at the remote run, without secrets, once it is known.
+    fn page(&self) -> Option<String> {
+        None
+    }
 
     /// The remote run that it was told to deliver to; `None`: the one of `run.json`, or a new one.
     fn meant_run(&self) -> Option<&str> {

@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 use super::cursor::Cursor;
 use super::locate::{behind, first_lines, locate};
 use super::point::Point;
-use super::rows::{Content, Rows};
+use super::rows::{Content, Rows, UnshownRows};
 use super::shard::{Next, Shard};
 use crate::error::Result;
 use crate::fs::{FileId, Held};
@@ -43,6 +43,8 @@ pub struct Losses {
     pub refused: u64,
     /// Times that the cursor's shard, or one behind it, was gone, so that rows may be missing.
     pub gaps: u64,
+    /// Rows that have no form at a destination.
+    pub unshown: UnshownRows,
 }
 
 /// What the writer of this process knows of the files.
@@ -413,7 +415,8 @@ fn take(rows: &mut Rows, line: &[u8], is_first: bool, points: &mut Vec<Point>, l
     let line = if is_first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
     match rows.read(line) {
         Content::Point(point) => points.push(point),
-        Content::Nothing => {}
+        Content::Unshown(why) => losses.unshown.add(why),
+        Content::Blank => {}
         Content::Refused => losses.refused += 1,
     }
 }

@@ -8,13 +8,49 @@ use crate::scan::{Line, LineParser, Name, Value};
 /// Distinct texts kept at most, so that a run with ever new names does not grow the exporter.
 const MAX_TEXTS: usize = 4096;
 
+/// Why a row is not exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unshown {
+    /// Its value is structured, and in the manifest.
+    Structured,
+    /// It has no step.
+    WithoutStep,
+    /// It has no value, or none that is a number.
+    WithoutValue,
+}
+
+/// How many rows are not exported, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnshownRows {
+    /// See [`Unshown::Structured`].
+    pub structured: u64,
+    /// See [`Unshown::WithoutStep`].
+    pub without_step: u64,
+    /// See [`Unshown::WithoutValue`].
+    pub without_value: u64,
+}
+
+impl UnshownRows {
+    /// Counts one more.
+    pub fn add(&mut self, why: Unshown) {
+        let count = match why {
+            Unshown::Structured => &mut self.structured,
+            Unshown::WithoutStep => &mut self.without_step,
+            Unshown::WithoutValue => &mut self.without_value,
+        };
+        *count += 1;
+    }
+}
+
 /// What a line is to an exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A point.
     Point(Point),
-    /// A row without a step or without a number, or no text at all: nothing to export.
-    Nothing,
+    /// A row that has no form there.
+    Unshown(Unshown),
+    /// No text at all.
+    Blank,
     /// No row.
     Refused,
 }
@@ -55,11 +91,17 @@ impl Rows {
                 Value::Finite(value) | Value::NonFinite(value) => Some(value),
                 Value::None => row.tags.nonfinite.and_then(nonfinite),
             };
-            Some((row.split, row.metric, value?, row.timestamp, row.step?))
+            let Some(value) = value else {
+                let is_structured = row.tags.manifest_id.is_some();
+                return Err(if is_structured { Unshown::Structured } else { Unshown::WithoutValue });
+            };
+            let step = row.step.ok_or(Unshown::WithoutStep)?;
+            Ok((row.split, row.metric, value, row.timestamp, step))
         });
         let (split, metric, value, timestamp, step) = match read {
-            Line::Row(Some(fields)) => fields,
-            Line::Row(None) | Line::Blank => return Content::Nothing,
+            Line::Row(Ok(fields)) => fields,
+            Line::Row(Err(why)) => return Content::Unshown(why),
+            Line::Blank => return Content::Blank,
             Line::Refused(_) => return Content::Refused,
         };
         let split = if split == Name::NONE { Arc::clone(&self.default_split) } else { self.text(split) };
@@ -125,17 +167,18 @@ mod tests {
         assert_eq!(read("7", "true", "{}"), point(1.0));
         assert_eq!(read("7", "null", r#"{"nonfinite":"NaN"}"#), point(f64::NAN));
         assert_eq!(read("7", "null", r#"{"nonfinite":"-Infinity"}"#), point(f64::NEG_INFINITY));
-        for (step, value, tags) in [
-            ("null", "0.5", "{}"),
-            ("7", "null", "{}"),
-            ("7", "null", r#"{"manifest_id":"manifest-1"}"#),
-            ("7", "\"text\"", "{}"),
-            ("7", "[1]", "{}"),
-            ("7.5", "1", "{}"),
+        for (step, value, tags, why) in [
+            ("null", "0.5", "{}", Unshown::WithoutStep),
+            ("7", "null", "{}", Unshown::WithoutValue),
+            ("7", "null", r#"{"manifest_id":"manifest-1"}"#, Unshown::Structured),
+            ("null", "null", r#"{"manifest_id":"manifest-1"}"#, Unshown::Structured),
+            ("7", "\"text\"", "{}", Unshown::WithoutValue),
+            ("7", "[1]", "{}", Unshown::WithoutValue),
+            ("7.5", "1", "{}", Unshown::WithoutStep),
         ] {
-            assert_eq!(read(step, value, tags), Content::Nothing, "{step} {value} {tags}");
+            assert_eq!(read(step, value, tags), Content::Unshown(why), "{step} {value} {tags}");
         }
-        assert_eq!(rows.read(b"\n"), Content::Nothing);
+        assert_eq!(rows.read(b"\n"), Content::Blank);
         assert_eq!(rows.read(b"{\"torn\n"), Content::Refused);
     }
 

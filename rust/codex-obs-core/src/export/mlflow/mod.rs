@@ -60,6 +60,8 @@ pub struct Mlflow {
     run_id: Option<String>,
     /// The experiment that was asked for by its name, once it is known.
     experiment: Option<String>,
+    /// The experiment of the remote run, once the server has said it.
+    home: Option<String>,
     /// The command that delivers the log later.
     sync_command: String,
     /// The value of our tag.
@@ -89,6 +91,7 @@ impl Mlflow {
             notices: Vec::new(),
             run_id: None,
             experiment: None,
+            home: None,
             sync_command: String::new(),
             tag: String::new(),
             reach: Reach::new(settings.limits.metrics, settings.limits.bytes),
@@ -175,6 +178,11 @@ impl Destination for Mlflow {
 
     fn remote_run(&self) -> Option<&str> {
         self.run_id.as_deref()
+    }
+
+    fn page(&self) -> Option<String> {
+        let (home, id) = (self.home.as_ref()?, self.run_id.as_ref()?);
+        Some(format!("{}/#/experiments/{home}/runs/{id}", self.settings.endpoint.base))
     }
 
     fn meant_run(&self) -> Option<&str> {

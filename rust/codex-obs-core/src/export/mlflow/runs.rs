@@ -9,7 +9,7 @@ use super::params::shown;
 use super::payload;
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
 use crate::export::command::quote;
-use crate::export::{Delivery, RunFacts, RunStatus, Wait};
+use crate::export::{Delivery, Origin, RunFacts, RunStatus, Wait};
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 
 /// Most characters of a run's name: the width of MLflow's column.
@@ -30,6 +30,7 @@ struct Asked {
 
 #[derive(Default, Deserialize)]
 struct Tagged {
+    info: Option<Info>,
     #[serde(default)]
     data: Data,
 }
@@ -50,6 +51,7 @@ struct Tag {
 #[derive(Deserialize)]
 struct Info {
     run_id: String,
+    experiment_id: Option<String>,
     lifecycle_stage: Option<String>,
 }
 
@@ -119,6 +121,7 @@ impl Mlflow {
         let reply = accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait))
             .map_err(|trouble| self.run_trouble(trouble, id))?;
         let asked: Asked = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
+        self.note_home(asked.run.info.as_ref());
         let own = tag_value(&run.run_id);
         let Some(tag) = asked.run.data.tags.into_iter().find(|tag| tag.key == RUN_TAG && tag.value != own) else {
             return Ok(());
@@ -156,7 +159,9 @@ impl Mlflow {
             .run_request("runs/search", &body, EXPORT_RUN_REPLY_BYTES, wait)
             .map_err(|trouble| self.experiment_trouble(trouble, run))?;
         let found: Found = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
-        let Some(id) = found.runs.into_iter().next().map(|run| run.info.run_id) else { return Ok(None) };
+        let Some(info) = found.runs.into_iter().next().map(|run| run.info) else { return Ok(None) };
+        self.note_home(Some(&info));
+        let id = info.run_id;
         if !is_run_id(&id) {
             return Err(self.unreadable(&"the run has no usable identifier"));
         }
@@ -169,14 +174,24 @@ impl Mlflow {
         let name: String = name.chars().take(NAME_CHARACTERS).collect();
         let experiment = self.experiment(run, wait)?.unwrap_or_default();
         let own = tag_value(&run.run_id);
-        let body = payload::create(&experiment, &name, run.start_micros, &self.tags(&own));
+        let mut tags = self.tags(&own);
+        let origin = origin_tags(&run.origin);
+        tags.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
+        let body = payload::create(&experiment, &name, run.start_micros, &tags);
         // Not idempotent: whatever comes of this one attempt, the tag is searched for first the next time.
         let url = self.settings.endpoint.url("runs/create");
         let outcome = self.link.post_patiently(1, &url, &body, EXPORT_REPLY_BYTES, wait);
         let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble, run))?;
         let created: Created = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
+        self.note_home(Some(&created.run.info));
         let id = created.run.info.run_id;
         if is_run_id(&id) { Ok(id) } else { Err(self.unreadable(&"the run has no usable identifier")) }
+    }
+
+    /// Notes the experiment that a run is in, if the server says one that can stand in an address.
+    fn note_home(&mut self, info: Option<&Info>) {
+        let experiment = info.and_then(|info| info.experiment_id.clone());
+        self.home = experiment.filter(|id| is_run_id(id)).or(self.home.take());
     }
 
     /// The tags by which the run is found again.
@@ -271,6 +286,22 @@ pub(super) fn tag_value(run_id: &str) -> String {
         return run_id.to_owned();
     }
     format!("xxh3-{:016x}", xxh3_64(run_id.as_bytes()))
+}
+
+/// The tags that say who trains where, and on which commit. The names that begin with `mlflow.` are those of MLflow's own
+/// client (<https://mlflow.org/docs/latest/ml/tracking/tracking-api/#system-tags>), and its pages show them.
+fn origin_tags(origin: &Origin) -> Vec<(&'static str, String)> {
+    let tags = [
+        ("codex_obs.host", &origin.host),
+        ("mlflow.user", &origin.user),
+        ("mlflow.source.git.commit", &origin.git_commit),
+        ("mlflow.source.git.branch", &origin.git_branch),
+    ];
+    tags.into_iter().filter_map(|(key, value)| Some((key, shown_tag(value.as_deref()?)))).collect()
+}
+
+fn shown_tag(value: &str) -> String {
+    value.chars().filter(|letter| !letter.is_control()).take(NAME_CHARACTERS).collect()
 }
 
 /// Whether a server's identifier is one of MLflow's form.

@@ -11,6 +11,7 @@ pub fn facts() -> RunFacts {
         run_id: "r1".to_owned(),
         name: "demo\n1".to_owned(),
         start_micros: 5_000_000,
+        origin: Origin::default(),
         remote_run: None,
         may_create: true,
         is_live: true,
