@@ -86,8 +86,8 @@ def test_what_mlflow_has_no_form_for_is_counted_and_named(tracking: Any, tmp_pat
     done = sync(tmp_path / "run", "--uri", tracking.uri)
     assert done.returncode == 0
     assert done.stderr == (
-        f"{tmp_path / 'run'}: not sent (in the files only): 2 rows with a structured value (MLflow metrics are numbers), "
-        "1 row without a step, 1 row without a value\n"
+        f"{tmp_path / 'run'}: not sent (in the files only): 2 rows with a structured value (MLflow metrics are numbers)"
+        ", 1 row without a step, 1 row without a value\n"
     )
     assert tracking.points() == [("train/a", 1.0, 1)]
     again = sync(tmp_path / "run", "--uri", tracking.uri)
