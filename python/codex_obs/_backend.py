@@ -65,8 +65,10 @@ _PUBLIC_ERRORS = {
 
 
 def public_error(error: CoreError) -> CodexObsError:
-    """Make the public exception for a failure of the extension; the text stays."""
-    public = _PUBLIC_ERRORS.get(error.kind, CodexObsError)(str(error))
+    """Make the public exception for a failure of the extension; the text stays, but for what a terminal would obey."""
+    from codex_obs._visible import visible  # noqa: PLC0415 - importing the package is to take no longer than it must
+
+    public = _PUBLIC_ERRORS.get(error.kind, CodexObsError)(visible(str(error)))
     if isinstance(public, LogFileError):
         public.errno = error.errno
     return public
@@ -177,6 +179,8 @@ def emit_warnings(texts: "Iterable[str]") -> None:
     texts = list(texts)
     if not texts or _End.thread not in (None, get_ident()):
         return
+    # Names, paths and a server's words stand in them. Nothing may be imported for that: the interpreter may be ending.
+    texts = [text if text.isprintable() else text.encode("unicode_escape").decode("ascii") for text in texts]
     get_logger = getattr(sys.modules.get("logging"), "getLogger", None)
     if get_logger is None:
         if sys.stderr is not None:

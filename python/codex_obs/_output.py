@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import secrets
 import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     import polars as pl
 
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
 _TIMESTAMP_FORMAT = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 # A spreadsheet takes a cell that starts like this for a formula; source: OWASP, "CSV injection".
-_FORMULA_START = r"\A[=+\-@\t\r]"
+# An apostrophe is doubled, so that taking one away gives every text back.
+_FORMULA_START = r"\A[=+\-@'\t\r\n]"
+
+# Files that a run writes or reads itself, under whatever number and coding. A run lives in a folder that has one.
+_OWN_FILE = re.compile(
+    r"(metrics|metrics_manifest|params|tracking_summary|telemetry|system_metrics|export_rejected|export_names)\b.*"
+    r"\.(ndjson|jsonl)(\..*)?|run\.(nd)?json",
+    re.IGNORECASE,
+)
+_INTERNALS = ".codex_obs"
 
 
 class OutputError(Exception):
@@ -51,12 +62,59 @@ def to_parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def check_destination(destination: Path) -> None:
-    """Refuse a destination that cannot become a regular file, before any work is done.
+def check_destination(destination: Path, inputs: Sequence[Path] = ()) -> None:
+    """Refuse a destination that cannot become a regular file, or is a file of a run, before any work is done.
+
+    Args:
+        destination: File to create or replace.
+        inputs: Run directories or files that are read. None of them, nor any other file of their run, is replaced,
+            whatever name leads to it.
 
     Raises:
-        OutputError: If it is a folder, a link, a device or the like, or lies in a folder that does not exist.
+        OutputError: If it is a folder, a link, a device or the like, lies in a folder that does not exist, or is a file
+            of a run.
     """
+    _check_place(destination)
+    if _is_of_a_run(destination, inputs):
+        raise OutputError(f"{destination} is a file of the run itself, which is never replaced: name another file.")
+
+
+def _is_of_a_run(destination: Path, inputs: Sequence[Path]) -> bool:
+    folder = Path(os.path.realpath(destination.parent))
+    if _INTERNALS in folder.parts or (_OWN_FILE.fullmatch(destination.name) and _holds_a_run(folder)):
+        return True
+    try:
+        there = destination.stat()
+    except OSError:
+        return False
+    return any(os.path.samestat(there, own) for own in _files_of(inputs))
+
+
+def _holds_a_run(folder: Path) -> bool:
+    try:
+        return any(path.name == _INTERNALS or _OWN_FILE.fullmatch(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _files_of(inputs: Sequence[Path]) -> Iterator[os.stat_result]:
+    """Give what identifies the inputs and the files of their runs."""
+    folders = set()
+    for path in inputs:
+        is_folder = path.is_dir()
+        folders.add(path if is_folder else path.parent)
+        if not is_folder:
+            with suppress(OSError):
+                yield path.stat()
+    for folder in [*folders, *(folder / _INTERNALS for folder in folders)]:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if folder.name == _INTERNALS or _OWN_FILE.fullmatch(entry.name):
+                    with suppress(OSError):
+                        yield Path(entry.path).stat()
+
+
+def _check_place(destination: Path) -> None:
     try:
         if not destination.parent.is_dir():
             raise OutputError(f"The folder {destination.parent} does not exist: create it first.")
@@ -84,7 +142,7 @@ def write_whole(destination: Path, content: bytes, *, file_mode: int) -> None:
     Raises:
         OutputError: If it cannot be written; what was there before is then still there.
     """
-    check_destination(destination)
+    _check_place(destination)
     # A fixed short name: one derived from the destination's could be longer than the file system allows.
     temporary = destination.parent / f".codex-ndjson-{secrets.token_hex(8)}.tmp"
     try:

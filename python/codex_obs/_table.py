@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from codex_obs._visible import visible
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -12,13 +14,6 @@ _Row = dict[str, object]
 
 # Wide enough that nothing is folded where there is no terminal to fold for.
 _UNLIMITED_COLUMNS = 100_000
-
-
-def visible(text: str) -> str:
-    """Escape what would move the cursor, change colours or reorder text on a terminal, as Python's ``repr`` does."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def to_table(frame: pl.DataFrame, *, width: int | None = None) -> str:

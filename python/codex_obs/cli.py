@@ -1,8 +1,8 @@
 """The command ``codex-ndjson``: a summary of a run, its recovery, and its delivery to a server.
 
 Results go to standard output or a file, words to standard error. Exit codes: 0 done; 1 the result could not be
-written, lines were skipped (with ``--strict``) or not everything was delivered; 2 wrong usage, or no run to read; 130
-a delivery was interrupted.
+written, something was not read (with ``--strict``) or not everything was delivered; 2 wrong usage, or no run to
+read; 130 a delivery was interrupted.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
-
-    from codex_obs._backend import Report
 
 _STANDARD_OUTPUT = "-"
 
@@ -91,18 +89,22 @@ def summarize(
             "directory; json and table go to standard output.",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if lines were skipped.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything that looks like a row was not read.")
+    ] = False,
 ) -> None:
     """Summarise a run: one row for each run id, split, metric and dataset."""
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
+    from codex_obs._guess import no_rows  # noqa: PLC0415
     from codex_obs._output import OutputError, check_destination  # noqa: PLC0415
     from codex_obs._progress import Progress  # noqa: PLC0415
+    from codex_obs._remarks import is_complete, paragraphs  # noqa: PLC0415
 
     try:
         paths = _resolve_input([*(input_ or []), *(more or [])])
         destination = _resolve_destination(dest, output, run_directory(paths))
         if destination is not None:
-            check_destination(destination)
+            check_destination(destination, paths)
         file_mode = _config.file_mode_from_environment()
     except (InputError, OutputError, SettingError) as error:
         fail(str(error), EXIT_USAGE)
@@ -111,12 +113,15 @@ def summarize(
             frame, report = reading.summarize_files(paths, progress=progress if progress.is_shown else None)
     except CodexObsError as error:
         fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+    if report.lines and not report.rows:
+        fail(no_rows(paths, report), EXIT_USAGE)
     try:
         _write(frame, output, destination, file_mode)
     except OutputError as error:
         fail(f"{error} Name another file with --dest" if dest is None else str(error), EXIT_INCOMPLETE)
-    _report_skipped(report)
-    if strict and report.skipped:
+    for paragraph in paragraphs(report):
+        say("\n".join(paragraph))
+    if strict and not is_complete(report):
         raise typer.Exit(EXIT_INCOMPLETE)
 
 
@@ -206,15 +211,3 @@ def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None, 
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
-
-
-def _report_skipped(report: Report) -> None:
-    if not report.skipped:
-        return
-    lines = "1 line that is no row was" if report.skipped == 1 else f"{report.skipped} lines that are no rows were"
-    of = "1 line" if report.lines == 1 else f"{report.lines} lines"
-    say(f"Of {of}, {lines} skipped:")
-    for file, line, reason in report.skipped_examples:
-        say(f"  {visible(file)}:{line}: {visible(reason)}")
-    if report.skipped > len(report.skipped_examples):
-        say(f"  and {report.skipped - len(report.skipped_examples)} more")

@@ -57,7 +57,8 @@ def demo(
             raise
         _fail(f"The demo needs {error.name}, which is not installed: pip install 'codex-obs[demo]'")
     from codex_obs import _output, reading  # noqa: PLC0415 - loads the extension, which --help does not need
-    from codex_obs._table import to_table, visible  # noqa: PLC0415 - loaded on first use
+    from codex_obs._table import to_table  # noqa: PLC0415 - loaded on first use
+    from codex_obs._visible import visible  # noqa: PLC0415
 
     hyperparameters = digits.Hyperparameters() if epochs is None else digits.Hyperparameters(epochs=epochs)
     table = run_dir / "metrics_summary.parquet"

@@ -11,6 +11,8 @@ import os
 from typing import TYPE_CHECKING
 
 from codex_obs import _backend
+from codex_obs._remarks import sentences
+from codex_obs._visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +56,7 @@ def summarize(path: str | os.PathLike[str]) -> pl.DataFrame:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
     frame, report = summarize_files([path])
-    _warn_of_skipped_lines(path, report)
+    _warn(path, report)
     return frame
 
 
@@ -138,7 +140,7 @@ def _rows(path: str | os.PathLike[str]) -> pl.DataFrame:
 
     stream, report = _backend.read_rows([os.fspath(path)])
     frame = pl.DataFrame(stream)
-    _warn_of_skipped_lines(path, report)
+    _warn(path, report)
     return frame.select(pl.col(name).cast(dtype) for name, dtype in _row_schema().items())
 
 
@@ -168,16 +170,6 @@ def _is_oldest_first(rows: pl.DataFrame) -> bool:
     return bool(rows.select(later.slice(1).all()).item())
 
 
-def _warn_of_skipped_lines(path: str | os.PathLike[str], report: Report) -> None:
-    if not report.skipped:
-        return
-    file, line, reason = report.skipped_examples[0]
-    _logger.warning(
-        "%d of %d lines of %s are no rows and were skipped, the first at %s:%d (%s)",
-        report.skipped,
-        report.lines,
-        os.fspath(path),
-        file,
-        line,
-        reason,
-    )
+def _warn(path: str | os.PathLike[str], report: Report) -> None:
+    for sentence in sentences(report):
+        _logger.warning("%s: %s", visible(os.fspath(path)), sentence)

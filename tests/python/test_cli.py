@@ -120,7 +120,7 @@ def test_without_input_the_environment_this_folder_and_runs_are_looked_at(log: P
         (here / name).mkdir(parents=True)
         if "empty" not in name:
             path = here / name / "metrics.ndjson"
-            path.write_text(json.dumps({"metric": name}) + "\n")
+            path.write_text(json.dumps({"metric": name, "value": 1}) + "\n")
             os.utime(path, (number, number))
     newest = run("summarize", cwd=here)
     assert (newest.stdout, newest.stderr) == ("Wrote runs/new/metrics_summary.csv (1 rows)\n", "Reading runs/new\n")
@@ -209,7 +209,7 @@ def test_strict_without_skipped_lines_is_a_success(log: Path, tmp_path: Path) ->
 # --- Harmless output -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "'", "'=", "\t", "\r", "\n", "\r\n"])
 def test_cells_that_a_spreadsheet_would_run_are_made_text(log: Path, tmp_path: Path, start: str) -> None:
     name = f"{start}1+1"
     fields = {

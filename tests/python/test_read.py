@@ -129,7 +129,7 @@ def test_rows_come_in_order_of_time_step_and_line(places: list[tuple[int, str]])
 
 
 def test_numbers_that_are_not_finite_are_null_with_their_spelling(tmp_path: Path) -> None:
-    values = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "null", "true", '"text"']
+    values = ["NaN", "Infinity", "-Infinity", "1e999", '"-Infinity"', "null", "true", '"text"']
     (tmp_path / "metrics.ndjson").write_text("".join(row(value=value, second=i) for i, value in enumerate(values)))
     frame = reading.read(tmp_path)
     assert frame["value"].to_list() == [None] * 6 + [1.0, None]
@@ -176,7 +176,7 @@ def test_skipped_lines_are_a_warning_that_names_the_first(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING, logger="codex_obs"):
         assert reading.read(tmp_path).height == 2
     assert [record.getMessage() for record in caplog.records] == [
-        f"2 of 4 lines of {tmp_path} are no rows and were skipped, the first at {path}:2 (not JSON)"
+        f"{tmp_path}: Of 4 lines, 2 lines that are no rows were skipped: {path}:2: not JSON"
     ]
 
 

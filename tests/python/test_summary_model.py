@@ -47,8 +47,10 @@ SCHEMA = {
 
 # --- The model -------------------------------------------------------------------------------------------------------
 
-_SHARD = re.compile(r"metrics(?:\.([a-z0-9-]+))?\.ndjson(?:\.([1-9][0-9]*)(\.gz|\.zst)?)?")
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:Z|\+00:00)", re.ASCII)
+_SHARD = re.compile(r"metrics(?:\.([a-z0-9-]+))?\.ndjson(?:\.([1-9][0-9]*))?(\.gz|\.zst)?")
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))?", re.ASCII
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -123,7 +125,7 @@ def micros(value: Any) -> int | None:
         number = float(value)
         if not math.isfinite(number):
             return None
-        result = round(Fraction(number) * 1_000_000)
+        result = round(Fraction(number) * (1_000_000 if abs(number) < 1e11 else 1000))
     else:
         match = _TIME.fullmatch(text(value) or "")
         if match is None:
@@ -133,6 +135,9 @@ def micros(value: Any) -> int | None:
         except ValueError:
             return None
         result = (moment - _EPOCH) // timedelta(microseconds=1) + int(((match[7] or "") + "000000")[:6])
+        if match[8]:
+            ahead = (int(match[9]) * 60 + int(match[10])) * 60_000_000
+            result += ahead if match[8] == "-" else -ahead
     try:
         _EPOCH + timedelta(microseconds=result)
     except OverflowError:
@@ -141,15 +146,40 @@ def micros(value: Any) -> int | None:
 
 
 def int64(value: Any) -> int | None:
-    if isinstance(value, Number) and re.fullmatch("-?[0-9]+", value) and -(2**63) <= int(value) < 2**63:
-        return int(value)
-    return None
+    if value is None or isinstance(value, bool | Bare | list):
+        return None
+    written = value if isinstance(value, Number) else value.strip(" \t\n\r\x0c")
+    if not re.fullmatch(r"[+-]?[0-9]+|-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", written):
+        return None
+    whole = Fraction(written) if abs(int((re.findall("[eE](.*)", written) or ["0"])[0])) < 1000 else Fraction(1, 2)
+    return int(whole) if whole.denominator == 1 and -(2**63) <= whole < 2**63 else None
 
 
 def number(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
-    return float(value) if isinstance(value, Number | Bare) else None
+    if isinstance(value, Number | Bare) or value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    return None
+
+
+def faults(row: dict[str, Any]) -> int:
+    """Count what of a row cannot be read: wrong fields, and a value that is not there at all."""
+    by_key = text(row.get("metric")) is None
+    legacy = (by_key or "$schema" in row) and "timestamp" not in row and "run_id" not in row
+    wrong = [
+        row.get(key) is not None and read(row[key]) is None
+        for key, read in (("timestamp", micros), ("step", int64), ("run_id", text), ("split", text), ("dataset", text))
+    ]
+    value, tags = row.get("value"), row.get("tags")
+    structured = isinstance(value, str | list) and not isinstance(value, Number | Bare)
+    wrong += [
+        by_key and row.get("metric") is not None,
+        value is not None and number(value) is None and not (legacy and structured),
+        tags is not None and not isinstance(tags, Pairs),
+        "value" not in row,
+    ]
+    return sum(wrong)
 
 
 def tag(row: dict[str, Any], name: str) -> str | None:
@@ -161,10 +191,10 @@ def order(value: int | None) -> tuple[bool, int]:
     return (value is not None, value or 0)
 
 
-def summarize(directory: Path) -> tuple[list[dict[str, Any]], int]:
-    """Give the table and the number of lines that are no rows."""
+def summarize(directory: Path) -> tuple[list[dict[str, Any]], int, int]:
+    """Give the table, the number of lines that are no rows and that of what cannot be read in rows."""
     groups: dict[tuple[str, str, str, str], list[tuple[Any, dict[str, Any]]]] = {}
-    skipped = position = 0
+    skipped = faulty = position = 0
     for content in files_in_order(directory):
         for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
             position += 1
@@ -174,6 +204,7 @@ def summarize(directory: Path) -> tuple[list[dict[str, Any]], int]:
             if row is None:
                 skipped += 1
                 continue
+            faulty += faults(row)
             metric = text(row.get("metric"))
             key = (
                 text(row.get("run_id")) or "unknown",
@@ -185,7 +216,7 @@ def summarize(directory: Path) -> tuple[list[dict[str, Any]], int]:
             groups.setdefault(key, []).append((moment, row))
     table = [describe(key, sorted(rows, key=lambda pair: pair[0])) for key, rows in groups.items()]
     table.sort(key=lambda line: (order(micros_of(line["first_timestamp"])), *list(line.values())[:4]))
-    return table, skipped
+    return table, skipped, faulty
 
 
 def micros_of(moment: datetime | None) -> int | None:
@@ -250,6 +281,12 @@ TIMES = (
     '"2026-11-20T08:15:30.0001259999999999Z"',
     '"2026-11-20T08:15:3\\u0030Z"',
     '"2026-11-20 08:15:30Z"',
+    '"2026-11-20 08:15:30"',
+    '"2026-11-20t10:15:30.000125+02:00"',
+    '"2026-11-19T20:45:30.5-11:30"',
+    '"2026-11-20T08:15:30.000126999999"',
+    '"2026-11-20T08:15:30+24:00"',
+    '"20 November 2026"',
     '"2026-02-30T08:15:30Z"',
     "1795162530",
     "1795162530.0001254",
@@ -258,9 +295,13 @@ TIMES = (
     "-0.0000015",
     "-62135596800",
     "253402300800",
+    "1795162530000",
+    "1795162530000.126",
+    "1795162530000126",
     "1e300",
 )
-STEPS = ("0", "1", "2", "2", "-5", "-0", "1.0", "1e3", str(2**63 - 1), str(2**63), str(-(2**63)))
+WRITTEN_STEPS = ("1.0", "1.5", "1e3", '"5"', '"6.0"', '" 7"', '"seven"', "2.5e1")
+STEPS = ("0", "1", "2", "2", "-5", "-0", *WRITTEN_STEPS, str(2**63 - 1), str(2**63), str(-(2**63)))
 VALUES = (
     "0.5",
     "-0.0",
@@ -279,6 +320,8 @@ VALUES = (
     "false",
     "null",
     '"0.5"',
+    '"NaN"',
+    '"-Infinity"',
     "[1]",
     "123456789012345678901234567890",
 )
@@ -382,7 +425,7 @@ def write_run(directory: Path, rng: random.Random) -> None:
             if rng.random() < 0.1:
                 content = b"\xef\xbb\xbf" + content
             path = directory / f"metrics{stream}.ndjson{f'.{shard}' if shard else ''}"
-            coding = rng.choice(("", "", "gz", "zst", "both")) if shard else ""
+            coding = rng.choice(("", "", "gz", "zst", "both"))
             if coding in ("", "both"):
                 path.write_bytes(content)
             if coding in ("gz", "both"):
@@ -401,11 +444,12 @@ def test_random_runs_equal_the_model_in_every_cell(tmp_path: Path, block: int) -
         directory = tmp_path / str(seed)
         directory.mkdir()
         write_run(directory, random.Random(seed))
-        expected, skipped = summarize(directory)
+        expected, skipped, faulty = summarize(directory)
         frame, report = reading.summarize_files([directory])
         assert dict(frame.schema) == SCHEMA
         assert frame.to_dicts() == expected, f"seed {seed}"
         assert report.skipped == skipped, f"seed {seed}"
+        assert report.faulty_fields + report.valueless_rows == faulty, f"seed {seed}"
         assert report.rows == sum(line["count"] for line in expected), f"seed {seed}"
 
 
@@ -439,6 +483,6 @@ def test_threads_share_a_large_shard_without_a_trace(tmp_path: Path) -> None:
     lines[50_000] = b'{"metric":"loss","pad":"' + b"x" * (9 << 20) + b'"}'
     (tmp_path / "metrics.ndjson").write_bytes(b"\n".join(lines))
     frame, report = reading.summarize_files([tmp_path])
-    expected, _ = summarize(tmp_path)
+    expected, _, _ = summarize(tmp_path)
     assert frame.to_dicts() == expected
     assert report.skipped_examples == [(str(tmp_path / "metrics.ndjson"), 40_001, "not JSON")]

@@ -135,9 +135,7 @@ pub fn length_now(file: &File) -> io::Result<u64> {
     match rustix::fs::statx(file, "", flags, StatxFlags::SIZE) {
         Ok(found) => Ok(found.stx_size),
         // Kernels, and filters of system calls, that do not know it.
-        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-            file.metadata().map(|metadata| metadata.len())
-        }
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => file.metadata().map(|metadata| metadata.len()),
         Err(errno) => Err(errno.into()),
     }
 }

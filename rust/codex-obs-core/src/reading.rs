@@ -1,6 +1,6 @@
 //! A run as tables: what journals hold is brought back first, then one pass over the shards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -9,8 +9,10 @@ use arrow_schema::ArrowError;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::rows::{self, Columns};
-use crate::scan::{self, Report, Snapshot, Tail, Tick};
+use crate::scan::{self, Report, Snapshot, Source, Tail, Tick};
+use crate::session::is_written;
 use crate::session::pending::{Pending, recover_for_reading};
+use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
 
 /// One row a group: the statistics of the run in `paths`, which is one run directory or files of one.
@@ -18,7 +20,7 @@ use crate::summary::{self, Totals};
 /// # Errors
 /// If there is no log, or it cannot be read, or `tick` says to stop.
 pub fn summarize(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
-    let outcome = scan::run(&snapshot(paths, clock)?, Totals::default, tick)?;
+    let outcome = scan::run(&snapshot(paths, clock)?, Totals::default, has_writer, tick)?;
     let batch = summary::to_batch(&summary::merge(outcome.parts)).map_err(|error| not_a_table(&error))?;
     Ok((batch, outcome.report))
 }
@@ -28,9 +30,15 @@ pub fn summarize(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Re
 /// # Errors
 /// As [`summarize`].
 pub fn read_rows(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Vec<RecordBatch>, Report)> {
-    let outcome = scan::run(&snapshot(paths, clock)?, Columns::default, tick)?;
+    let outcome = scan::run(&snapshot(paths, clock)?, Columns::default, has_writer, tick)?;
     let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
     Ok((batches, outcome.report))
+}
+
+/// Whether a process that lives writes to a source.
+fn has_writer(source: &Source) -> bool {
+    let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Stream::parse(&source.stream).is_some_and(|stream| is_written(folder, &stream))
 }
 
 fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {

@@ -50,27 +50,45 @@ impl ArrowStream {
     }
 }
 
+/// A file, a line in it and what is to be said of that.
+type Example = (OsString, u64, &'static str);
+
 /// What a reader saw beside the rows it gave.
 #[pyclass(frozen, get_all, module = "codex_obs._core")]
 pub struct Report {
     rows: u64,
     lines: u64,
     skipped: u64,
-    skipped_examples: Vec<(OsString, u64, &'static str)>,
+    skipped_examples: Vec<Example>,
+    faulty_fields: u64,
+    valueless_rows: u64,
+    fault_examples: Vec<Example>,
     files: u64,
+    unread_files: u64,
+    unread_examples: Vec<OsString>,
+    journals: Vec<(OsString, String)>,
+    notes: Vec<String>,
     recovered: u64,
 }
 
 impl From<scan::Report> for Report {
     fn from(report: scan::Report) -> Self {
-        let examples =
-            report.examples.into_iter().map(|(path, line, refusal)| (path.into_os_string(), line, refusal.words()));
+        let skipped = report.examples.into_iter().map(|(path, line, why)| (path.into_os_string(), line, why.words()));
+        let faults = report.faults.into_iter().map(|(path, line, fault)| (path.into_os_string(), line, fault.words()));
+        let journals = report.journals.into_iter().map(|(path, why)| (path.into_os_string(), why));
         Self {
             rows: report.rows,
             lines: report.lines,
             skipped: report.skipped,
-            skipped_examples: examples.collect(),
+            skipped_examples: skipped.collect(),
+            faulty_fields: report.faulty_fields,
+            valueless_rows: report.valueless_rows,
+            fault_examples: faults.collect(),
             files: report.files,
+            unread_files: report.unread_files,
+            unread_examples: report.unread.into_iter().map(PathBuf::into_os_string).collect(),
+            journals: journals.collect(),
+            notes: report.notes,
             recovered: report.recovered,
         }
     }

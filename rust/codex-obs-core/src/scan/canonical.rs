@@ -5,10 +5,13 @@
 //! the part behind the value with the line before. Only what differs is looked at, and whatever is not exactly as our
 //! encoder writes it is left to [`row::parse`](super::row::parse).
 
+use super::faults::Faults;
+use super::field::{bounded, from_double};
 use super::json::{Cursor, Token};
 use super::names::{Name, Names};
-use super::row::{Row, Value, from_double, plain};
+use super::row::{Row, Value};
 use super::tags::{OwnedTags, Tags};
+use crate::limits::MAX_TEXT_BYTES;
 use crate::record::timestamp;
 
 const START: &[u8] =
@@ -60,6 +63,9 @@ struct Memo {
     name: Name,
 }
 
+/// Longest dataset and tags that are kept to be compared with. Longer ones differ from row to row as a rule.
+const MAX_END_BYTES: usize = 64 << 10;
+
 /// Bytes of a metric that are compared at once, without asking how many there are.
 const COMPARED: usize = 32;
 
@@ -84,12 +90,6 @@ impl Metric {
         let Some((first, behind)) = bytes.split_first_chunk::<COMPARED>() else { return false };
         let different = (0..COMPARED).fold(0, |all, at| all | ((first[at] ^ self.start[at]) & self.mask[at]));
         different == 0 && (self.rest.is_empty() || behind.starts_with(&self.rest))
-    }
-}
-
-impl Default for Name {
-    fn default() -> Self {
-        Self::NONE
     }
 }
 
@@ -124,6 +124,8 @@ impl Canonical {
             value,
             dataset,
             tags,
+            faults: Faults::NONE,
+            legacy: false,
         };
         Some((row, at + used))
     }
@@ -197,7 +199,7 @@ impl Canonical {
     /// Takes the part behind the value apart.
     fn read_end(&mut self, bytes: &[u8], names: &mut Names) -> Option<()> {
         self.end.clear();
-        let length = memchr::memchr(b'\n', bytes)?;
+        let length = memchr::memchr(b'\n', bytes).filter(|&length| length <= MAX_END_BYTES)?;
         let text = std::str::from_utf8(&bytes[..length]).ok()?;
         let mut cursor = Cursor::new(text);
         if !cursor.take_literal(DATASET) {
@@ -205,7 +207,11 @@ impl Canonical {
         }
         let mut scratch = String::new();
         self.dataset = match cursor.value().ok()? {
-            Token::Text(text) => names.number(plain(text, &mut scratch)),
+            Token::Text(text) => match bounded(text, &mut scratch) {
+                (text, false) => names.number(text),
+                // What has to be cut is a matter for the general way.
+                (_, true) => return None,
+            },
             Token::Null => Name::NONE,
             _ => return None,
         };
@@ -217,6 +223,9 @@ impl Canonical {
             return None;
         }
         self.tags.set(json);
+        if self.tags.borrow().cut {
+            return None;
+        }
         self.end.extend_from_slice(&bytes[..=length]);
         Some(())
     }
@@ -239,11 +248,11 @@ impl Memo {
     }
 }
 
-/// Length of the text that begins `bytes`, up to its quote, if it is ASCII without escapes.
+/// Length of the text that begins `bytes`, up to its quote, if it is ASCII without escapes and no longer than texts are kept.
 #[inline]
 fn plain_length(bytes: &[u8]) -> Option<usize> {
     let special = |&byte: &u8| byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte);
-    let length = bytes.iter().position(special)?;
+    let length = bytes.iter().take(MAX_TEXT_BYTES + 1).position(special)?;
     (bytes[length] == b'"').then_some(length)
 }
 

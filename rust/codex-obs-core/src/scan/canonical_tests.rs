@@ -8,7 +8,7 @@ use crate::scan::row::{Scratch, parse};
 fn shown(row: &Row<'_>, names: &Names) -> String {
     let texts = [row.run_id, row.split, row.metric, row.dataset]
         .map(|name| if name == Name::NONE { None } else { Some(names.text(name).to_owned()) });
-    format!("{:?} {:?} {:?} {:?} {texts:?}", row.timestamp, row.step, row.value, row.tags)
+    format!("{:?} {:?} {:?} {:?} {:?} {texts:?}", row.timestamp, row.step, row.value, row.tags, row.faults)
 }
 
 fn by_general_way(line: &[u8]) -> Option<String> {

@@ -323,15 +323,19 @@ impl Text<'_> {
             return self.raw == other;
         }
         let mut decoded = String::new();
-        self.decode(&mut decoded);
+        self.decode_up_to(other.len() + 1, &mut decoded);
         decoded == other
     }
 
-    /// Adds the characters that the text means to `out`. A lone surrogate becomes U+FFFD.
-    pub fn decode(&self, out: &mut String) {
+    /// Adds the characters that the text means to `out`, until that has `limit` bytes or a few more. A lone surrogate becomes
+    /// U+FFFD.
+    pub fn decode_up_to(&self, limit: usize, out: &mut String) {
         let mut rest = self.raw;
-        while let Some(at) = rest.bytes().position(|byte| byte == b'\\') {
-            out.push_str(&rest[..at]);
+        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+            push_up_to(limit, &rest[..at], out);
+            if out.len() >= limit {
+                return;
+            }
             let kind = rest.as_bytes()[at + 1];
             rest = &rest[at + 2..];
             out.push(match kind {
@@ -348,8 +352,14 @@ impl Text<'_> {
                 itself => char::from(itself),
             });
         }
-        out.push_str(rest);
+        push_up_to(limit, rest, out);
     }
+}
+
+/// Adds `text` to `out` as long as that has less than `limit` bytes.
+fn push_up_to(limit: usize, text: &str, out: &mut String) {
+    let room = limit.saturating_sub(out.len());
+    out.push_str(&text[..text.ceil_char_boundary(room)]);
 }
 
 /// The character of an escape whose `\u` was just read, and the bytes it took. A pair of surrogates is one character.

@@ -2,10 +2,14 @@
 //!
 //! A row's position is its stream in text order (the main one first), its shard from the oldest to the newest, its line.
 
+mod below;
 mod canonical;
+pub mod faults;
+mod field;
 mod json;
 pub mod line;
 pub mod lines;
+mod listing;
 pub mod names;
 pub mod parser;
 pub mod pass;
@@ -15,7 +19,10 @@ mod shape;
 pub mod snapshot;
 mod source;
 mod tags;
+mod unread;
+mod walk;
 
+pub use faults::{Fault, Faults};
 pub use line::{Line, LineParser};
 pub use names::{Name, Names};
 pub use pass::{Outcome, Position, Progress, Sink, Tick, run};

@@ -14,6 +14,12 @@ impl Name {
     pub const NONE: Self = Self(0);
 }
 
+impl Default for Name {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// Distinct texts in the order in which they were first seen. One thread's own.
 #[derive(Debug)]
 pub struct Names {

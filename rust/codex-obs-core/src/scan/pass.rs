@@ -3,6 +3,7 @@
 //! Shards are cut into units at fixed offsets; a unit has the lines that begin in it. Threads take units in order of
 //! position, so each thread sees its rows in that order, and what they found is put together at the end.
 
+use std::cell::RefCell;
 use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
+use super::faults::{Fault, Faults};
 use super::lines::{self, Range};
 use super::names::Names;
 use super::parser::{Lines, Parser};
@@ -83,13 +85,52 @@ struct Tally {
     lines: Vec<(usize, Lines)>,
     /// Unit, line in it, reason.
     examples: Vec<(usize, u64, Refusal)>,
+    /// Lines at the end of a file that are not ended.
+    open_ends: Vec<(usize, u64)>,
+    faulty_fields: u64,
+    valueless_rows: u64,
+    /// Unit, line in it, fault.
+    faults: Vec<(usize, u64, Fault)>,
 }
 
-/// Reads every row of `snapshot` into sinks, one a thread.
+impl Tally {
+    fn refuse(&mut self, unit: usize, line: u64, refusal: Refusal) {
+        if refusal == Refusal::Torn {
+            // What becomes of it is decided at the end: its writer may still be at it.
+            self.open_ends.push((unit, line));
+            return;
+        }
+        self.skipped += 1;
+        if self.examples.len() < MAX_REPORTED_LINES {
+            self.examples.push((unit, line, refusal));
+        }
+    }
+
+    #[cold]
+    fn note(&mut self, unit: usize, line: u64, faults: Faults) {
+        for fault in faults.iter() {
+            match fault {
+                Fault::NoValue => self.valueless_rows += 1,
+                Fault::Unreadable(_) | Fault::Cut(_) => self.faulty_fields += 1,
+            }
+            if self.faults.len() < MAX_REPORTED_LINES {
+                self.faults.push((unit, line, fault));
+            }
+        }
+    }
+}
+
+/// Reads every row of `snapshot` into sinks, one a thread. `is_written` tells whether a source has a writer that is alive: the
+/// line that it is writing is no fault.
 ///
 /// # Errors
 /// If a shard cannot be read, or `tick` says to stop.
-pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: Tick<'_>) -> Result<Outcome<S>> {
+pub fn run<S: Sink>(
+    snapshot: &Snapshot,
+    new_sink: impl Fn() -> S + Sync,
+    is_written: impl Fn(&Source) -> bool,
+    tick: Tick<'_>,
+) -> Result<Outcome<S>> {
     let units = units(&snapshot.sources);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = cores.min(units.len()).max(1);
@@ -136,7 +177,7 @@ pub fn run<S: Sink>(snapshot: &Snapshot, new_sink: impl Fn() -> S + Sync, tick: 
         parts.push((sink, names));
         tallies.push(tally);
     }
-    Ok(Outcome { parts, report: report(snapshot, &units, tallies) })
+    Ok(Outcome { parts, report: report(snapshot, &units, tallies, is_written) })
 }
 
 /// The units that were taken count as done: what is being read is small beside the rest, where progress matters.
@@ -185,22 +226,20 @@ fn read_units<S: Sink>(
         let Some(mut bytes) = source.bytes(unit.range.read_from())? else { continue };
         sink.begin(number, &source.stream);
         let mut lines = Lines::default();
-        let Tally { rows, skipped, examples, .. } = &mut tally;
-        let mut refuse = |refusal, line| {
-            *skipped += 1;
-            if examples.len() < MAX_REPORTED_LINES {
-                examples.push((number, line, refusal));
-            }
-        };
+        let mut rows = 0;
+        let tally_cell = RefCell::new(&mut tally);
         let outcome = lines::read(&mut bytes, unit.range, &mut buffer, |piece| {
             parser.read(
                 piece,
                 &mut lines,
                 |row, names, line| {
-                    *rows += 1;
+                    rows += 1;
+                    if !row.faults.is_empty() {
+                        tally_cell.borrow_mut().note(number, line, row.faults);
+                    }
                     sink.row(row, names, Position::new(number, line));
                 },
-                &mut refuse,
+                |refusal, line| tally_cell.borrow_mut().refuse(number, line, refusal),
             );
             !stopped.load(Ordering::Relaxed)
         });
@@ -208,11 +247,12 @@ fn read_units<S: Sink>(
             Ok(()) => {}
             // Any error of a decoder is about what the archive holds, as far as one can tell.
             Err(_) if source.coding != Coding::Plain => {
-                refuse(Refusal::Archive, lines.total);
+                tally.refuse(number, lines.total, Refusal::Archive);
                 lines.total += 1;
             }
             Err(error) => return Err(Error::io("read", &source.path, error)),
         }
+        tally.rows += rows;
         tally.lines.push((number, lines));
         if stopped.load(Ordering::Relaxed) {
             break;
@@ -221,25 +261,48 @@ fn read_units<S: Sink>(
     Ok((sink, parser.names, tally))
 }
 
-fn report(snapshot: &Snapshot, units: &[Unit], tallies: Vec<Tally>) -> Report {
+fn report(snapshot: &Snapshot, units: &[Unit], tallies: Vec<Tally>, is_written: impl Fn(&Source) -> bool) -> Report {
     let mut report = snapshot.report.clone();
     let mut lines = vec![0; units.len()];
-    let mut examples = Vec::new();
+    let (mut examples, mut faults) = (Vec::new(), Vec::new());
     for tally in tallies {
         report.rows += tally.rows;
         report.skipped += tally.skipped;
+        report.faulty_fields += tally.faulty_fields;
+        report.valueless_rows += tally.valueless_rows;
         for (unit, count) in tally.lines {
             lines[unit] = count.total;
             report.lines += count.total - count.blank;
         }
         examples.extend(tally.examples);
+        faults.extend(tally.faults);
+        for (unit, line) in tally.open_ends {
+            let source = &snapshot.sources[units[unit].source];
+            if source.coding == Coding::Plain && (source.has_grown() || is_written(source)) {
+                report.lines -= 1;
+            } else {
+                report.skipped += 1;
+                examples.push((unit, line, Refusal::Torn));
+            }
+        }
     }
+    let place = |unit: usize, line: u64| {
+        let source = units[unit].source;
+        // The units of a source stand together.
+        let before = units[..unit].iter().zip(&lines[..unit]).rev().take_while(|(unit, _)| unit.source == source);
+        (snapshot.sources[source].path.clone(), before.map(|(_, lines)| lines).sum::<u64>() + line + 1)
+    };
     examples.sort_unstable_by_key(|&(unit, line, _)| (unit, line));
     let room = MAX_REPORTED_LINES - report.examples.len().min(MAX_REPORTED_LINES);
-    report.examples.extend(examples.into_iter().take(room).map(|(number, line, refusal)| {
-        let source = units[number].source;
-        let before: u64 = (0..number).filter(|&other| units[other].source == source).map(|other| lines[other]).sum();
-        (snapshot.sources[source].path.clone(), before + line + 1, refusal)
+    report.examples.extend(examples.into_iter().take(room).map(|(unit, line, refusal)| {
+        let (path, line) = place(unit, line);
+        (path, line, refusal)
+    }));
+    // Stable: the faults of a row stay in the order of its fields.
+    faults.sort_by_key(|&(unit, line, _)| (unit, line));
+    report.faults.extend(faults.into_iter().take(MAX_REPORTED_LINES).map(|(unit, line, fault)| {
+        let (path, line) = place(unit, line);
+        (path, line, fault)
     }));
     report
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::faults::Fault;
 use super::row::Refusal;
 use crate::limits::MAX_REPORTED_LINES;
 
@@ -10,14 +11,28 @@ use crate::limits::MAX_REPORTED_LINES;
 pub struct Report {
     /// Lines that are rows.
     pub rows: u64,
-    /// Lines that are not blank.
+    /// Lines that are not blank, without one that a writer is about to end.
     pub lines: u64,
     /// Lines that are no rows.
     pub skipped: u64,
     /// The first of them in order of position: file, line (from 1; 0 for the file as a whole) and reason.
     pub examples: Vec<(PathBuf, u64, Refusal)>,
+    /// Fields of rows that could not be read, or not whole.
+    pub faulty_fields: u64,
+    /// Rows that have no `value`.
+    pub valueless_rows: u64,
+    /// The first of both in order of position: file, line and fault.
+    pub faults: Vec<(PathBuf, u64, Fault)>,
     /// Files that were read.
     pub files: u64,
+    /// Files that look like a log and were not read.
+    pub unread_files: u64,
+    /// The first of them by name.
+    pub unread: Vec<PathBuf>,
+    /// Journals whose rows may be missing, and why.
+    pub journals: Vec<(PathBuf, String)>,
+    /// What else the user should hear.
+    pub notes: Vec<String>,
     /// Rows that were brought back from journals.
     pub recovered: u64,
 }
@@ -29,5 +44,12 @@ impl Report {
         if self.examples.len() < MAX_REPORTED_LINES {
             self.examples.push((path.to_owned(), 0, Refusal::NoFile));
         }
+    }
+
+    /// Files that look like a log and are not read.
+    pub(super) fn leave_unread(&mut self, mut paths: Vec<PathBuf>) {
+        self.unread_files += paths.len() as u64;
+        paths.truncate(MAX_REPORTED_LINES);
+        self.unread.append(&mut paths);
     }
 }

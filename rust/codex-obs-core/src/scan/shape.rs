@@ -7,9 +7,11 @@
 //! read as JSON, so the line is JSON exactly if the general way says so, and says the same.
 
 use super::canonical::number;
+use super::faults::Fault;
+use super::field::{Field, from_double};
 use super::json::Cursor;
 use super::names::Names;
-use super::row::{Field, Member, Row, from_double};
+use super::row::{Member, Row};
 use super::tags::{OwnedTags, Tags};
 use crate::limits::{MAX_SHAPE_BYTES, MAX_SHAPE_MEMBERS};
 
@@ -47,7 +49,8 @@ impl Shapes {
     /// Reads a line without its newline, if it has a known shape.
     #[inline]
     pub fn read<'a>(&'a mut self, line: &str, names: &mut Names) -> Option<Row<'a>> {
-        if self.is_hopeless() {
+        // What matches is kept to be compared with, so no long line may.
+        if line.len() > MAX_SHAPE_BYTES || self.is_hopeless() {
             return None;
         }
         let found = (0..SHAPES)
@@ -128,6 +131,7 @@ impl Shape {
             {
                 // What follows is compared next, so a number that goes on otherwise than in JSON is noticed.
                 row.value = from_double(number);
+                row.faults.set(Fault::Unreadable(Field::Value), false);
                 start + length
             } else {
                 let mut cursor = Cursor::at(line, start);
@@ -135,8 +139,12 @@ impl Shape {
                 let token = if may_be_bare { cursor.value_or_bare() } else { cursor.value() }.ok()?;
                 match member.field {
                     None => {}
-                    Some(Field::Tags) => tags = Some(token.object().unwrap_or(Tags::NONE.json)),
-                    Some(field) => row.set(field, token, names, &mut self.scratch)?,
+                    Some(field) => {
+                        row.set(field, token, names, &mut self.scratch)?;
+                        if field == Field::Tags {
+                            tags = Some(token.object().unwrap_or(Tags::NONE.json));
+                        }
+                    }
                 }
                 cursor.place()
             };
@@ -144,10 +152,11 @@ impl Shape {
             (old_at, new_at) = (member.end, end);
             next += 1;
         }
-        self.row = row;
         if let Some(json) = tags {
             self.tags.set(json);
+            row.faults.set(Fault::Cut(Field::Tags), self.tags.borrow().cut);
         }
+        self.row = row;
         self.replace_line(line);
         Some(())
     }

@@ -1,34 +1,17 @@
 //! Which files a reader reads: the shards of every stream at one moment, while writers go on.
-//!
-//! A rotation renames shards to the next higher number, the highest first, and then creates a new current file. So a file's
-//! number only grows, and of two files of a stream the older one always has the higher number. [`Walk`] opens the files
-//! of a stream from the current one upwards and keeps them open, which gives:
-//!
-//! * Nothing is missed. A file that was not met yet stands above the place of the walk, and moves away from it. Where a file
-//!   was listed or found, the number above it is tried too, so that a file that moves on is met there.
-//! * Nothing comes twice: a file is known by device and inode, not by name. One that is met again has moved past the walk,
-//!   and so has every older one. What was noted behind it is forgotten; it is either older and will be met again, or newer
-//!   than the walk's first file (two rotations in one walk) and no part of the snapshot.
-//! * The moment of the snapshot is the opening of the first file. Its length is noted then; what is appended later is
-//!   behind that. Older files do not grow.
-//!
-//! Retention deletes at the far end. A walk during which a rotation happened is therefore done again, a few times, so that
-//! a shard that was there at its moment is not lost to the next rotation.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::listing::{Base, Listing, Numbers};
 use super::report::Report;
-use super::source::{Content, Identity, Lines, Source};
+use super::source::{Content, Lines, Source};
+use super::walk::{Found, OpenFiles, Walk, read_once};
+use super::{below, unread};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
-use crate::shard::name::{Coding, ShardName, Stream, shard_path};
-
-const KIND: &str = "metrics";
-const EXTENSION: &str = "ndjson";
+use crate::shard::name::{Coding, Stream};
 
 /// Walks until one without a rotation is given up.
 const WALKS: u32 = 16;
@@ -55,55 +38,32 @@ pub struct Tail {
     pub rows: u64,
 }
 
-/// A stream's place in the order, and the name of its current file. The main stream has no name in it and comes first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Base {
-    stream: Option<String>,
-}
-
-impl Base {
-    fn of(stream: &Stream) -> Self {
-        Self { stream: (!stream.is_main()).then(|| stream.to_string()) }
-    }
-
-    /// The base of a shard's file name.
-    fn parse(file_name: &str) -> Option<(Self, ShardName)> {
-        let shard = ShardName::parse(file_name, KIND)?;
-        // Someone else's `metrics.main.ndjson` is not the main stream's file, though the stream has that name.
-        let named = !file_name.starts_with("metrics.ndjson");
-        Some((Self { stream: named.then(|| shard.stream.to_string()) }, shard))
-    }
-
-    fn file_name(&self) -> String {
-        match &self.stream {
-            None => format!("{KIND}.{EXTENSION}"),
-            Some(stream) => format!("{KIND}.{stream}.{EXTENSION}"),
-        }
-    }
-
-    fn stream_name(&self) -> Arc<str> {
-        self.stream.as_deref().unwrap_or(crate::shard::name::MAIN).into()
-    }
-}
-
 impl Snapshot {
     /// The metrics shards of all streams of a run directory, and what journals add.
     ///
     /// # Errors
     /// If the directory does not exist, holds no shard, or cannot be read.
     pub fn of_directory(directory: &Path, tails: &[Tail]) -> Result<Self> {
-        let mut listed = list(directory)?;
-        for tail in tails.iter().filter(|tail| tail.rows > 0) {
-            listed.entry(Base::of(&tail.stream)).or_default();
+        let mut listing = Listing::of(directory)?;
+        let mut tail_of: HashMap<Base, &Tail> = HashMap::new();
+        for tail in tails {
+            let base = Base::of(&tail.stream);
+            if tail.rows > 0 {
+                listing.shards.entry(base.clone()).or_default();
+            }
+            tail_of.insert(base, tail);
         }
+        let mut walks = stable_walks(directory, &mut listing)?;
+        read_once(&mut walks);
         let mut snapshot = Self::default();
-        let mut open_files = OpenFiles::new();
-        for (base, numbers) in listed {
-            let mut walk = Walk::stable(directory, &base, numbers, &mut open_files, &mut snapshot.report)?;
+        for (base, mut walk) in walks {
             let stream = base.stream_name();
-            let tail = tails.iter().find(|tail| Base::of(&tail.stream) == base);
+            let tail = tail_of.get(&base);
             if let Some((id, length)) = tail.and_then(|tail| tail.cut) {
                 walk.cut(id, length);
+            }
+            for stranger in &walk.strangers {
+                snapshot.report.skip_name(stranger);
             }
             snapshot.report.files += walk.found.len() as u64;
             snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&stream)));
@@ -117,8 +77,9 @@ impl Snapshot {
                 });
             }
         }
+        unread::note(directory, &listing, &mut snapshot.report);
         if snapshot.sources.is_empty() {
-            return Err(Error::no_log(format!("{} holds no metrics log", directory.display())));
+            return Err(no_log(directory, &snapshot.report));
         }
         Ok(snapshot)
     }
@@ -128,11 +89,8 @@ impl Snapshot {
     /// # Errors
     /// If the directory does not exist or cannot be read.
     pub fn streams(directory: &Path) -> Result<Vec<Stream>> {
-        let listed = list(directory)?;
-        Ok(listed
-            .into_keys()
-            .filter_map(|base| base.stream.map_or(Some(Stream::main()), |name| Stream::parse(&name)))
-            .collect())
+        let bases = Listing::of(directory)?.shards.into_keys();
+        Ok(bases.filter_map(|base| base.stream.map_or(Some(Stream::main()), |name| Stream::parse(&name))).collect())
     }
 
     /// The metrics shards of one stream, none if there are none.
@@ -141,11 +99,13 @@ impl Snapshot {
     /// If the directory does not exist or cannot be read.
     pub fn of_stream(directory: &Path, stream: &Stream) -> Result<Self> {
         let base = Base::of(stream);
-        let numbers = list(directory)?.remove(&base).unwrap_or_default();
-        let mut snapshot = Self::default();
-        let walk = Walk::stable(directory, &base, numbers, &mut OpenFiles::new(), &mut snapshot.report)?;
+        let numbers = Listing::of(directory)?.shards.remove(&base).unwrap_or_default();
+        let mut listing = Listing { shards: BTreeMap::from([(base.clone(), numbers)]), others: Vec::new() };
         let name = base.stream_name();
-        snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&name)));
+        let mut snapshot = Self::default();
+        for walk in stable_walks(directory, &mut listing)?.into_values() {
+            snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&name)));
+        }
         Ok(snapshot)
     }
 
@@ -160,7 +120,7 @@ impl Snapshot {
         for path in paths {
             let parsed = path.file_name().and_then(|name| name.to_str()).and_then(Base::parse);
             let (base, number, coding) = match parsed {
-                Some((base, shard)) => (base, shard.number, shard.coding),
+                Some(place) => place,
                 None => (Base { stream: None }, 0, coding_by_suffix(path)),
             };
             let place = (path.parent().map(Path::to_owned), base.clone(), number);
@@ -200,154 +160,49 @@ fn coding_by_suffix(path: &Path) -> Coding {
     }
 }
 
-/// The numbers of the shards of each stream.
-fn list(directory: &Path) -> Result<BTreeMap<Base, BTreeSet<u64>>> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => Error::no_log(format!("{} does not exist", directory.display())),
-        _ => Error::io("list", directory, source),
+/// The files of every stream in `listing`, each found in a walk during which none of them moved, or in the last one tried. The
+/// numbers in `listing` are then those of the last look.
+fn stable_walks(directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base, Walk>> {
+    let mut walks = BTreeMap::new();
+    let mut open_files = OpenFiles::new();
+    let mut moving: Vec<Base> = listing.shards.keys().cloned().collect();
+    for _ in 0..WALKS {
+        for base in &moving {
+            let walk = Walk::new(directory, base, numbers_of(listing, base), &mut open_files)?;
+            walks.insert(base.clone(), walk);
+        }
+        // One look at the names for all streams: there may be thousands.
+        let mut now = Listing::of(directory)?.shards;
+        moving.retain(|base| walks[base].has_moved(directory, base, numbers_of(listing, base), now.get(base)));
+        if moving.is_empty() {
+            break;
+        }
+        for base in &moving {
+            if let Some(walk) = walks.get(base) {
+                open_files.give_back_all(walk);
+            }
+            listing.shards.insert(base.clone(), now.remove(base).unwrap_or_default());
+        }
+    }
+    Ok(walks)
+}
+
+fn numbers_of<'a>(listing: &'a Listing, base: &Base) -> &'a Numbers {
+    static NONE: Numbers = Numbers::new();
+    listing.shards.get(base).unwrap_or(&NONE)
+}
+
+/// Why a folder cannot be read as a run, and what the user may have meant.
+#[cold]
+fn no_log(directory: &Path, report: &Report) -> Error {
+    let named = report.unread.iter().filter_map(|path| path.file_name()).map(|name| name.display().to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    let hint = if named.is_empty() {
+        below::in_words(directory).unwrap_or_default()
+    } else {
+        format!(" that can be read, only {named}: plain files, .gz and .zst are read, named as metrics.ndjson.1.gz")
     };
-    let mut listed: BTreeMap<Base, BTreeSet<u64>> = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if let Some((base, shard)) = entry.file_name().to_str().and_then(Base::parse) {
-            listed.entry(base).or_default().insert(shard.number);
-        }
-    }
-    Ok(listed)
-}
-
-/// A file that was opened.
-#[derive(Debug)]
-struct Found {
-    id: Identity,
-    path: PathBuf,
-    coding: Coding,
-    length: u64,
-    file: Option<Arc<File>>,
-}
-
-impl Found {
-    fn new(file: File, path: PathBuf, coding: Coding, open_files: &mut OpenFiles) -> Result<Self> {
-        let id = Identity::of(&file, &path)?;
-        let length = file.metadata().map_err(|source| Error::io("examine", &path, source))?.len();
-        Ok(Self { id, path, coding, length, file: open_files.keep(file) })
-    }
-
-    fn source(self, stream: &Arc<str>) -> Source {
-        let content = Content::File { id: self.id, length: self.length, file: self.file };
-        Source { path: self.path, stream: Arc::clone(stream), coding: self.coding, content }
-    }
-}
-
-/// The files of one stream, the newest first.
-#[derive(Debug, Default)]
-struct Walk {
-    found: Vec<Found>,
-}
-
-impl Walk {
-    /// A walk during which nothing was rotated, or the last one tried.
-    fn stable(
-        directory: &Path,
-        base: &Base,
-        mut numbers: BTreeSet<u64>,
-        open_files: &mut OpenFiles,
-        report: &mut Report,
-    ) -> Result<Self> {
-        let path = directory.join(base.file_name());
-        let mut walks = 1;
-        loop {
-            let mut strangers = BTreeSet::new();
-            let mut walk = Self::default();
-            let room = open_files.room;
-            walk.climb(&path, &numbers, open_files, &mut strangers)?;
-            let now = list(directory)?.remove(base).unwrap_or_default();
-            let first = walk.found.first().filter(|first| first.path == path).map(|first| first.id.id);
-            let moved = FileId::at(&path)?.filter(|_| !strangers.contains(&path)) != first || now != numbers;
-            if !moved || walks == WALKS {
-                for stranger in &strangers {
-                    report.skip_name(stranger);
-                }
-                return Ok(walk);
-            }
-            open_files.room = room;
-            numbers = now;
-            walks += 1;
-        }
-    }
-
-    /// Opens the current file and then every number upwards.
-    fn climb(
-        &mut self,
-        path: &Path,
-        listed: &BTreeSet<u64>,
-        open_files: &mut OpenFiles,
-        strangers: &mut BTreeSet<PathBuf>,
-    ) -> Result<()> {
-        let mut ahead = listed.clone();
-        ahead.insert(0);
-        while let Some(number) = ahead.pop_first() {
-            let opened = open_best(path, number, strangers)?;
-            if opened.is_some() || listed.contains(&number) {
-                ahead.extend(number.checked_add(1));
-            }
-            let Some((file, path, coding)) = opened else { continue };
-            let found = Found::new(file, path, coding, open_files)?;
-            match self.found.iter().position(|known| known.id == found.id) {
-                Some(index) => self.found.truncate(index + 1),
-                None => self.found.push(found),
-            }
-        }
-        Ok(())
-    }
-
-    /// Ignores what is behind `length` in a file.
-    fn cut(&mut self, id: FileId, length: u64) {
-        if let Some(found) = self.found.iter_mut().find(|found| found.id.id == id) {
-            found.length = found.length.min(length);
-        }
-    }
-}
-
-/// Opens shard `number` in the coding that is preferred among those that exist.
-fn open_best(base: &Path, number: u64, strangers: &mut BTreeSet<PathBuf>) -> Result<Option<(File, PathBuf, Coding)>> {
-    let codings = if number == 0 { &Coding::ALL[..1] } else { &Coding::ALL[..] };
-    for &coding in codings {
-        let path = shard_path(base, number, coding);
-        match open_read(&path) {
-            Ok(file) => return Ok(Some((file, path, coding))),
-            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
-                // A link that leads nowhere is a name without a file.
-                if path.is_symlink() {
-                    strangers.insert(path);
-                }
-            }
-            Err(_) if path.metadata().is_ok_and(|metadata| !metadata.is_file()) => {
-                strangers.insert(path);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-/// How many files may stay open. The others are found again by device and inode when their turn comes.
-#[derive(Debug)]
-struct OpenFiles {
-    room: u64,
-}
-
-impl OpenFiles {
-    /// Half of what the process may open; the rest is its own.
-    fn new() -> Self {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        Self { room: limit.unwrap_or(u64::MAX) / 2 }
-    }
-
-    fn keep(&mut self, file: File) -> Option<Arc<File>> {
-        self.room = self.room.checked_sub(1)?;
-        Some(Arc::new(file))
-    }
+    Error::no_log(format!("{} holds no metrics log{hint}", directory.display()))
 }
 
 #[cfg(test)]

@@ -116,6 +116,14 @@ impl Source {
         }
     }
 
+    /// Whether the file has grown since the snapshot.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        let Content::File { length, .. } = &self.content else { return false };
+        let now = self.file().ok().flatten().and_then(|file| file.metadata().ok());
+        now.is_some_and(|metadata| metadata.len() > *length)
+    }
+
     /// Lets go of the open file, which is found again when it is asked for.
     pub fn close(&mut self) {
         if let Content::File { file, .. } = &mut self.content {

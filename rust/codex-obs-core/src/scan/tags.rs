@@ -1,7 +1,7 @@
 //! The tags of a row: some of them by name, all of them as text.
 
+use super::field::bounded;
 use super::json::{Cursor, Token};
-use super::row::plain;
 
 /// The tags of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,11 +14,13 @@ pub struct Tags<'a> {
     pub manifest_id: Option<&'a str>,
     /// `phase`, if it is a text.
     pub phase: Option<&'a str>,
+    /// Whether one of these texts was longer than the writer keeps, and was cut.
+    pub cut: bool,
 }
 
 impl Tags<'_> {
     /// No tags.
-    pub const NONE: Self = Self { json: "{}", nonfinite: None, manifest_id: None, phase: None };
+    pub const NONE: Self = Self { json: "{}", nonfinite: None, manifest_id: None, phase: None, cut: false };
 }
 
 /// Tags that outlive their line.
@@ -26,6 +28,7 @@ impl Tags<'_> {
 pub struct OwnedTags {
     json: String,
     texts: [Option<String>; KEYS.len()],
+    cut: bool,
 }
 
 const KEYS: [&str; 3] = ["nonfinite", "manifest_id", "phase"];
@@ -36,6 +39,7 @@ impl OwnedTags {
         json.clone_into(&mut self.json);
         let mut scratch = Default::default();
         let tags = read_tags(json, &mut scratch);
+        self.cut = tags.cut;
         self.texts = [tags.nonfinite, tags.manifest_id, tags.phase].map(|text| text.map(str::to_owned));
     }
 
@@ -49,6 +53,7 @@ impl OwnedTags {
             nonfinite: nonfinite.as_deref(),
             manifest_id: manifest_id.as_deref(),
             phase: phase.as_deref(),
+            cut: self.cut,
         }
     }
 }
@@ -68,14 +73,16 @@ pub fn read_tags<'a>(json: &'a str, texts: &'a mut [String; 3]) -> Tags<'a> {
         }
     });
     let [nonfinite, manifest_id, phase] = texts;
-    let text = |token, scratch: &'a mut String| match token {
-        Some(Token::Text(text)) => Some(plain(text, scratch)),
+    let mut cut = false;
+    let mut text = |token, scratch: &'a mut String| match token {
+        Some(Token::Text(text)) => {
+            let (text, is_cut) = bounded(text, scratch);
+            cut |= is_cut;
+            Some(text)
+        }
         _ => None,
     };
-    Tags {
-        json,
-        nonfinite: text(found[0], nonfinite),
-        manifest_id: text(found[1], manifest_id),
-        phase: text(found[2], phase),
-    }
+    let (nonfinite, manifest_id, phase) =
+        (text(found[0], nonfinite), text(found[1], manifest_id), text(found[2], phase));
+    Tags { json, nonfinite, manifest_id, phase, cut }
 }

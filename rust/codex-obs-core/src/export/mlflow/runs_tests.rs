@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::fault_tests::{LONG, destination, points, wait};
 use super::scripted::{Action, Request, Server, complaint, fine, reply};
 use super::*;
+use crate::export::Origin;
 
 pub fn facts() -> RunFacts {
     RunFacts {

@@ -1,0 +1,88 @@
+//! What the names in a run directory say: which streams it has, and which shards of each.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::shard::name::{Coding, ShardName, Stream};
+
+const KIND: &str = "metrics";
+const EXTENSION: &str = "ndjson";
+
+/// A stream's place in the order, and the name of its current file. The main stream has no name in it and comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Base {
+    pub(super) stream: Option<String>,
+}
+
+impl Base {
+    pub(super) fn of(stream: &Stream) -> Self {
+        Self { stream: (!stream.is_main()).then(|| stream.to_string()) }
+    }
+
+    /// The base of a shard's file name, its number and how it is stored. Besides what rotation makes there is the current file
+    /// that somebody compressed.
+    pub(super) fn parse(file_name: &str) -> Option<(Self, u64, Coding)> {
+        let compressed = [Coding::Gzip, Coding::Zstandard].into_iter().find_map(|coding| {
+            let shard = ShardName::parse(file_name.strip_suffix(coding.suffix())?, KIND)?;
+            (shard.number == 0).then_some(ShardName { coding, ..shard })
+        });
+        let shard = compressed.or_else(|| ShardName::parse(file_name, KIND))?;
+        // Someone else's `metrics.main.ndjson` is not the main stream's file, though the stream has that name.
+        let named = !file_name.starts_with("metrics.ndjson");
+        Some((Self { stream: named.then(|| shard.stream.to_string()) }, shard.number, shard.coding))
+    }
+
+    pub(super) fn file_name(&self) -> String {
+        match &self.stream {
+            None => format!("{KIND}.{EXTENSION}"),
+            Some(stream) => format!("{KIND}.{stream}.{EXTENSION}"),
+        }
+    }
+
+    pub(super) fn stream_name(&self) -> Arc<str> {
+        self.stream.as_deref().unwrap_or(crate::shard::name::MAIN).into()
+    }
+}
+
+/// The shards of a stream: their numbers, and in which codings each is there.
+pub(super) type Numbers = BTreeMap<u64, Vec<Coding>>;
+
+/// The names of a run directory.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The shards of each stream.
+    pub(super) shards: BTreeMap<Base, Numbers>,
+    /// Names that begin like a shard's and are none.
+    pub(super) others: Vec<OsString>,
+}
+
+impl Listing {
+    pub(super) fn of(directory: &Path) -> Result<Self> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Error::no_log(format!("{} does not exist", directory.display())),
+            _ => Error::io("list", directory, source),
+        };
+        let mut listing = Self::default();
+        for entry in std::fs::read_dir(directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            match name.to_str().and_then(Base::parse) {
+                Some((base, number, coding)) => {
+                    let codings = listing.shards.entry(base).or_default().entry(number).or_default();
+                    codings.push(coding);
+                    codings.sort_unstable();
+                }
+                None if begins_like_a_log(&name) => listing.others.push(name),
+                None => {}
+            }
+        }
+        Ok(listing)
+    }
+}
+
+fn begins_like_a_log(name: &OsString) -> bool {
+    name.as_encoded_bytes().get(..KIND.len()).is_some_and(|start| start.eq_ignore_ascii_case(KIND.as_bytes()))
+}
