@@ -4,6 +4,10 @@ No hook and no signal is taken from anyone. `atexit` covers a plain interpreter.
 `os._exit` and skips `atexit` (Python 3.11 and 3.12), but runs the finalizers of `multiprocessing.util`. A worker
 forgets those that were registered before its own code begins; they are registered again then. What ends without running
 Python has its rows in the journal.
+
+Other handlers run after ours, and daemon threads run on beside them. So a run is finished here, with everything written
+out, and still accepts rows. The engine closes it when Python is gone. Where that never happens, as in a worker of
+`multiprocessing`, the journal keeps them for the next reader.
 """
 
 from __future__ import annotations
@@ -63,12 +67,12 @@ arrange = _exit.arrange
 
 
 def close_open_runs() -> None:
-    """Close every open run within one deadline. An exception that ends the program makes them failed or killed."""
+    """Finish every open run within one deadline. An exception that ends the program makes them failed or killed."""
     _backend.begin_end()
     status = status_of(_ending_error())
     deadline = time.monotonic() + DEADLINE_S
     for run in _open_runs.all_open():
-        run.finish(status, timeout=max(deadline - time.monotonic(), 0.0))
+        run._finish_with_process(status, max(deadline - time.monotonic(), 0.0))  # noqa: SLF001 - the one who may
 
 
 def status_of(error: BaseException | None) -> Status:

@@ -95,7 +95,9 @@ def find(directory: str) -> Run | None:
     """Return the run that this process, not a parent, has open in a directory, whatever path leads there."""
     pid, resolved = os.getpid(), os.path.realpath(directory)
     with _locks.list:
-        return next((entry.run for entry in _open if entry.pid == pid and entry.lies_in(resolved)), None)
+        found = [entry.run for entry in _open if entry.pid == pid and entry.lies_in(resolved)]
+    # One that logs comes before one that was unpickled and may never do.
+    return min(found, key=lambda run: run._is_guest, default=None)  # noqa: SLF001 - of this package
 
 
 def all_open() -> list[Run]:

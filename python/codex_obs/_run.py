@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from codex_obs import _backend, _config, _exit, _export, _open_runs
 from codex_obs._derived import derived_parameters
@@ -15,6 +15,7 @@ from codex_obs._git import commit_and_branch
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -40,15 +41,20 @@ class Run(_backend.Recorder):
     ``failed``. That cannot be seen of ``sys.exit(1)`` nor, from Python 3.13 on, of an exception that ends a worker of
     `multiprocessing`: use ``with`` where it matters.
 
+    A stream other than the main one, such as that of a rank or of a worker, makes no file before its first row.
+
     A run pickles to its path and settings. Unpickled in the process that has the run open it is that run; elsewhere it
-    opens a stream of its own there.
+    touches nothing before its first row, for which it opens a stream of its own. A closed run stays closed.
     """
 
     _settings: Settings
     _tags: Mapping[str, object]
     _config: Mapping[str, object]
     _config_text: bytes
-    _session_pid: int
+    # Parameters that wait for the first row, with the process that gave them.
+    _due: _Due | None
+    # Whether it came out of a pickle.
+    _arrived: bool
 
     def __new__(
         cls,
@@ -63,6 +69,7 @@ class Run(_backend.Recorder):
         as_current: bool = True,
         clock: _backend.ManualClock | None = None,
         backing: str = "auto",
+        arrived: bool = False,
     ) -> Self:
         """Open a session in a directory and write the records that begin it. Programs call `codex_obs.init`.
 
@@ -77,6 +84,7 @@ class Run(_backend.Recorder):
             as_current: Whether it becomes the current run.
             clock: A clock of the test's own.
             backing: How the journal outlives the process: ``"auto"``, or one that a test wants.
+            arrived: Whether it comes out of a pickle: then nothing is touched before its first row.
 
         Raises:
             CodexObsError: If the directory or its files cannot be used, or belong to another run.
@@ -90,6 +98,8 @@ class Run(_backend.Recorder):
                 clock=clock,
                 backing=backing,
                 export=_export.mlflow(settings),
+                dormant=arrived,
+                is_worker=arrived and _is_worker(),
                 **_engine_options(settings),
             )
         except _backend.CoreError as error:
@@ -98,14 +108,18 @@ class Run(_backend.Recorder):
         run._tags = MappingProxyType(dict(tags or {}))
         run._config = MappingProxyType({})
         run._config_text = b""
+        run._due = None
+        run._arrived = arrived
         if settings.resume_step is not None:
             run._set_next_step(settings.resume_step)
-        run._begin_session(config)
+        if run._is_open:
+            run._begin_session(config)
         metadata = {"name": metadata_name, "tags": tags}
         run._note_params(config or {}, {key: value for key, value in metadata.items() if value})
         _backend.emit_warnings(run._take_warnings())
+        if run._is_open or not arrived:
+            _exit.arrange()
         _open_runs.add(run, directory, as_current=as_current)
-        _exit.arrange()
         return run
 
     @property
@@ -170,13 +184,22 @@ class Run(_backend.Recorder):
         """
         if status not in STATUSES:
             raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
+        return self._finish(status, timeout, self._close)
+
+    def _finish_with_process(self, status: Status, timeout: float) -> bool:
+        """Do what `finish` does, except that rows are accepted to the last: threads and exit handlers may log."""
+        return self._finish(status, timeout, self._end)
+
+    def _finish(self, status: Status, timeout: float | None, end: Callable[[float | None, str], bool]) -> bool:
         is_first = _open_runs.remove(self)
-        # A forked child that never logged has no session of its own to finish.
-        if is_first and self._session_pid == os.getpid():
+        if is_first:
+            self._record_losses()
+        # What never logged has no session to finish: a forked child, or a stream other than the main one.
+        if is_first and self._is_open:
             largest = self._largest_step()
             noted = {} if largest is None else {"largest_step": largest[0]}
             self._write_session("finish", {"status": status, **noted})
-        done = self._close(timeout, status)
+        done = end(timeout, status)
         _backend.emit_warnings(self._take_warnings())
         if is_first and not done:
             _backend.emit_warnings(
@@ -193,12 +216,24 @@ class Run(_backend.Recorder):
         self.finish(_exit.status_of(error))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (os.fspath(self.directory), self._settings)
+        state: _State = {
+            "run_id": self.run_id,
+            "name": self.name,
+            "closed": self.closed,
+            "config": self._config_text,
+            "tags": _backend.canonical_json(dict(self._tags)),
+        }
+        return _reopen, (os.fspath(self.directory), self._settings, state)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         where = f"at {str(self.directory)!r}, stream {self.stream}"
         return f"<{type(self).__name__} {self.name!r} {self.run_id} {where}, {state}>"
+
+    @property
+    def _is_guest(self) -> bool:
+        """Whether it came out of a pickle and has not logged here, so that `init` need not know of it."""
+        return self._arrived and not self._is_open
 
     def _continue(
         self, config: Mapping[str, object] | None, tags: Mapping[str, object] | None, settings: Settings
@@ -212,14 +247,30 @@ class Run(_backend.Recorder):
         if config is not None and _backend.canonical_json({**self._config, **config}) != self._config_text:
             self._note_params(config, {})
 
-    def _opened_in_child(self) -> None:
-        """Begin the session of a forked child, which has just opened a stream of its own for its first row."""
+    def _opened(self) -> None:
+        """Begin the session of a stream that has just been opened for its first row."""
         self._begin_session(self._config or None)
+        due, self._due = self._due, None
+        # A forked child leaves its parent's parameters to that.
+        if due is not None and due.pid == os.getpid():
+            self._write_params_line(due.params, due.metadata)
         _open_runs.add(self, os.fspath(self.directory), as_current=_open_runs.current() is self)
         _exit.arrange()
 
+    def _arrive(self, state: _State) -> None:
+        """Take what a pickle says."""
+        import json  # noqa: PLC0415 - only pickles need it
+
+        # The parameters are on record where they were given.
+        self._due = None
+        if state["closed"]:
+            self._refuse()
+            _open_runs.remove(self)
+        self._tags = MappingProxyType(json.loads(state["tags"]))
+        self._config = MappingProxyType(json.loads(state["config"] or "{}"))
+        self._config_text = state["config"]
+
     def _begin_session(self, config: Mapping[str, object] | None) -> None:
-        self._session_pid = os.getpid()
         self._write_session("start", self._start_fields(config))
         self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
 
@@ -238,16 +289,39 @@ class Run(_backend.Recorder):
     def _note_params(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
         """Write a line of parameters and add them to `config`."""
         config = {**self._config, **params}
-        world_size = _config.world_size_from_environment()
-        if world_size is None and self._settings.rank is None:
-            world_size = 1
-        argv = [str(argument) for argument in getattr(sys, "argv", [])]
-        if not self._write_params(params, argv, derived_parameters(config, world_size), metadata):
+        if not self._is_open and not self.closed:
+            due = self._due if self._due is not None and self._due.pid == os.getpid() else _Due(os.getpid(), {}, {})
+            self._due = _Due(due.pid, {**due.params, **params}, {**due.metadata, **metadata})
+        elif not self._write_params_line(params, metadata):
             why = "it is closed" if self.closed else "its journal has no room"
             _backend.emit_warnings([f"parameters of {self.directory} are not written: {why}"])
             return
         self._config = MappingProxyType(config)
         self._config_text = _backend.canonical_json(config)
+
+    def _write_params_line(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> bool:
+        config = {**self._config, **params}
+        world_size = _config.world_size_from_environment()
+        if world_size is None and self._settings.rank is None:
+            world_size = 1
+        argv = [str(argument) for argument in getattr(sys, "argv", [])]
+        return self._write_params(params, argv, derived_parameters(config, world_size), metadata)
+
+
+class _Due(NamedTuple):
+    pid: int
+    params: Mapping[str, object]
+    metadata: Mapping[str, object]
+
+
+class _State(TypedDict):
+    """What a pickle says of a run beside its place and settings."""
+
+    run_id: str
+    name: str
+    closed: bool
+    config: bytes
+    tags: bytes
 
 
 def _user() -> str | None:
@@ -310,14 +384,31 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _reopen(directory: str, settings: Settings) -> Run:
-    """Unpickle a run: the one that is open there, else a new session of its own."""
+def _is_worker() -> bool:
+    """Whether this process helps another, whose stream it must not take."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is None:
+        return False
+    # A spawned worker unpickles what it was sent before it has a parent by name.
+    return process.parent_process() is not None or hasattr(process.current_process(), "_inheriting")
+
+
+def _reopen(directory: str, settings: Settings, state: _State) -> Run:
+    """Unpickle a run: the one that is open there, else one that opens a stream of its own when it logs."""
     with _open_runs.opening():
-        found = _open_runs.find(directory)
+        found = None if state["closed"] else _open_runs.find(directory)
         if found is not None:
             return found
-        fresh = replace(settings, resume_step=None)
-        return Run(directory, settings=fresh, as_current=_open_runs.current() is None)
+        run = Run(
+            directory,
+            settings=replace(settings, resume_step=None),
+            run_id=state["run_id"],
+            name=state["name"],
+            as_current=not state["closed"] and _open_runs.current() is None,
+            arrived=True,
+        )
+        run._arrive(state)  # noqa: SLF001 - its own maker
+        return run
 
 
 # Where pickles say that they are: names of the package, which stay when its files change.

@@ -64,7 +64,7 @@ def init(
         place, run_name = _place(run_dir, name)
         directory = str(place)
         found = _open_runs.find(directory)
-        if found is not None:
+        if found is not None and not found._is_guest:  # noqa: SLF001 - of this package
             _require_same("run_id", run_id, found.run_id, directory)
             _require_same("name", name, found.name, directory)
             found._continue(config, tags, resolved)  # noqa: SLF001 - the run knows what it was opened with

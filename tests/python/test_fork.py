@@ -12,40 +12,13 @@ import polars as pl
 import pytest
 
 import codex_obs
+from children import run_in_child, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 # Python from 3.12 on warns of any thread at a fork; ours is joined before, the test's own are not.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
-DEADLINE_S = 60
-
-
-def run_in_child(action: Callable[[], None]) -> int:
-    """Run `action` in a forked child that ends without Python's help, and give the child's pid."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    status = wait(child)
-    assert status == 0, f"the child ended with {status}"
-    return child
-
-
-def wait(child: int) -> int:
-    """Wait for a child; one that hangs is killed."""
-    killer = threading.Timer(DEADLINE_S, os.kill, (child, 9))
-    killer.start()
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    finally:
-        killer.cancel()
 
 
 def steps_by_stream(directory: Path) -> dict[str, list[int]]:

@@ -95,6 +95,8 @@ class Schedule:
         self.now = self.random.randrange(10**9)
         self.clock = _backend.ManualClock(self.now)
         self.step = 0
+        # What the clock was set back by in this session: its timestamps go on as if it had not been.
+        self.ahead = 0
 
     def run(self) -> None:
         for _ in range(self.random.randint(1, 3)):
@@ -118,12 +120,15 @@ class Schedule:
             fsync="never",
             clock=self.clock,
         )
+        self.ahead = 0
         retired = self.files["metrics"].retired
         self.files["metrics"].opened(policy, self.now)
         for _ in range(rng.randint(0, 12)):
             action = rng.random()
             if action < 0.25:
+                before = self.now
                 self.now = max(0, self.now + rng.choice([-100, -1, 0, 1, 4, 5, 59, 60, 1000]))
+                self.ahead += max(0, before - self.now)
                 self.clock.set(self.now)
             elif action < 0.35:
                 self.write_summary(recorder, policy)
@@ -142,7 +147,7 @@ class Schedule:
             name = f"m{index}" + "x" * rng.choice([0, 0, 5, 200])
             metrics[name] = [1, 2] if rng.random() < 0.2 else rng.random()
         recorder.log(metrics, step=self.step)
-        shared = {"schema_version": "v1", "timestamp": time_text(self.now), "run_id": "r1"}
+        shared = {"schema_version": "v1", "timestamp": time_text(self.now + self.ahead), "run_id": "r1"}
         for name, value in metrics.items():
             is_structured = isinstance(value, list)
             if is_structured:
@@ -177,7 +182,7 @@ class Schedule:
         line = {
             "$schema": SCHEMAS + "tracking_component.schema.json",
             "schema_version": "v1",
-            "timestamp": time_text(self.now),
+            "timestamp": time_text(self.now + self.ahead),
             "component": "ndjson",
             "status": "enabled",
             "reason": reason,

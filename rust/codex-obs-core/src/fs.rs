@@ -150,6 +150,17 @@ pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {
     })
 }
 
+/// Refuses a folder in which this process may not create files.
+pub fn require_writable(folder: &Path) -> Result<()> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+    match accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        // Kernels that cannot say leave it to the first file.
+        Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(errno) => Err(Error::io("write in the folder", folder, errno.into())),
+    }
+}
+
 /// Opens `path` for appending, creating it with `mode` (narrowed by the umask) if it is missing. It can be read as well: an
 /// append whose outcome is not known is compared with what is there.
 pub fn open_append(path: &Path, mode: u32) -> Result<File> {

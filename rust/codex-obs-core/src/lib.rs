@@ -16,6 +16,7 @@ pub mod home;
 pub mod journal;
 pub mod limits;
 mod prefetch;
+pub mod pulse;
 pub mod reading;
 pub mod record;
 pub mod rows;
@@ -25,6 +26,7 @@ pub mod shard;
 pub mod stats;
 pub mod summary;
 pub mod sync;
+pub mod timeline;
 pub mod words;
 pub mod worker;
 

@@ -115,6 +115,8 @@ stats! {
     values_unreadable,
     /// Timestamps out of range, replaced by the time of the call.
     timestamps_replaced,
+    /// Times that the clock was set back; timestamps went on at the rate of the monotonic clock.
+    clock_steps_back,
 }
 
 impl Stats {

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use codex_obs_core::journal::frame::{Call, Template};
 use codex_obs_core::record::{Damage, Tags};
-use codex_obs_core::session::Step;
+use codex_obs_core::session::{Step, Time};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -57,10 +58,18 @@ impl BoundLog {
         let mut damage = self.damage;
         let outcome = self
             .convert(this, &mut buffers, &mut damage, values, step, timestamp)
-            .map(|step| Recorder::record(run, &mut buffers, &damage, step));
+            .map(|(step, time)| Recorder::record(run, &mut buffers, &damage, step, time));
         this.spare.give(buffers);
         // As in `Recorder.log`: the rows are safe now.
         outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
+    }
+
+    /// A bound logger pickles as what it was made from. It opens nothing where it arrives, before its first call.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let names = PyTuple::new(py, &self.names)?;
+        let tags = String::from_utf8_lossy(&self.tags.text);
+        let arguments = (names, &self.split, &self.dataset, (!tags.is_empty()).then_some(tags));
+        Ok((self.run.bind(py).getattr(intern!(py, "_bound"))?, arguments.into_pyobject(py)?))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -101,7 +110,7 @@ impl BoundLog {
             return Err(interrupt);
         }
         let mut this = Self { run: run.clone().unbind(), names, split, dataset, tags, damage, template: None };
-        this.template = Template::new(&this.call(0, 0), &this.names, run.get().cell.get().max_frame_bytes());
+        this.template = Template::new(&this.call(0, 0), &this.names, run.get().handle.max_frame_bytes());
         Ok(this)
     }
 
@@ -118,13 +127,10 @@ impl BoundLog {
         values: &Bound<'_, PyTuple>,
         step: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<(Step, Time)> {
         let number = step.map(convert::step).transpose()?;
-        let now = run.settings.clock.now_micros();
-        let timestamp = match timestamp {
-            Some(value) => convert::timestamp(value, now, damage)?,
-            None => now,
-        };
+        let now = run.handle.now_micros();
+        let (timestamp, time) = convert::time(timestamp, now, damage)?;
         let frames = &mut buffers.frames;
         let numbers = values.iter_borrowed().map(|value| convert::number(&value));
         let is_filled = self
@@ -132,12 +138,12 @@ impl BoundLog {
             .as_ref()
             .is_some_and(|template| frames.fill(template, timestamp, Some(number.unwrap_or(0)), numbers));
         if !is_filled {
-            frames.begin(&self.call(timestamp, number.unwrap_or(0)), run.cell.get().max_frame_bytes());
+            frames.begin(&self.call(timestamp, number.unwrap_or(0)), run.handle.max_frame_bytes());
             for (name, value) in self.names.iter().zip(values) {
                 convert::row(name, &value, frames, damage, run.options);
             }
         }
-        Ok(if number.is_some() { Step::Given } else { Step::Next })
+        Ok((if number.is_some() { Step::Given } else { Step::Next }, time))
     }
 
     #[cold]

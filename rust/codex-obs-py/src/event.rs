@@ -2,7 +2,7 @@
 
 use codex_obs_core::journal::frame::Call;
 use codex_obs_core::record::Damage;
-use codex_obs_core::session::Step;
+use codex_obs_core::session::{Step, Time};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -25,7 +25,7 @@ pub fn record(
     let mut buffers = this.spare.take();
     let mut damage = Damage::default();
     let outcome = convert(this, &mut buffers, &mut damage, category, message, fields)
-        .map(|()| Recorder::record(run, &mut buffers, &damage, Step::Given));
+        .map(|()| Recorder::record(run, &mut buffers, &damage, Step::Given, Time::Now));
     this.spare.give(buffers);
     // As in `Recorder.log`: the rows are safe now.
     outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
@@ -39,11 +39,11 @@ fn convert(
     message: Option<&Bound<'_, PyAny>>,
     fields: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<()> {
-    let timestamp = run.settings.clock.now_micros();
+    let timestamp = run.handle.now_micros();
     let (event, facts) = Event::new(category, message, fields, damage)?;
     let tags = facts.tags(&mut buffers.tags, damage);
     let call = Call { timestamp, step: event.step, split: event.category.split(), dataset: None, tags };
-    buffers.frames.begin(&call, run.cell.get().max_frame_bytes());
+    buffers.frames.begin(&call, run.handle.max_frame_bytes());
     event.rows(&mut buffers.frames, damage);
     Ok(())
 }

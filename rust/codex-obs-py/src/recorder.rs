@@ -1,15 +1,13 @@
 //! `Recorder`: one stream of a run, the base class of `codex_obs.Run`, whose name it shows in errors.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use codex_obs_core::encode::line;
-use codex_obs_core::journal::frame::{Call, LineFile};
+use codex_obs_core::journal::frame::{Call, FrameBuilder, LineFile};
 use codex_obs_core::limits;
 use codex_obs_core::record::Damage;
-use codex_obs_core::session::{Session, Settings, Step};
-use codex_obs_core::stats::Stats;
+use codex_obs_core::session::{Asked, Handle, Session, Step, Time};
+use codex_obs_core::worker::loss::Loss;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -21,28 +19,17 @@ use crate::deadline::deadline;
 use crate::error::to_python;
 use crate::event;
 use crate::export::{self, MlflowExport};
-use crate::session_cell::SessionCell;
+use crate::last_exit;
 use crate::settings::Raw;
 use crate::spare::{Buffers, Spare};
 use crate::words::{emit, emit_warnings};
 
-/// A forked child that cannot open a stream tries again after this long.
-const REOPEN_PAUSE: Duration = Duration::from_secs(1);
-
 /// One stream of a run.
 #[pyclass(name = "Run", subclass, frozen, weakref, module = "codex_obs._core")]
 pub struct Recorder {
-    pub(crate) cell: SessionCell,
-    directory: PathBuf,
-    pub(crate) settings: Settings,
+    pub(crate) handle: Handle,
     pub(crate) options: Options,
     pub(crate) spare: Spare,
-    closed: AtomicBool,
-    /// Counts of a forked child that has no stream of its own.
-    orphan: Stats,
-    /// When such a child last tried to open one, in milliseconds since `started`, plus one.
-    tried_ms: AtomicU64,
-    started: Instant,
 }
 
 #[pymethods]
@@ -61,6 +48,7 @@ impl Recorder {
         fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
         file_mode = limits::DEFAULT_FILE_MODE,
         legacy = false, flatten = false, clock = None, backing = "auto", export = None,
+        dormant = false, is_worker = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
     fn new(
@@ -84,6 +72,8 @@ impl Recorder {
         clock: Option<&ManualClock>,
         backing: &str,
         export: Option<&MlflowExport>,
+        dormant: bool,
+        is_worker: bool,
     ) -> PyResult<Self> {
         let raw = Raw {
             rank,
@@ -105,50 +95,54 @@ impl Recorder {
         let settings = raw.parse().map_err(|error| to_python(py, &error))?;
         // A fork must not find the path relative to another folder than this one.
         let directory = std::path::absolute(&directory)?;
-        let session = py
-            .detach(|| Session::open(&directory, run_id, name, settings.clone()))
-            .map_err(|error| to_python(py, &error))?;
-        Ok(Self {
-            cell: SessionCell::new(session),
-            directory,
-            settings,
-            options: Options { legacy, flatten },
-            spare: Spare::default(),
-            closed: AtomicBool::new(false),
-            orphan: Stats::default(),
-            tried_ms: AtomicU64::new(0),
-            started: Instant::now(),
-        })
+        let handle = if dormant {
+            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+            Handle::dormant(&directory, text(run_id), text(name), settings, is_worker)
+        } else {
+            py.detach(|| Handle::init(&directory, run_id, name, settings)).map_err(|error| to_python(py, &error))?
+        };
+        Ok(Self { handle, options: Options { legacy, flatten }, spare: Spare::default() })
     }
 
     /// Identifier of the run, part of every row.
     #[getter]
     fn run_id(&self) -> &str {
-        &self.cell.get().home().run_id
+        self.handle.run_id()
     }
 
     /// Name of the run.
     #[getter]
     fn name(&self) -> &str {
-        &self.cell.get().home().name
+        self.handle.name()
     }
 
     /// Absolute path of the run directory.
     #[getter]
     fn directory(&self) -> &Path {
-        &self.directory
+        self.handle.directory()
     }
 
-    /// Name of the stream that this process writes; `main` for rank 0 or no rank.
+    /// Name of the stream that this process writes, or will if it logs; `main` for rank 0 or no rank.
     #[getter]
     fn stream(&self) -> &str {
-        self.cell.get().stream().as_str()
+        self.handle.stream().as_str()
     }
 
     /// Whether rows are refused.
     #[getter]
     fn closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.handle.is_closed()
+    }
+
+    /// Whether this process has a session of its own, which is true of a stream other than the main one from its first row.
+    #[getter]
+    fn _is_open(&self) -> bool {
+        self.handle.session().is_some()
+    }
+
+    /// Refuse rows, in a process that has no session yet.
+    fn _refuse(&self) {
+        self.handle.refuse();
     }
 
     /// Log one row per metric; returns when the rows are safe against the death of this process.
@@ -183,7 +177,7 @@ impl Recorder {
         let mut damage = Damage::default();
         let outcome = this
             .convert(&mut buffers, &mut damage, metrics, step, split.0.as_ref(), dataset, tags, timestamp)
-            .map(|step| Self::record(slf, &mut buffers, &damage, step));
+            .map(|(step, time)| Self::record(slf, &mut buffers, &damage, step, time));
         this.spare.give(buffers);
         // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
         outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
@@ -218,6 +212,20 @@ impl Recorder {
     ) -> PyResult<Bound<'py, PyAny>> {
         let bound = BoundLog::new(slf, names, split.0.as_ref(), dataset, tags)?;
         Bound::new(slf.py(), bound)?.getattr(intern!(slf.py(), "log"))
+    }
+
+    /// What `bind` makes, from what a pickle says of it; `tags` is JSON text.
+    #[pyo3(signature = (names, split, dataset, tags))]
+    fn _bound(
+        slf: &Bound<'_, Self>,
+        names: &Bound<'_, PyTuple>,
+        split: &Bound<'_, PyAny>,
+        dataset: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<BoundLog> {
+        let py = slf.py();
+        let tags = tags.map(|text| py.import(intern!(py, "json"))?.call_method1(intern!(py, "loads"), (text,)));
+        BoundLog::new(slf, names, Some(split), dataset, tags.transpose()?.as_ref())
     }
 
     /// Log an event of a trainer: a row for each field that is a number, with the message and the other fields as tags.
@@ -257,10 +265,7 @@ impl Recorder {
     #[pyo3(signature = (timeout = None, *, sync = false))]
     fn flush(slf: &Bound<'_, Self>, timeout: Option<f64>, sync: bool) -> PyResult<bool> {
         let deadline = deadline(timeout)?;
-        let session = slf.get().cell.get();
-        if session.is_inherited() {
-            return Ok(true);
-        }
+        let Some(session) = slf.get().handle.session() else { return Ok(true) };
         let flushed = slf.py().detach(|| session.flush(deadline, sync));
         emit_warnings(slf.py(), session);
         Ok(flushed)
@@ -268,10 +273,8 @@ impl Recorder {
 
     /// Counters of this stream since it was opened by this process.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let session = self.cell.get();
-        let stats = if session.is_inherited() { &self.orphan } else { session.stats() };
         let counts = PyDict::new(py);
-        for (name, count) in stats.snapshot() {
+        for (name, count) in self.handle.stats().snapshot() {
             counts.set_item(name, count)?;
         }
         Ok(counts)
@@ -281,43 +284,52 @@ impl Recorder {
     fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>, status: &str) -> PyResult<bool> {
         let deadline = deadline(timeout)?;
         let status = export::status(status).map_err(|error| to_python(slf.py(), &error))?;
-        let this = slf.get();
-        this.closed.store(true, Ordering::Relaxed);
-        let session = this.cell.get();
-        if session.is_inherited() {
-            return Ok(true);
-        }
-        let drained = slf.py().detach(|| session.close_with(status, deadline));
-        emit_warnings(slf.py(), session);
+        let handle = &slf.get().handle;
+        let drained = slf.py().detach(|| handle.close(status, deadline));
+        Self::say(slf);
         Ok(drained)
     }
 
-    fn _resume_step(&self) -> Option<i64> {
-        let session = self.cell.get();
-        if session.is_inherited() { None } else { session.resume_step() }
+    /// As `_close`, at the end of the process: rows that threads still log are written out when Python is gone.
+    #[pyo3(signature = (timeout, status = "finished"))]
+    fn _end(slf: &Bound<'_, Self>, timeout: Option<f64>, status: &str) -> PyResult<bool> {
+        let deadline = deadline(timeout)?;
+        let status = export::status(status).map_err(|error| to_python(slf.py(), &error))?;
+        last_exit::arrange();
+        let handle = &slf.get().handle;
+        let drained = slf.py().detach(|| handle.end(status, deadline));
+        Self::say(slf);
+        Ok(drained)
     }
 
     /// Nothing if the largest step of the stream is not known, else that step, which is None if no row has one.
-    fn _largest_step(&self) -> Option<(Option<i64>,)> {
-        let session = self.cell.get();
-        if session.is_inherited() { None } else { session.largest_step().map(|largest| (largest,)) }
+    fn _largest_step(&self, py: Python<'_>) -> Option<(Option<i64>,)> {
+        py.detach(|| self.handle.session().and_then(Session::largest_step)).map(|largest| (largest,))
     }
 
-    fn _set_next_step(&self, step: i64) {
-        let session = self.cell.get();
-        if !session.is_inherited() {
-            session.set_next_step(step);
+    /// Open a session once more, if rows were lost for want of one, so that they are on record.
+    fn _record_losses(slf: &Bound<'_, Self>) {
+        let handle = &slf.get().handle;
+        if slf.py().detach(|| handle.has_lost()) {
+            let _ = Self::open(slf, None);
         }
     }
 
-    fn _take_warnings(&self) -> Vec<String> {
-        let session = self.cell.get();
-        if session.is_inherited() { Vec::new() } else { session.warnings().take() }
+    fn _resume_step(&self, py: Python<'_>) -> Option<i64> {
+        py.detach(|| self.handle.session().and_then(Session::resume_step))
     }
 
-    /// Called in a forked child that has just opened a stream of its own.
+    fn _set_next_step(&self, py: Python<'_>, step: i64) {
+        py.detach(|| self.handle.set_next_step(step));
+    }
+
+    fn _take_warnings(&self) -> Vec<String> {
+        self.handle.session().map(|session| session.warnings().take()).unwrap_or_default()
+    }
+
+    /// Called when a session was opened for a first row.
     #[expect(clippy::unused_self, reason = "subclasses override it")]
-    fn _opened_in_child(&self) {}
+    fn _opened(&self) {}
 
     #[pyo3(signature = (config, argv, derived, metadata))]
     fn _write_params(
@@ -371,14 +383,11 @@ impl Recorder {
         dataset: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<(Step, Time)> {
         let Buffers { frames, tags: tag_buffer, split: split_buffer, dataset: dataset_buffer } = buffers;
         let number = step.map(convert::step).transpose()?;
-        let now = self.settings.clock.now_micros();
-        let timestamp = match timestamp {
-            Some(value) => convert::timestamp(value, now, damage)?,
-            None => now,
-        };
+        let now = self.handle.now_micros();
+        let (timestamp, time) = convert::time(timestamp, now, damage)?;
         let tags = convert::tags(tags, tag_buffer, damage)?;
         let call = Call {
             timestamp,
@@ -387,34 +396,43 @@ impl Recorder {
             dataset: dataset.map(|dataset| convert::text(dataset, damage, dataset_buffer)),
             tags,
         };
-        frames.begin(&call, self.cell.get().max_frame_bytes());
+        frames.begin(&call, self.handle.max_frame_bytes());
         convert::metrics(metrics, frames, damage, self.options)?;
-        Ok(if number.is_some() { Step::Given } else { Step::Next })
+        Ok((if number.is_some() { Step::Given } else { Step::Next }, time))
     }
 
     /// Hands a call's frames to the session.
-    pub(crate) fn record(slf: &Bound<'_, Self>, buffers: &mut Buffers, damage: &Damage, step: Step) {
+    pub(crate) fn record(slf: &Bound<'_, Self>, buffers: &mut Buffers, damage: &Damage, step: Step, time: Time) {
         let py = slf.py();
         let frames = &mut buffers.frames;
         if frames.rows() == 0 {
             return;
         }
         frames.finish();
-        let Some(session) = Self::session(slf, frames.rows()) else { return };
+        let lost =
+            |frames: &FrameBuilder| Loss { rows: frames.rows(), first_step: frames.step(), last_step: frames.step() };
+        let Some(session) = Self::session(slf, || lost(frames)) else { return };
         session.stats().damage(damage);
         if session.is_mirrored() {
             // The ring is written by a system call, which must not keep Python waiting.
             py.detach(|| {
-                session.try_log(frames, step) || {
-                    session.log_slowly(frames, step);
+                session.try_log(frames, step, time) || {
+                    session.log_slowly(frames, step, time);
                     true
                 }
             });
-        } else if !session.try_log(frames, step) {
-            py.detach(|| session.log_slowly(frames, step));
+        } else if !session.try_log(frames, step, time) {
+            py.detach(|| session.log_slowly(frames, step, time));
         }
         if session.warnings().waiting() {
             emit_warnings(py, session);
+        }
+    }
+
+    /// Gives out what the engine has to say.
+    fn say(slf: &Bound<'_, Self>) {
+        if let Some(session) = slf.get().handle.session() {
+            emit_warnings(slf.py(), session);
         }
     }
 
@@ -426,52 +444,40 @@ impl Recorder {
         damage: &Damage,
         line: impl FnOnce(i64, &str) -> Vec<u8>,
     ) -> PyResult<bool> {
-        let written = Self::session(slf, 0).is_some_and(|session| {
+        let written = Self::session(slf, Loss::default).is_some_and(|session| {
             session.stats().damage(damage);
-            let line = line(slf.get().settings.clock.now_micros(), &session.home().run_id);
+            let line = line(session.present_micros(), &session.home().run_id);
             slf.py().detach(|| session.write_line(file, &line))
         });
         convert::take_interrupt().map_or(Ok(written), Err)
     }
 
-    /// The session to log to. In a forked child that has none yet, one is opened; `None` counts `rows` as dropped.
+    /// The session to log to. Where there is none yet, one is opened; `None` counts the rows of `call` as dropped.
     #[inline]
-    fn session<'a>(slf: &'a Bound<'_, Self>, rows: u64) -> Option<&'a Session> {
-        let session = slf.get().cell.get();
-        if session.is_inherited() { Self::open_in_child(slf, session, rows) } else { Some(session) }
+    fn session<'a>(slf: &'a Bound<'_, Self>, call: impl FnOnce() -> Loss) -> Option<&'a Session> {
+        let handle = &slf.get().handle;
+        handle.session().or_else(|| Self::open(slf, Some(call())))
     }
 
+    /// Asks for a session for a call, or once more for what was lost, without keeping Python waiting. A new one's first
+    /// records are written.
     #[cold]
-    fn open_in_child<'a>(slf: &'a Bound<'_, Self>, inherited: &Session, rows: u64) -> Option<&'a Session> {
-        let (py, this) = (slf.py(), slf.get());
-        if this.closed.load(Ordering::Relaxed) {
-            this.orphan.rows_logged.add(rows);
-            this.orphan.rows_dropped_closed.add(rows);
-            return None;
-        }
-        let now_ms = this.started.elapsed().as_millis() as u64 + 1;
-        let tried_ms = this.tried_ms.load(Ordering::Relaxed);
-        if tried_ms > 0 && now_ms < tried_ms + REOPEN_PAUSE.as_millis() as u64 {
-            this.orphan.rows_logged.add(rows);
-            this.orphan.rows_dropped_unopened.add(rows);
-            return None;
-        }
-        let run_id = Some(inherited.home().run_id.as_str());
-        match Session::open(&this.directory, run_id, None, this.settings.clone()) {
-            Ok(session) => {
-                this.tried_ms.store(0, Ordering::Relaxed);
-                if this.cell.replace(inherited, session).is_ok()
-                    && let Err(error) = slf.call_method0(intern!(py, "_opened_in_child"))
-                {
+    fn open<'a>(slf: &'a Bound<'_, Self>, call: Option<Loss>) -> Option<&'a Session> {
+        let (py, handle) = (slf.py(), &slf.get().handle);
+        match py.detach(|| call.map_or_else(|| handle.ask_at_once(), |call| handle.ask(call))) {
+            Asked::There(session) => Some(session),
+            Asked::Opened(session) => {
+                if let Err(error) = slf.call_method0(intern!(py, "_opened")) {
                     error.write_unraisable(py, Some(slf.as_any()));
                 }
-                Some(this.cell.get())
+                emit_warnings(py, session);
+                Some(session)
             }
-            Err(error) => {
-                this.tried_ms.store(now_ms, Ordering::Relaxed);
-                this.orphan.rows_logged.add(rows);
-                this.orphan.rows_dropped_unopened.add(rows);
-                emit(py, vec![format!("rows are dropped: this forked process has no stream ({error})")]);
+            Asked::Missing(why) => {
+                if let Some(why) = why {
+                    let directory = handle.directory().display();
+                    emit(py, vec![format!("rows are dropped: this process has no stream in {directory} ({why})")]);
+                }
                 None
             }
         }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::export::cursor::Progress;
+use crate::pulse::Pulse;
 use crate::shard::kept::Kept;
 use crate::shard::name::{Coding, shard_path};
 use crate::shard::rotate::{retire, shift};
@@ -70,7 +71,7 @@ impl Log {
     fn rotate(&self) {
         // The writer never rotates an empty shard.
         if fs::metadata(&self.base).unwrap().len() > 0 {
-            shift(&self.base).unwrap();
+            shift(&self.base, &Pulse::default()).unwrap();
             fs::write(&self.base, "").unwrap();
         }
     }
@@ -133,7 +134,7 @@ fn a_shard_that_was_deleted_is_a_gap_and_the_rest_follows() {
     let mut points = Vec::new();
     follower.read(&mut points, 2).unwrap();
     let cursor = follower.cursor().clone();
-    retire(&log.base, 2, None).unwrap();
+    retire(&log.base, 2, None, &Pulse::default()).unwrap();
     assert_eq!(rest(&mut follower), [2, 6, 7, 8, 9, 10, 11, 12, 13, 14], "the open shard is read to its end");
     assert!(follower.losses().gaps > 0);
     let mut again = open(log.folder.path(), Some(cursor));
@@ -426,7 +427,7 @@ proptest! {
                     follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
                 }
                 Event::Retire => {
-                    retire(&log.base, 1, Some(&kept)).unwrap();
+                    retire(&log.base, 1, Some(&kept), &Pulse::default()).unwrap();
                 }
                 Event::Rewrite(lines) => {
                     let text = fs::read_to_string(&log.base).unwrap();

@@ -14,6 +14,7 @@
 //! (0xFFFF: null), u32 length of the tags, three u32 marks; then split, dataset, tags; then for each row u8 kind, u16 length
 //! of the name, numbers that the kind asks for, the name, and text that the kind asks for. The body of a line frame: u32 file, u32 length, the line.
 
+mod settle;
 mod template;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -189,17 +190,6 @@ impl FrameBuilder {
     /// Adds a structured value that stands in the row itself.
     pub fn inline(&mut self, name: &str, payload: &[u8]) {
         self.entry(INLINE, name, (payload.len() as u32).to_le_bytes(), payload);
-    }
-
-    /// Replaces the step of finished frames, for callers that learn it only when they hold the journal's lock.
-    pub fn set_step(&mut self, step: i64) {
-        self.step = Some(step);
-        let bytes = step.to_le_bytes();
-        let mut at = 0;
-        while let Some(length) = first_length(&self.bytes[at..]) {
-            self.bytes[at + 32..at + 40].copy_from_slice(&bytes);
-            at += length;
-        }
     }
 
     /// The step of the call.

@@ -2,6 +2,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
+use crate::pulse::Pulse;
 use crate::scan::source::Content;
 use crate::shard::rotate::{retire, shift};
 
@@ -107,7 +108,7 @@ fn a_shard_that_is_not_held_open_is_found_where_it_was_moved_to() {
         *file = None;
     }
     fs::remove_file(folder.path().join("metrics.ndjson.2")).unwrap();
-    shift(&folder.path().join("metrics.ndjson")).unwrap();
+    shift(&folder.path().join("metrics.ndjson"), &Pulse::default()).unwrap();
     assert!(snapshot.sources.remove(0).bytes(0).unwrap().is_none());
     fs::write(folder.path().join("metrics.ndjson"), "newest").unwrap();
     assert_eq!(contents(&snapshot), owned(&[("main", "old"), ("main", "new")]));
@@ -153,10 +154,10 @@ fn read_while_rotating(keep: Option<u64>) {
                 io::Write::write_all(&mut file, format!("{number}\n").as_bytes()).unwrap();
                 written.store(number, Ordering::Release);
                 if number % 3 == 0 {
-                    shift(&base).unwrap();
+                    shift(&base, &Pulse::default()).unwrap();
                     fs::write(&base, "").unwrap();
                     if let Some(keep) = keep {
-                        retire(&base, keep, None).unwrap();
+                        retire(&base, keep, None, &Pulse::default()).unwrap();
                     }
                 }
             }

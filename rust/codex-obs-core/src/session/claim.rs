@@ -26,18 +26,41 @@ pub struct Claim {
     pub recovered: Recovered,
 }
 
-/// Takes the stream of `rank`, else one of the process's own, and recovers what its last owner left.
-pub fn claim(directory: &Path, rank: u64, process: &Process, clock: &Clock) -> Result<Claim> {
+/// Which stream a process asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// The main stream and no other.
+    Main,
+    /// That of its rank, else one of its own.
+    Rank,
+    /// One of its own: the rank's belongs to the process that it helps, even if that has not taken it yet.
+    Process,
+}
+
+/// Takes a stream of `seat` and recovers what its last owner left. `None` if the main stream is asked for and not free.
+pub(super) fn claim(
+    directory: &Path,
+    seat: Seat,
+    rank: u64,
+    process: &Process,
+    clock: &Clock,
+) -> Result<Option<Claim>> {
+    let first = (seat != Seat::Process).then(|| Stream::of_rank(rank));
     let own = (0..).map(|attempt| Stream::of_process(rank, process.pid, attempt));
-    for stream in std::iter::once(Stream::of_rank(rank)).chain(own) {
+    for stream in first.into_iter().chain(own.take_while(|_| seat != Seat::Main)) {
         let Some(owner) = acquire_to_write(&lock_path(directory, &stream), process)? else { continue };
         let recovered = recover(directory, &stream, process, clock, false)?;
         // The journal of another machine stays until someone says that no writer lives there.
         if recovered.journals_foreign == 0 {
-            return Ok(Claim { stream, owner, recovered });
+            return Ok(Some(Claim { stream, owner, recovered }));
         }
     }
-    Err(Error::conflict(format!("no stream is free in {}", directory.display())))
+    Ok(None)
+}
+
+/// No stream could be taken.
+pub(super) fn nothing_free(directory: &Path) -> Error {
+    Error::conflict(format!("no stream is free in {}", directory.display()))
 }
 
 /// Takes a lock to write. A recovery by someone else is waited for: it would send this process to another stream.

@@ -1,6 +1,7 @@
 //! The end of a session: everything is written, or stays in the journal for whoever comes next.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::records::last_status;
@@ -79,15 +80,8 @@ impl Session {
         }
         self.ring.lock().closed = true;
         let position = self.ring.published();
-        let _ = self.wait_until_written(position, deadline);
-        // Synced before the threads end, by the one that is there for it: a disk that hangs must not hold up the deadline.
-        if self.settings.sync != SyncPolicy::Never {
-            let _ = self.syncer.sync(deadline);
-        }
-        if let Some(exporter) = &self.exporter {
-            let left = exporter.close(status, self.end_micros(status), deadline.map(before_the_end));
-            *lock(&self.closing.left) = left;
-        }
+        let _ = self.write_out(position, deadline);
+        self.deliver(status, deadline);
         let home = loop {
             let patience = Instant::now() + LAST_BATCH;
             if self.end_threads(deadline.map_or(patience, |deadline| deadline.max(patience))) {
@@ -114,11 +108,33 @@ impl Session {
         drained
     }
 
+    /// Waits until everything before `position` is in the files and on the disk. Gives whether it is in the files.
+    pub(super) fn write_out(&self, position: u64, deadline: Option<Instant>) -> bool {
+        let written = self.wait_until_written(position, deadline);
+        // Synced while the threads run, by the one that is there for it: a disk that hangs must not hold up the deadline.
+        if self.settings.sync != SyncPolicy::Never {
+            let _ = self.syncer.sync(deadline);
+        }
+        written
+    }
+
+    /// Tells destinations how the run ended, once.
+    pub(super) fn deliver(&self, status: RunStatus, deadline: Option<Instant>) {
+        // Relaxed: what is told is behind locks of its own.
+        if self.delivered.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(exporter) = &self.exporter {
+            let left = exporter.close(status, self.end_micros(status), deadline.map(before_the_end));
+            *lock(&self.closing.left) = left;
+        }
+    }
+
     /// When the session ended: what its record says, so that a later delivery has nothing else to tell, or now.
     fn end_micros(&self, status: RunStatus) -> i64 {
         match last_status(&self.directory, &self.stream) {
             Ok(Some((known, end_micros))) if known == status => end_micros,
-            _ => self.settings.clock.now_micros(),
+            _ => self.timeline.present_micros(),
         }
     }
 
@@ -154,7 +170,10 @@ impl Session {
         }
     }
 
-    fn recover_siblings(&self) {
+    pub(super) fn recover_siblings(&self) {
+        if self.is_helper {
+            return;
+        }
         let (own, clock) = (Some(&self.stream), &self.settings.clock);
         if let Ok(recovered) = claim::recover_all(&self.directory, own, &self.process, clock, false) {
             self.stats.rows_recovered.add(recovered.rows_recovered);

@@ -34,8 +34,11 @@ pub(super) fn keep(
     stream: &Stream,
     settings: &Settings,
     warnings: &Arc<Warnings>,
+    is_new: bool,
 ) -> Option<Arc<Kept>> {
-    let others = Promises::find(directory, stream, warnings).unwrap_or_else(|error| {
+    // Of a stream without rows nothing was ever to be delivered.
+    let found = if is_new { Ok(None) } else { Promises::find(directory, stream, warnings) };
+    let others = found.unwrap_or_else(|error| {
         warnings.push("promises", || format!("{error}: {UNPROMISED}"));
         None
     });

@@ -1,16 +1,12 @@
 //! The way of a call into the ring, and what happens when there is no room.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
+use super::patience::Patience;
 use super::{Overflow, Session, steps};
 use crate::journal::frame::{FrameBuilder, first_length, rows_of};
 use crate::journal::ring::{Appended, Producer};
 use crate::sync::Instant;
 use crate::worker::loss::{Cause, Loss};
-
-/// A look at the writer now and then while waiting, in case its wake-up was missed.
-const LOOK: Duration = Duration::from_millis(5);
+use std::sync::atomic::Ordering;
 
 /// How the step of a call is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +15,15 @@ pub enum Step {
     Given,
     /// One more than the stream's largest so far.
     Next,
+}
+
+/// Where the time of a call is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// The caller names it, and it stays as it is.
+    Given,
+    /// It is [`now_micros`](Session::now_micros), and never before that of an earlier row.
+    Now,
 }
 
 /// What came of an attempt.
@@ -30,34 +35,28 @@ enum Attempt {
     Wait,
 }
 
-/// How long a call has waited without the writer taking a byte.
-struct Patience {
-    consumed: u64,
-    since: Instant,
-}
-
 impl Session {
     /// Logs the finished frames of one call if that needs no waiting; `false` asks for [`log_slowly`](Self::log_slowly).
     #[inline]
     #[must_use]
-    pub fn try_log(&self, frames: &mut FrameBuilder, step: Step) -> bool {
+    pub fn try_log(&self, frames: &mut FrameBuilder, step: Step, time: Time) -> bool {
         self.ensure_writer();
-        self.attempt(frames, step) == Attempt::Settled
+        self.attempt(frames, step, time) == Attempt::Settled
     }
 
     /// Logs the finished frames of one call, waiting as the settings say. Rows that find no room are dropped and counted.
     #[cold]
-    pub fn log_slowly(&self, frames: &mut FrameBuilder, step: Step) {
+    pub fn log_slowly(&self, frames: &mut FrameBuilder, step: Step, time: Time) {
         if step == Step::Next {
             self.learn_largest_step();
         }
         if frames.len() as u64 > self.ring.size() / 2 {
-            self.log_in_pieces(frames, step);
+            self.log_in_pieces(frames, step, time);
             return;
         }
         let started = Instant::now();
         let mut patience = self.patience();
-        while self.attempt(frames, step) == Attempt::Wait {
+        while self.attempt(frames, step, time) == Attempt::Wait {
             if !self.wait_for_room(&mut patience) {
                 self.drop_rows(Cause::Full, frames.rows(), frames.step());
                 break;
@@ -105,7 +104,7 @@ impl Session {
         next_step(&self.ring.lock())
     }
 
-    fn attempt(&self, frames: &mut FrameBuilder, step: Step) -> Attempt {
+    fn attempt(&self, frames: &mut FrameBuilder, step: Step, time: Time) -> Attempt {
         let mut producer = self.ring.lock();
         if producer.closed {
             drop(producer);
@@ -121,6 +120,9 @@ impl Session {
             }
             frames.set_step(next_step(&producer));
         }
+        if time == Time::Now {
+            self.settle_time(frames);
+        }
         match self.append(&mut producer, frames.bytes_mut()) {
             Appended::Done { backlog } => {
                 producer.largest_step = producer.largest_step.max(frames.step());
@@ -134,7 +136,7 @@ impl Session {
             }
             Appended::Full => {
                 drop(producer);
-                let stalled = self.stalled_at.load(Ordering::Relaxed) == self.ring.consumed();
+                let stalled = self.stalled_at.load(Ordering::Relaxed) == self.progress();
                 if stalled || self.settings.overflow == Overflow::Drop {
                     self.control.kick_if_parked();
                     self.drop_rows(Cause::Full, frames.rows(), frames.step());
@@ -142,6 +144,16 @@ impl Session {
                 }
                 Attempt::Wait
             }
+        }
+    }
+
+    /// Gives a call that is about to be appended its time. The journal's lock is held.
+    #[inline]
+    fn settle_time(&self, frames: &mut FrameBuilder) {
+        let asked = frames.timestamp();
+        let settled = self.timeline.settle(asked);
+        if settled != asked {
+            frames.set_timestamp(settled);
         }
     }
 
@@ -157,16 +169,21 @@ impl Session {
     }
 
     /// Publishes a call that is too large to be put into the ring at once, frame by frame; nobody else logs meanwhile.
-    fn log_in_pieces(&self, frames: &mut FrameBuilder, step: Step) {
+    fn log_in_pieces(&self, frames: &mut FrameBuilder, step: Step, time: Time) {
         let started = Instant::now();
         let mut patience = self.patience();
         let Some(reservation) = self.reserve(&mut patience) else {
             self.drop_rows(Cause::Full, frames.rows(), frames.step());
             return;
         };
-        if step == Step::Next {
-            let next = next_step(&self.ring.lock());
-            frames.set_step(next);
+        {
+            let producer = self.ring.lock();
+            if step == Step::Next {
+                frames.set_step(next_step(&producer));
+            }
+            if time == Time::Now {
+                self.settle_time(frames);
+            }
         }
         let step = frames.step();
         let mut rest = frames.bytes_mut();
@@ -237,29 +254,22 @@ impl Session {
         }
     }
 
-    fn patience(&self) -> Patience {
-        Patience { consumed: self.ring.consumed(), since: Instant::now() }
+    /// Takes over what was lost before there was a session, to put it on record, and the count of what was refused.
+    pub(super) fn adopt(&self, lost: Loss, refused: u64) {
+        self.stats.rows_logged.add(lost.rows + refused);
+        self.stats.rows_dropped_closed.add(refused);
+        self.stats.rows_dropped_unopened.add(lost.rows);
+        if lost.rows > 0 {
+            self.note_loss(Cause::Unopened, lost);
+        }
     }
 
-    /// Waits a moment for the writer. `false` once it has taken no byte for too long.
-    fn wait_for_room(&self, patience: &mut Patience) -> bool {
-        if self.ensure_writer() {
-            self.control.kick();
-            self.control.wait_for_progress(LOOK);
-        } else if !self.station.work_here(&self.control) {
-            self.control.wait_for_progress(LOOK);
-        }
-        let consumed = self.ring.consumed();
-        if consumed != patience.consumed {
-            *patience = Patience { consumed, since: Instant::now() };
-            return true;
-        }
-        if patience.since.elapsed() < self.settings.max_block {
-            return true;
-        }
-        // Relaxed: a hint for the next call, which looks at the ring itself.
-        self.stalled_at.store(consumed, Ordering::Relaxed);
-        false
+    fn note_loss(&self, cause: Cause, loss: Loss) {
+        self.losses.note(cause, loss, |unreported| {
+            if self.ring.store_dropped(unreported).is_err() {
+                self.stats.journal_errors.add(1);
+            }
+        });
     }
 
     #[cold]
@@ -271,14 +281,10 @@ impl Session {
         match cause {
             Cause::Full => self.stats.rows_dropped_full.add(rows),
             Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
-            // Told of by the writer and by a recovery, never by a call.
-            Cause::Journal | Cause::Died => {}
+            // Told of by others, never by a call.
+            Cause::Journal | Cause::Died | Cause::Unopened => {}
         }
-        self.losses.note(cause, Loss { rows, first_step: step, last_step: step }, |unreported| {
-            if self.ring.store_dropped(unreported).is_err() {
-                self.stats.journal_errors.add(1);
-            }
-        });
+        self.note_loss(cause, Loss { rows, first_step: step, last_step: step });
         self.warnings.push("dropped", || {
             let directory = self.directory.display();
             match cause {

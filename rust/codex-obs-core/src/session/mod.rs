@@ -2,12 +2,14 @@
 
 pub mod claim;
 mod close;
+mod ended;
 mod export;
 mod fork;
-
+mod handle;
 mod log;
 #[cfg(all(test, loom))]
 mod model;
+mod patience;
 pub mod pending;
 pub mod records;
 pub mod settings;
@@ -19,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub use ended::close_ended;
 pub use fork::{has_exporters, resume_exporters};
-pub use log::Step;
+pub use handle::{Asked, Handle};
+pub use log::{Step, Time};
 pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};
 
@@ -34,10 +38,12 @@ use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::{self, Owner};
 use crate::journal::ring::Ring;
+use crate::pulse::Pulse;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
 use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex};
+use crate::timeline::Timeline;
 use crate::words::{count, was};
 use crate::worker::control::{Control, Waited};
 use crate::worker::drain::{Drain, Reporting};
@@ -49,7 +55,7 @@ use crate::worker::syncer::Syncer;
 use crate::worker::tenure::Tenure;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
-use claim::Claim;
+use claim::{Claim, Seat};
 use close::Closing;
 use export::Exporting;
 use threads::Threads;
@@ -73,6 +79,8 @@ pub struct Session {
     station: Arc<Station<Reporter>>,
     syncer: Arc<Syncer>,
     stats: Arc<Stats>,
+    timeline: Arc<Timeline>,
+    pulse: Arc<Pulse>,
     warnings: Arc<Warnings>,
     losses: Arc<Losses>,
     /// The largest step of the rows of earlier sessions, once it is known.
@@ -82,13 +90,27 @@ pub struct Session {
     threads: Mutex<Threads>,
     /// Whether the writer thread was started and not stopped since.
     running: AtomicBool,
-    /// The consumer's position when a call last gave up waiting for it; `u64::MAX` if none did.
+    /// How far the writer was when a call last gave up waiting for it; `u64::MAX` if none did.
     stalled_at: AtomicU64,
     tenure: Arc<Tenure>,
     /// What came of [`close`](Self::close).
     closing: Closing,
+    /// Whether destinations were told how the run ended.
+    delivered: AtomicBool,
+    /// What it recovers when it is closed is what its own helpers left, of which a helper has none.
+    is_helper: bool,
     /// See [`generation`].
     generation: u64,
+}
+
+/// How a process comes to a run.
+#[derive(Debug)]
+struct Entry<'a> {
+    run_id: Option<&'a str>,
+    name: Option<&'a str>,
+    seat: Seat,
+    /// The session of the process that this one was forked from.
+    parent: Option<&'a Session>,
 }
 
 impl Session {
@@ -97,28 +119,42 @@ impl Session {
     /// # Errors
     /// If the directory or its files cannot be used, or if `run_id` is not the run's.
     pub fn open(directory: &Path, run_id: Option<&str>, name: Option<&str>, settings: Settings) -> Result<Arc<Self>> {
+        let entry = Entry { run_id, name, seat: Seat::Rank, parent: None };
+        Self::enter(directory, &entry, settings)?.ok_or_else(|| claim::nothing_free(directory))
+    }
+
+    /// As [`open`](Self::open). `None` if the main stream is asked for and not free.
+    fn enter(directory: &Path, entry: &Entry<'_>, settings: Settings) -> Result<Option<Arc<Self>>> {
         fork::settle();
         let ring_size = settings.ring_size()?;
         let internals = directory.join(INTERNALS);
         crate::fs::create_folder(directory, settings.file_mode)?;
         crate::fs::create_folder(&internals, settings.file_mode)?;
         crate::fs::require_folder(&internals)?;
-        let home = Home::open(directory, run_id, name, settings.file_mode, &settings.clock)?;
+        let home = Home::open(directory, entry.run_id, entry.name, settings.file_mode, &settings.clock)?;
         let process = Process::current();
-        let Claim { stream, owner, mut recovered } = claim::claim(directory, settings.rank, &process, &settings.clock)?;
+        let claim = claim::claim(directory, entry.seat, settings.rank, &process, &settings.clock)?;
+        let Some(Claim { stream, owner, mut recovered }) = claim else { return Ok(None) };
+        let is_helper = entry.seat == Seat::Process;
         // What is not ours is refused now: later it would hold up the rows behind it.
         for kind in FileKind::ALL {
             crate::fs::require_usable(&kind.path(directory, &stream))?;
         }
-        if let Ok(others) = claim::recover_all(directory, Some(&stream), &process, &settings.clock, false) {
+        // One process looks after the others: if each of many did, it would take as many looks as their square.
+        if stream.is_main()
+            && let Ok(others) = claim::recover_all(directory, Some(&stream), &process, &settings.clock, false)
+        {
             recovered.add(&others);
         }
+        // A step may be left out without looking at the files only where there are none. The folder of a run with many
+        // helpers is long, so they look at the names that a stream has if it has any.
+        let is_new = if is_helper { steps::is_fresh(directory, &stream)? } else { steps::is_new(directory, &stream)? };
 
         let stats = Arc::new(Stats::default());
         let warnings = Arc::new(Warnings::default());
         note_recovered(&recovered, &stats, &warnings);
         note_owner(directory, settings.rank, &owner, &process, &warnings);
-        let kept = export::keep(directory, &stream, &settings, &warnings);
+        let kept = export::keep(directory, &stream, &settings, &warnings, is_helper && is_new);
         let exporting = Exporting::prepare(directory, &stream, &settings, kept.as_ref())?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
@@ -133,12 +169,18 @@ impl Session {
             feed: exporting.as_ref().map(|exporting| Arc::clone(&exporting.feed)),
         };
         let encoder = RowEncoder::new(&home.run_id, settings.legacy);
+        let timeline = Arc::new(match entry.parent {
+            Some(parent) => Timeline::after(&parent.timeline, Arc::clone(&stats)),
+            None => Timeline::new(settings.clock.clone(), Arc::clone(&stats)),
+        });
+        let pulse = Arc::clone(files.pulse());
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
-        // A step may be left out without looking at the files only where there are none.
         let largest_before = OnceLock::new();
-        let is_new = steps::is_new(directory, &stream)?;
-        if let Some(largest) = if is_new { Some(None) } else { steps::noted(directory, &stream)? } {
-            let _ = largest_before.set(largest);
+        if is_new {
+            let _ = largest_before.set(None);
+        } else if let Some(noted) = steps::noted(directory, &stream)? {
+            // Threads may have logged behind the finish record, while their process ended.
+            let _ = largest_before.set(noted.max(steps::recent(directory, &stream)?));
         }
         if let Err(error) = drain.open(FileKind::Metrics) {
             let _ = crate::fs::remove(&journal_path(directory, &stream));
@@ -154,7 +196,7 @@ impl Session {
         let reporter = Reporter {
             losses: Arc::clone(&losses),
             notes: Arc::clone(&notes),
-            clock: settings.clock.clone(),
+            timeline: Arc::clone(&timeline),
             tenure: Arc::clone(&tenure),
             looked: drain.position(),
         };
@@ -170,6 +212,8 @@ impl Session {
             station: Arc::new(Station::new(drain, reporter)),
             syncer,
             stats,
+            timeline,
+            pulse,
             warnings,
             losses,
             largest_before,
@@ -179,11 +223,13 @@ impl Session {
             stalled_at: AtomicU64::new(u64::MAX),
             tenure,
             closing: Closing::default(),
+            delivered: AtomicBool::new(false),
+            is_helper,
             generation: generation::current(),
             settings,
         });
         fork::register(&session);
-        Ok(session)
+        Ok(Some(session))
     }
 
     /// The run directory.
@@ -214,6 +260,19 @@ impl Session {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The present time for a row that is about to be logged.
+    #[must_use]
+    #[inline]
+    pub fn now_micros(&self) -> i64 {
+        self.timeline.now_micros()
+    }
+
+    /// The present time for a record, not before that of any row.
+    #[must_use]
+    pub fn present_micros(&self) -> i64 {
+        self.timeline.present_micros()
     }
 
     /// Words for the user.

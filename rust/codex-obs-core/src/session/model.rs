@@ -31,8 +31,8 @@ fn log(session: &Session, step: i64) {
     frames.begin(&call, session.max_frame_bytes());
     frames.float("m", 0.5);
     frames.finish();
-    if !session.try_log(&mut frames, Step::Given) {
-        session.log_slowly(&mut frames, Step::Given);
+    if !session.try_log(&mut frames, Step::Given, Time::Now) {
+        session.log_slowly(&mut frames, Step::Given, Time::Now);
     }
 }
 

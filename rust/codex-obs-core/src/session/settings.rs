@@ -73,6 +73,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Longest frame that a call may be put into: a quarter of the ring.
+    #[must_use]
+    pub fn max_frame_bytes(&self) -> usize {
+        (self.ring_bytes.next_power_of_two() / 4) as usize
+    }
+
     /// The ring's size as it will be.
     ///
     /// # Errors

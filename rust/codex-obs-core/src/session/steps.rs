@@ -7,6 +7,7 @@ use memchr::memmem::Finder;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::fs::FileId;
 use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::rotate::rotated_numbers;
 use crate::shard::writer::last_bytes;
@@ -27,6 +28,18 @@ pub fn is_new(directory: &Path, stream: &Stream) -> Result<bool> {
         Err(source) => return Err(Error::io("examine", &base, source)),
     };
     Ok(length == 0 && rotated_numbers(&base)?.is_empty())
+}
+
+/// Whether `stream` has neither a current file nor a newest rotated one, without a look at the whole folder.
+pub fn is_fresh(directory: &Path, stream: &Stream) -> Result<bool> {
+    let base = FileKind::Metrics.path(directory, stream);
+    let newest = Coding::ALL.map(|coding| shard_path(&base, 1, coding));
+    for path in std::iter::once(&base).chain(&newest) {
+        if FileId::at(path)?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The largest step in the plain shards of `stream`.

@@ -13,15 +13,21 @@ use rustix::fs::{CWD, RenameFlags};
 use super::kept::{Kept, Need};
 use super::name::{Coding, ShardName, shard_path};
 use crate::error::{Error, Result};
+use crate::pulse::Pulse;
 
 /// Numbers of the rotated shards of `base` that exist in any coding, ascending.
 pub fn rotated_numbers(base: &Path) -> Result<BTreeSet<u64>> {
+    list_rotated(base, &Pulse::default())
+}
+
+fn list_rotated(base: &Path, pulse: &Pulse) -> Result<BTreeSet<u64>> {
     let folder = base.parent().unwrap_or(Path::new("."));
     let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let (kind, _) = name.split_once('.').unwrap_or((name, ""));
     let current = ShardName::parse(name, kind);
     let mut numbers = BTreeSet::new();
     for entry in fs::read_dir(folder).map_err(|source| Error::io("list", folder, source))? {
+        pulse.beat();
         let entry = entry.map_err(|source| Error::io("list", folder, source))?;
         let shard = entry.file_name().to_str().and_then(|name| ShardName::parse(name, kind));
         if let Some(shard) = shard
@@ -34,9 +40,9 @@ pub fn rotated_numbers(base: &Path) -> Result<BTreeSet<u64>> {
     Ok(numbers)
 }
 
-/// Moves `base` to `.1`, `.1` to `.2` and so on up to the first gap.
-pub fn shift(base: &Path) -> Result<()> {
-    let numbers = rotated_numbers(base)?;
+/// Moves `base` to `.1`, `.1` to `.2` and so on up to the first gap. Every rename is a beat of `pulse`: there may be many.
+pub fn shift(base: &Path, pulse: &Pulse) -> Result<()> {
+    let numbers = list_rotated(base, pulse)?;
     let gap = (1..=u64::MAX).find(|number| !numbers.contains(number)).expect("there are fewer files than numbers");
     for number in (0..gap).rev() {
         for coding in Coding::ALL {
@@ -44,6 +50,7 @@ pub fn shift(base: &Path) -> Result<()> {
                 continue;
             }
             rename_new(&shard_path(base, number, coding), &shard_path(base, number + 1, coding))?;
+            pulse.beat();
         }
     }
     Ok(())
@@ -72,8 +79,8 @@ pub struct Retired {
 }
 
 /// Deletes the oldest rotated shards of `base` beyond `keep`, and beyond what a destination needs.
-pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<Retired> {
-    let numbers: Vec<u64> = rotated_numbers(base)?.into_iter().collect();
+pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>, pulse: &Pulse) -> Result<Retired> {
+    let numbers: Vec<u64> = list_rotated(base, pulse)?.into_iter().collect();
     let mut keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let mut retired = Retired::default();
     if numbers.len() <= keep {
@@ -91,7 +98,7 @@ pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<Retired> 
         }
         let start = need.start_in(number);
         for coding in Coding::ALL {
-            let (lines, behind) = delete(&shard_path(base, number, coding), coding, start.unwrap_or(0))?;
+            let (lines, behind) = delete(&shard_path(base, number, coding), coding, start.unwrap_or(0), pulse)?;
             retired.rows += lines;
             if let (Some(undelivered), Some(_)) = (&mut retired.undelivered, start) {
                 *undelivered += behind;
@@ -103,28 +110,31 @@ pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>) -> Result<Retired> 
 
 /// Deletes one shard and gives its number of lines, and of those behind `start`. What is no regular file is none of ours and
 /// stays.
-fn delete(path: &Path, coding: Coding, start: u64) -> Result<(u64, u64)> {
+fn delete(path: &Path, coding: Coding, start: u64, pulse: &Pulse) -> Result<(u64, u64)> {
     if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok((0, 0));
     }
     let lines = match coding {
-        Coding::Plain => count_lines(path, start)?,
+        Coding::Plain => count_lines(path, start, pulse)?,
         // The number of rows in an archive that someone else made is not worth its decompression here.
         Coding::Gzip | Coding::Zstandard => (0, 0),
     };
-    match fs::remove_file(path) {
+    let removed = fs::remove_file(path);
+    pulse.beat();
+    match removed {
         Ok(()) => Ok(lines),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
         Err(source) => Err(Error::io("delete", path, source)),
     }
 }
 
-fn count_lines(path: &Path, start: u64) -> Result<(u64, u64)> {
+fn count_lines(path: &Path, start: u64, pulse: &Pulse) -> Result<(u64, u64)> {
     // Opened so that a FIFO put there just now is not waited for.
     let mut file = crate::fs::open_read(path)?;
     let mut block = vec![0; 256 << 10];
     let (mut offset, mut lines, mut behind) = (0, 0, 0);
     loop {
+        pulse.beat();
         match file.read(&mut block) {
             Ok(0) => return Ok((lines, behind)),
             Ok(length) => {
@@ -184,7 +194,9 @@ mod tests {
                 ("metrics.ndjson.4", "4"),
             ],
         );
-        shift(&base).unwrap();
+        let pulse = Pulse::default();
+        shift(&base, &pulse).unwrap();
+        assert!(pulse.beats() >= 3, "every rename shows that the writer gets on");
         let mut expected = owned(&others);
         expected.extend(owned(&[
             ("metrics.ndjson.1", "0"),
@@ -209,8 +221,8 @@ mod tests {
                 ("metrics.ndjson.9", "e\n"),
             ],
         );
-        assert_eq!(retire(&base, 5, None).unwrap().rows, 0);
-        assert_eq!(retire(&base, 1, None).unwrap(), Retired { rows: 3, undelivered: None });
+        assert_eq!(retire(&base, 5, None, &Pulse::default()).unwrap().rows, 0);
+        assert_eq!(retire(&base, 1, None, &Pulse::default()).unwrap(), Retired { rows: 3, undelivered: None });
         assert_eq!(names(folder.path()), owned(&[("metrics.ndjson", "a\n"), ("metrics.ndjson.1", "b\n")]));
     }
 
@@ -227,7 +239,7 @@ mod tests {
             let path = shard_path(&base, number, Coding::Plain);
             let kept = Kept::new(0);
             kept.note(Arc::new(Held::over(crate::fs::open_read(&path).unwrap(), &path).unwrap()), offset);
-            let retired = retire(&base, 2, Some(&kept)).unwrap();
+            let retired = retire(&base, 2, Some(&kept), &Pulse::default()).unwrap();
             assert_eq!(retired, Retired { rows: 9, undelivered: Some(undelivered) }, "from {offset} in {number}");
             let lost = numbers.clone().filter(|&shard| shard > 2 && shard < number).count() as u64;
             assert_eq!(kept.lost(), lost);
@@ -242,7 +254,7 @@ mod tests {
         let fifo = folder.path().join("metrics.ndjson.7");
         rustix::fs::mkfifoat(CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         fs::create_dir(folder.path().join("metrics.ndjson.8")).unwrap();
-        assert_eq!(retire(&base, 2, None).unwrap().rows, 1);
+        assert_eq!(retire(&base, 2, None, &Pulse::default()).unwrap().rows, 1);
         assert!(fifo.exists() && !folder.path().join("metrics.ndjson.3").exists());
     }
 
@@ -257,7 +269,7 @@ mod tests {
                     .unwrap();
             }
             if base.exists() {
-                shift(&base).unwrap();
+                shift(&base, &Pulse::default()).unwrap();
             }
             let expected = [("metrics.ndjson.1", "0"), ("metrics.ndjson.2", "1"), ("metrics.ndjson.3", "2")];
             assert_eq!(names(folder.path()), owned(&expected), "after {crash_after} renames");

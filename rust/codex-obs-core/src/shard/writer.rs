@@ -13,6 +13,7 @@ use super::tail;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fs::{FileId, Held, create_folder, open_append};
+use crate::pulse::Pulse;
 
 /// An append-only file of lines under a rotation policy.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct ShardWriter {
     /// Lengths of partial lines that were set aside when the file was opened.
     torn_tails: u64,
     needed: Option<Arc<Kept>>,
+    /// Shows that a rotation over many shards gets on.
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Debug)]
@@ -51,12 +54,17 @@ impl ShardWriter {
     /// A writer for the file at `path`, which is not touched before it is needed.
     #[must_use]
     pub fn new(path: PathBuf, policy: Policy, mode: u32, clock: Clock) -> Self {
-        Self { path, policy, mode, clock, open: None, torn_tails: 0, needed: None }
+        Self { path, policy, mode, clock, open: None, torn_tails: 0, needed: None, pulse: Arc::default() }
     }
 
     /// Keeps what a destination needs longer than the policy says.
     pub fn keep_for(&mut self, needed: Arc<Kept>) {
         self.needed = Some(needed);
+    }
+
+    /// Shows steps of its work to those who wait for the writer.
+    pub fn show_by(&mut self, pulse: &Arc<Pulse>) {
+        self.pulse = Arc::clone(pulse);
     }
 
     /// The current file's path.
@@ -161,10 +169,12 @@ impl ShardWriter {
 
     /// Moves the file to `.1` and starts a new one. Gives what went with the shards that were deleted for it.
     pub fn rotate(&mut self) -> Result<Retired> {
-        shift(&self.path)?;
+        shift(&self.path, &self.pulse)?;
         self.open = None;
         self.open()?;
-        self.policy.backup_count.map_or(Ok(Retired::default()), |keep| retire(&self.path, keep, self.needed.as_deref()))
+        self.policy
+            .backup_count
+            .map_or(Ok(Retired::default()), |keep| retire(&self.path, keep, self.needed.as_deref(), &self.pulse))
     }
 
     /// Appends `lines`, which are whole lines, in one piece. After an error some of them may be there:

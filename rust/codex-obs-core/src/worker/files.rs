@@ -1,9 +1,11 @@
 //! The files that one stream writes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::journal::frame::LineFile;
+use crate::pulse::Pulse;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::writer::ShardWriter;
@@ -71,26 +73,39 @@ impl From<LineFile> for FileKind {
 
 /// A writer for each file of a stream.
 #[derive(Debug)]
-pub struct Files([ShardWriter; 5]);
+pub struct Files {
+    writers: [ShardWriter; 5],
+    pulse: Arc<Pulse>,
+}
 
 impl Files {
     /// Writers for the files of `stream` in `directory`; none is touched before it is needed.
     #[must_use]
     pub fn new(directory: &Path, stream: &Stream, policy: Policy, mode: u32, clock: &Clock) -> Self {
-        Self(FileKind::ALL.map(|kind| {
+        let pulse = Arc::default();
+        let writers = FileKind::ALL.map(|kind| {
             let policy = if kind.rotates() { policy } else { Policy::OFF };
-            ShardWriter::new(kind.path(directory, stream), policy, mode, clock.clone())
-        }))
+            let mut writer = ShardWriter::new(kind.path(directory, stream), policy, mode, clock.clone());
+            writer.show_by(&pulse);
+            writer
+        });
+        Self { writers, pulse }
     }
 
     /// The writer of one file.
     pub fn get(&mut self, kind: FileKind) -> &mut ShardWriter {
-        &mut self.0[kind as usize]
+        &mut self.writers[kind as usize]
+    }
+
+    /// Signs of life of whoever writes them.
+    #[must_use]
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// Partial lines set aside in all files.
     #[must_use]
     pub fn torn_tails(&self) -> u64 {
-        self.0.iter().map(ShardWriter::torn_tails).sum()
+        self.writers.iter().map(ShardWriter::torn_tails).sum()
     }
 }

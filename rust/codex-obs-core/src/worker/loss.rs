@@ -9,9 +9,9 @@ use super::files::FileKind;
 use super::notes::Notes;
 use super::tenure::Tenure;
 use super::thread::Errands;
-use crate::clock::Clock;
 use crate::encode::line::{Tracking, tracking};
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
+use crate::timeline::Timeline;
 use crate::words::{count, was};
 
 /// Why rows were dropped.
@@ -25,6 +25,8 @@ pub enum Cause {
     Journal,
     /// A process that died had dropped them and could not say so.
     Died,
+    /// A process could not open its stream at first.
+    Unopened,
 }
 
 impl Cause {
@@ -36,6 +38,7 @@ impl Cause {
             Self::Oversize => "oversize",
             Self::Journal => "journal",
             Self::Died => "died",
+            Self::Unopened => "unopened",
         }
     }
 
@@ -45,6 +48,7 @@ impl Cause {
             Self::Oversize => "one call was larger than half of the journal's ring (see ring_bytes)",
             Self::Journal => "the journal's file was truncated or its disk failed",
             Self::Died => "an earlier process could not write them out and died",
+            Self::Unopened => "this process could not open its stream at first",
         }
     }
 }
@@ -58,6 +62,18 @@ pub struct Loss {
     pub first_step: Option<i64>,
     /// Step of the last of them.
     pub last_step: Option<i64>,
+}
+
+impl Loss {
+    /// Adds a later loss of the same cause.
+    pub fn add(&mut self, later: &Self) {
+        if self.rows == 0 {
+            *self = *later;
+            return;
+        }
+        self.rows += later.rows;
+        self.last_step = later.last_step.or(self.last_step);
+    }
 }
 
 /// The losses that are not on record yet.
@@ -75,9 +91,7 @@ impl Losses {
     /// Adds a loss and hands the number of all rows that are not on record to `keep`.
     pub fn note(&self, cause: Cause, loss: Loss, keep: impl FnOnce(u64)) {
         let mut by_cause = self.lock();
-        let known = by_cause.entry(cause).or_insert(Loss { rows: 0, ..loss });
-        known.rows += loss.rows;
-        known.last_step = loss.last_step.or(known.last_step);
+        by_cause.entry(cause).or_default().add(&loss);
         keep(by_cause.values().map(|loss| loss.rows).sum());
         // Release: pairs with the acquire in `after_batch`.
         self.waiting.store(true, Ordering::Release);
@@ -107,8 +121,8 @@ pub struct Reporter {
     pub losses: Arc<Losses>,
     /// What others have to report.
     pub notes: Arc<Notes>,
-    /// The time of the record.
-    pub clock: Clock,
+    /// The time of the record. The clocks are compared at every look at the ring.
+    pub timeline: Arc<Timeline>,
     /// The hold on the stream.
     pub tenure: Arc<Tenure>,
     /// Up to where everything was written when that was last looked at.
@@ -117,6 +131,7 @@ pub struct Reporter {
 
 impl Errands for Reporter {
     fn after_batch(&mut self, drain: &mut Drain) {
+        self.timeline.compare();
         self.notes.write(drain);
         if drain.position() != self.looked {
             self.looked = drain.position();
@@ -135,7 +150,7 @@ impl Errands for Reporter {
             std::mem::take(&mut *by_cause)
         };
         for (cause, loss) in waiting {
-            let line = record(self.clock.now_micros(), cause, &loss);
+            let line = record(self.timeline.present_micros(), cause, &loss);
             if let Err(error) = drain.write_line(FileKind::Summary, &line) {
                 drain.note_error(&error);
                 self.losses.note(cause, loss, |_| {});

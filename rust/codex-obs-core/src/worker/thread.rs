@@ -121,17 +121,20 @@ impl<E: Errands + 'static> Station<E> {
 /// Runs until told to stop. A panic is a bug of ours that must not stop the log: what was begun is taken back by the next
 /// batch, which is tried after a pause like any other that failed.
 fn run_on<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
+    let pulse = Arc::clone(drain.files().pulse());
+    pulse.begin();
     loop {
         // Unwind safe: the drain takes an unfinished append back before it begins another.
         if survives(|| run(drain, errands, control)) {
-            return;
+            break;
         }
         drain.note_panic();
         control.note_failure();
         if control.pause(LAST_RETRY) {
-            return;
+            break;
         }
     }
+    pulse.end();
 }
 
 fn run<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {

@@ -1,7 +1,7 @@
 //! Sessions: from a call to a line, and what is left behind.
 
 use codex_obs_core::journal::frame::{FrameBuilder, LineFile};
-use codex_obs_core::session::{Overflow, Session, Settings, Step};
+use codex_obs_core::session::{Overflow, Session, Settings, Step, Time};
 use codex_obs_core::shard::policy::Policy;
 
 use crate::support::{call, count, lines, log, open, text};
@@ -86,8 +86,8 @@ fn steps_that_are_left_out_go_on_from_the_largest_in_the_files() {
     for (round, expected) in [(0, 0), (1, 42), (2, 43)] {
         let session = open(folder.path());
         call(&mut builder, 0, 0, 1, session.max_frame_bytes());
-        if !session.try_log(&mut builder, Step::Next) {
-            session.log_slowly(&mut builder, Step::Next);
+        if !session.try_log(&mut builder, Step::Next, Time::Given) {
+            session.log_slowly(&mut builder, Step::Next, Time::Given);
         }
         assert_eq!(builder.step(), Some(expected), "round {round}");
         if round == 0 {
@@ -149,8 +149,8 @@ fn a_loss_that_no_batch_follows_is_on_record_after_a_close() {
     call(&mut builder, 7, 7, 0, session.max_frame_bytes());
     builder.inline("huge", &vec![b'1'; 200 << 10]);
     builder.finish();
-    assert!(!session.try_log(&mut builder, Step::Given));
-    session.log_slowly(&mut builder, Step::Given);
+    assert!(!session.try_log(&mut builder, Step::Given, Time::Given));
+    session.log_slowly(&mut builder, Step::Given, Time::Given);
     assert!(session.close(None));
     assert_eq!(count(&session, "rows_dropped_oversize"), 1);
     let summary = text(folder.path(), "tracking_summary.ndjson");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use codex_obs_core::journal::frame::{Call, FrameBuilder};
 use codex_obs_core::record::Tags;
-use codex_obs_core::session::{Session, Settings, Step};
+use codex_obs_core::session::{Session, Settings, Step, Time};
 
 /// A session on a ring of 256 KiB.
 pub fn open(directory: &Path) -> Arc<Session> {
@@ -26,8 +26,8 @@ pub fn call(builder: &mut FrameBuilder, timestamp: i64, step: i64, metrics: u32,
 pub fn log(session: &Session, step: i64, metrics: u32) {
     let mut builder = FrameBuilder::default();
     call(&mut builder, step, step, metrics, session.max_frame_bytes());
-    if !session.try_log(&mut builder, Step::Given) {
-        session.log_slowly(&mut builder, Step::Given);
+    if !session.try_log(&mut builder, Step::Given, Time::Given) {
+        session.log_slowly(&mut builder, Step::Given, Time::Given);
     }
 }
 

@@ -40,7 +40,7 @@ pub use split::Split;
 pub use step::step;
 pub use tags::tags;
 pub use text::text;
-pub use timestamp::timestamp;
+pub use timestamp::time;
 
 use interrupt::swallow;
 use scalar::{Scalar, scalar};

@@ -1,6 +1,7 @@
 //! The `timestamp` argument.
 
 use codex_obs_core::record::{Damage, timestamp as range};
+use codex_obs_core::session::Time;
 use pyo3::exceptions::{PyException, PyOverflowError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,13 +13,26 @@ use super::text;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
+/// The time of a call: the one that is given, else `now`.
+///
+/// # Errors
+///
+/// As for [`timestamp`].
+#[inline]
+pub fn time(given: Option<&Bound<'_, PyAny>>, now: i64, damage: &mut Damage) -> PyResult<(i64, Time)> {
+    let Some(given) = given else { return Ok((now, Time::Now)) };
+    let replaced = damage.timestamps_replaced;
+    let micros = timestamp(given, now, damage)?;
+    Ok((micros, if damage.timestamps_replaced > replaced { Time::Now } else { Time::Given }))
+}
+
 /// Seconds since the epoch or an aware datetime, as microseconds; `now` in place of what is outside the years 1 to 9999 or
 /// not a number, which counts.
 ///
 /// # Errors
 ///
 /// `TypeError` for a naive datetime or any other object, or where its methods raise.
-pub fn timestamp(value: &Bound<'_, PyAny>, now: i64, damage: &mut Damage) -> PyResult<i64> {
+fn timestamp(value: &Bound<'_, PyAny>, now: i64, damage: &mut Damage) -> PyResult<i64> {
     let py = value.py();
     let micros = match micros(value) {
         Ok(micros) => micros,
