@@ -17,6 +17,9 @@ const TOLERANCE_MICROS: i64 = 1_000;
 /// twice as much to be sure.
 const LARGEST_SLEW: i64 = 1_000;
 
+/// Nor is more than this taken for such a correction, however long ago the clocks were compared.
+const LONGEST_SLEW_MICROS: i64 = 500_000;
+
 /// Rows that follow each other within this time are taken to be in order without comparing the clocks.
 const USUAL_GAP_MICROS: u64 = 1_000_000;
 
@@ -113,7 +116,7 @@ impl Timeline {
         let offset = self.clock.now_micros().wrapping_sub(passed);
         let moved = offset.wrapping_sub(known);
         let slept = passed.wrapping_sub(self.compared_at.load(Ordering::Relaxed)).max(0);
-        let is_set = moved.unsigned_abs() > (TOLERANCE_MICROS + slept / LARGEST_SLEW) as u64;
+        let is_set = moved.unsigned_abs() > (TOLERANCE_MICROS + (slept / LARGEST_SLEW).min(LONGEST_SLEW_MICROS)) as u64;
         // Who is slower leaves the same step of the clock to the other.
         if self.offset.compare_exchange(known, offset, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return true;

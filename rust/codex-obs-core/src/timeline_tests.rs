@@ -57,9 +57,12 @@ fn a_step_that_the_writer_sees_between_two_rows_costs_nothing_of_the_time_betwee
     time.advance(30 * SECOND);
     time.step(-10 * SECOND);
     assert!(timeline.compare() && !timeline.compare());
+    time.advance(HOUR);
+    time.step(-SECOND);
+    assert!(timeline.compare());
     time.advance(SECOND);
-    assert_eq!(row(&timeline), 31 * SECOND);
-    assert_eq!(steps_back(&timeline), 1);
+    assert_eq!(row(&timeline), HOUR + 31 * SECOND);
+    assert_eq!(steps_back(&timeline), 2);
 }
 
 #[test]
