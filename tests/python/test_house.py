@@ -17,3 +17,116 @@ MAX_LINES = 500
 # Lowest first. A module imports from lower layers and from its own, never from higher ones.
 LAYERS = (
     ("errors", "types"),
+    ("_setting_kinds", "_setting_table", "_names", "_derived", "_git", "_uri", "_variables", "_visible"),
+    ("_config",),
+    ("_backend",),
+    ("_open_runs", "_exit", "_export", "_remarks"),
+    ("_run", "reading"),
+    ("api", "testing"),
+    ("__init__",),
+    (
+        "_command",
+        "_guess",
+        "_input",
+        "_output",
+        "_progress",
+        "_sync",
+        "_sync_words",
+        "_table",
+        "cli",
+        "demo",
+        "demo_cli",
+    ),
+)
+LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
+MODULES = sorted(PACKAGE.glob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of the package that a file imports when it runs: what stands under TYPE_CHECKING does not count."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            skipped |= {inner for statement in node.body for inner in ast.walk(statement)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {_module(alias.name) for alias in node.names if alias.name.split(".")[0] == "codex_obs"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "codex_obs":
+            assert node.module is not None
+            if node.module == "codex_obs":
+                found |= {name.name if is_module(name.name) else "__init__" for name in node.names}
+            else:
+                found.add(_module(node.module))
+    return found
+
+
+def is_module(name: str) -> bool:
+    return name == "_core" or (PACKAGE / f"{name}.py").exists()
+
+
+def _module(name: str) -> str:
+    return name.removeprefix("codex_obs").removeprefix(".") or "__init__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_imports_only_from_its_layer_and_lower_ones(path: Path) -> None:
+    assert path.stem in LAYER_OF, "a new module needs a layer"
+    imported = imported_modules(path)
+    assert ("_core" in imported) == (path.stem == "_backend")
+    higher = {module for module in imported - {"_core"} if LAYER_OF[module] > LAYER_OF[path.stem]}
+    assert higher == set()
+
+
+def test_no_layer_has_a_cycle() -> None:
+    graph = {path.stem: imported_modules(path) - {"_core"} for path in MODULES}
+    while graph:
+        free = {module for module, imported in graph.items() if not imported & graph.keys()}
+        assert free, f"these import each other: {sorted(graph)}"
+        graph = {module: imported for module, imported in graph.items() if module not in free}
+
+
+def test_every_module_below_the_public_ones_is_private() -> None:
+    public = {path.stem for path in MODULES if not path.stem.startswith("_")}
+    assert public == {"api", "cli", "demo", "demo_cli", "errors", "reading", "testing", "types"}
+
+
+def test_the_package_s_public_names_are_exactly_what_type_checkers_see() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted([*seen, "__version__"]) == codex_obs.__all__ == sorted(codex_obs.__all__)
+    for name, module in seen.items():
+        assert module is not None
+        assert getattr(codex_obs, name) is getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_all_names_only_what_exists(path: Path) -> None:
+    name = "codex_obs" if path.stem == "__init__" else f"codex_obs.{path.stem}"
+    module = importlib.import_module(name)
+    names = getattr(module, "__all__", [])
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
+    assert (PACKAGE / "_core.pyi").exists()
+
+
+def test_every_error_derives_from_one() -> None:
+    errors = [value for value in vars(codex_obs.errors).values() if isinstance(value, type)]
+    assert all(issubclass(error, codex_obs.CodexObsError) for error in errors)
+    assert {error.__name__ for error in errors} <= set(codex_obs.__all__)
+
+
+def test_no_source_file_is_longer_than_500_lines() -> None:
+    folders = [ROOT / name for name in ("rust", "fuzz/src", "fuzz/fuzz_targets", "python", "tests", "benches", "docs")]
+    files = [file for folder in folders for kind in ("rs", "py", "pyi") for file in folder.glob(f"**/*.{kind}")]
+    assert len(files) > 50
+    too_long = {str(file.relative_to(ROOT)) for file in files if len(file.read_text().splitlines()) > MAX_LINES}
+    assert too_long == set()
