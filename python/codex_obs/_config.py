@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from codex_obs.types import BackupCount, ExportRanks, Fsync, Overflow, SettingsFields
+    from codex_obs.types import Archive, BackupCount, ExportRanks, Fsync, Overflow, SettingsFields
 
 
 _SHOWN_CHARACTERS = 80
@@ -49,8 +49,10 @@ class Settings:
         resume_step: Step of the first `log` call that gives none, or None to go on after the stream's largest.
         max_shard_bytes: Rotate before a row that would make the shard larger; None never rotates by size.
         max_shard_age_s: Rotate before a row when the shard was last written this many seconds ago; None never does.
-        backup_count: Rotated shards kept, ``"all"``, or None to rotate nothing at all.
-        max_unexported_shards: Rotated shards kept beyond that while a destination has not read them.
+        backup_count: Rotated shards kept as plain files, ``"all"``, or None to rotate nothing at all.
+        archive: ``"zstd"`` packs older shards, ``"none"`` deletes them.
+        archive_max_bytes: Most bytes of a file's archives, or None: beyond it the oldest are deleted.
+        max_unexported_shards: Shards kept beyond limit and count while a destination has not read them.
         ring_bytes: Size of the journal, from 256 KiB to 1 GiB.
         max_block_s: Longest wait of `log` for a writer that makes no progress, in seconds.
         overflow: ``"block"`` waits for room in the journal, ``"drop"`` never does.
@@ -80,6 +82,8 @@ class Settings:
     max_shard_bytes: int | None
     max_shard_age_s: float | None
     backup_count: BackupCount
+    archive: Archive
+    archive_max_bytes: int | None
     max_unexported_shards: int
     ring_bytes: int
     max_block_s: float

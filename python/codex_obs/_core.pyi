@@ -80,6 +80,8 @@ class Run:
         max_shard_bytes: int | None = ...,
         max_shard_age_s: float | None = ...,
         backup_count: int | None = ...,
+        archive: str = "zstd",
+        archive_max_bytes: int | None = None,
         max_unexported_shards: int = ...,
         ring_bytes: int = ...,
         max_block_s: float = ...,
@@ -175,6 +177,8 @@ class Report:
     def notes(self) -> list[str]: ...
     @property
     def recovered(self) -> int: ...
+    @property
+    def retired(self) -> int: ...
 
 # How far a delivery has come.
 @final

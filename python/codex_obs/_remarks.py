@@ -22,6 +22,9 @@ def is_complete(report: Report) -> bool:
 
 def paragraphs(report: Report) -> Iterator[list[str]]:
     """Give what is to be said: for each kind one line that counts, and one for each example."""
+    if report.retired:
+        were = "was" if report.retired == 1 else "were"
+        yield [f"{_count(report.retired, 'row')} {were} deleted by retention (see the records in run.ndjson)"]
     if report.skipped:
         lines = "1 line that is no row was" if report.skipped == 1 else f"{report.skipped} lines that are no rows were"
         examples = _places(report.skipped_examples)

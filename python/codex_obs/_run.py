@@ -342,6 +342,8 @@ class _EngineOptions(TypedDict):
     max_shard_bytes: int | None
     max_shard_age_s: float | None
     backup_count: int | None
+    archive: str
+    archive_max_bytes: int | None
     max_unexported_shards: int
     ring_bytes: int
     max_block_s: float
@@ -359,6 +361,8 @@ def _engine_options(settings: Settings) -> _EngineOptions:
         "max_shard_bytes": settings.max_shard_bytes,
         "max_shard_age_s": settings.max_shard_age_s,
         "backup_count": _EVERY_SHARD if settings.backup_count == "all" else settings.backup_count,
+        "archive": settings.archive,
+        "archive_max_bytes": settings.archive_max_bytes,
         "max_unexported_shards": settings.max_unexported_shards,
         "ring_bytes": settings.ring_bytes,
         "max_block_s": settings.max_block_s,

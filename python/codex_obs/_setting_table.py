@@ -75,15 +75,29 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             ("CODEX_TRACKING_NDJSON_BACKUP_COUNT",),
             Limit("give a number of shards in digits such as 5, all, or 0 for no rotation", all_allowed=True),
             5,
-            "Rotated shards that are kept; `all` keeps every one; empty, 0, None or a negative number means that "
-            "nothing is ever rotated.",
+            "Rotated shards that are kept as plain files; `all` keeps every one plain; empty, 0, None or a negative number "
+            "means that nothing is ever rotated.",
             empty_is_value=True,
+        ),
+        "archive": Entry(
+            ("CODEX_OBS_ARCHIVE",),
+            Choice(("zstd", "none")),
+            "zstd",
+            "What happens to older shards: `zstd` packs them into archives, `none` deletes them.",
+        ),
+        "archive_max_bytes": Entry(
+            ("CODEX_OBS_ARCHIVE_MAX_BYTES",),
+            Limit("give a number of bytes in digits such as 10737418240, or 0 for no limit"),
+            None,
+            f"Most bytes of a file's archives; beyond it the oldest archive is deleted, but never the newest; {_OFF}.",
+            empty_is_value=True,
+            default_text="no limit",
         ),
         "max_unexported_shards": Entry(
             ("CODEX_OBS_MAX_UNEXPORTED_SHARDS",),
             Integer("give a number of shards, 0 or more"),
             64,
-            "Rotated shards that are kept beyond the backup count while a destination has not read them.",
+            "Shards, plain or packed, that are kept beyond limit and count while a destination has not read them.",
         ),
         "ring_bytes": Entry(
             ("CODEX_OBS_RING_BYTES",),

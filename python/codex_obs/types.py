@@ -37,7 +37,10 @@ ExportRanks: TypeAlias = Literal["main", "all"]
 """Whose metrics are exported."""
 
 BackupCount: TypeAlias = int | Literal["all"] | None
-"""How many rotated shards are kept: a number, every one, or (None) nothing is ever rotated."""
+"""How many rotated shards are kept as plain files: a number, every one, or (None) nothing is ever rotated."""
+
+Archive: TypeAlias = Literal["zstd", "none"]
+"""What happens to older shards: they are packed, or deleted."""
 
 
 class SettingsFields(TypedDict, total=False):
@@ -48,6 +51,8 @@ class SettingsFields(TypedDict, total=False):
     max_shard_bytes: int | None
     max_shard_age_s: float | None
     backup_count: BackupCount
+    archive: Archive
+    archive_max_bytes: int | None
     max_unexported_shards: int
     ring_bytes: int
     max_block_s: float

@@ -36,6 +36,7 @@ def test_rotation_in_an_outage(kept: int, server: Server, run_dir: Path) -> None
             mlflow_tracking_uri=proxy.uri,
             max_shard_bytes=SHARD_BYTES,
             backup_count=1,
+            archive="none",
             max_unexported_shards=kept,
         )
         for step in range(CALLS):
@@ -63,7 +64,7 @@ def test_rotation_in_an_outage(kept: int, server: Server, run_dir: Path) -> None
         assert stats["rows_retired"] == gone > BEFORE * METRICS
     assert stats["metrics_exported"] == left.height + found["foreign"]
     # Once everything is delivered, nothing is kept beyond what was asked for.
-    with codex_obs.init(run_dir, max_shard_bytes=SHARD_BYTES, backup_count=1) as again:
+    with codex_obs.init(run_dir, max_shard_bytes=SHARD_BYTES, backup_count=1, archive="none") as again:
         for step in range(100):
             again.log({f"m/{number}": step / 7 + number for number in range(METRICS)}, step=CALLS + step)
     assert len(list(run_dir.glob("metrics.ndjson*"))) == 2
@@ -72,11 +73,13 @@ def test_rotation_in_an_outage(kept: int, server: Server, run_dir: Path) -> None
 def test_a_session_without_a_server_keeps_what_the_one_before_could_not_deliver(server: Server, run_dir: Path) -> None:
     with Proxy(server.port) as proxy:
         proxy.refuse()
-        run = codex_obs.init(run_dir, mlflow_tracking_uri=proxy.uri, max_shard_bytes=SHARD_BYTES, backup_count=1)
+        run = codex_obs.init(
+            run_dir, mlflow_tracking_uri=proxy.uri, max_shard_bytes=SHARD_BYTES, backup_count=1, archive="none"
+        )
         for step in range(CALLS):
             run.log({"loss": step / 7}, step=step)
         assert run.close(0.5)
-        with codex_obs.init(run_dir, max_shard_bytes=SHARD_BYTES, backup_count=1) as again:
+        with codex_obs.init(run_dir, max_shard_bytes=SHARD_BYTES, backup_count=1, archive="none") as again:
             for step in range(CALLS, 2 * CALLS):
                 again.log({"loss": step / 7}, step=step)
             assert again.flush(60.0)

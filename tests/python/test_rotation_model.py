@@ -42,6 +42,8 @@ class File:
     compressed: set[int] = field(default_factory=set)
     last_write: int = 0
     retired: int = 0
+    # Lines that went with each deletion.
+    deletions: list[int] = field(default_factory=list)
 
     def opened(self, policy: Policy, now: int) -> None:
         self.shards.setdefault(0, b"")
@@ -71,10 +73,13 @@ class File:
         self.compressed = {number + (number < gap) for number in self.compressed}
         self.shards[0] = b""
         assert policy.backup_count is not None
+        before = self.retired
         for number in sorted(number for number in self.shards if number > 0)[policy.backup_count :]:
             self.retired += 0 if number in self.compressed else self.shards[number].count(b"\n")
             self.compressed.discard(number)
             del self.shards[number]
+        if self.retired > before:
+            self.deletions.append(self.retired - before)
 
 
 def dumps(row: Mapping[str, object]) -> bytes:
@@ -97,6 +102,7 @@ class Schedule:
         self.step = 0
         # What the clock was set back by in this session: its timestamps go on as if it had not been.
         self.ahead = 0
+        self.is_deletion_said = False
 
     def run(self) -> None:
         for _ in range(self.random.randint(1, 3)):
@@ -116,13 +122,21 @@ class Schedule:
             max_shard_bytes=policy.max_bytes,
             max_shard_age_s=policy.max_age_s,
             backup_count=policy.backup_count,
+            archive="none",
             ring_bytes=1 << 18,
             fsync="never",
             clock=self.clock,
         )
         self.ahead = 0
         retired = self.files["metrics"].retired
+        self.files["metrics"].deletions.clear()
+        self.is_deletion_said = False
         self.files["metrics"].opened(policy, self.now)
+        if self.files["metrics"].deletions:
+            # The deletion follows the first batch, which comes now and not when the clock is another.
+            self.log(recorder, policy)
+            assert recorder.flush()
+            self.say_deletion(policy)
         for _ in range(rng.randint(0, 12)):
             action = rng.random()
             if action < 0.25:
@@ -136,7 +150,10 @@ class Schedule:
                 self.log(recorder, policy)
             # One batch for each call, or the time of a write would be the writer's own choice.
             assert recorder.flush()
+            if action >= 0.25:
+                self.say_deletion(policy)
         assert recorder._close(None)
+        self.say_deletion(policy)
         assert recorder.stats()["rows_retired"] == self.files["metrics"].retired - retired
         self.compare()
 
@@ -179,14 +196,27 @@ class Schedule:
     def write_summary(self, recorder: _backend.Recorder, policy: Policy) -> None:
         reason = "y" * self.random.choice([1, 50, 400])
         assert recorder._write_summary("ndjson", "enabled", reason, {})
+        self.append_summary(policy, "enabled", reason, {})
+
+    def say_deletion(self, policy: Policy) -> None:
+        """The first deletion of rows in a session is on record."""
+        deletions = self.files["metrics"].deletions
+        if self.is_deletion_said or not deletions:
+            return
+        self.is_deletion_said = True
+        count = deletions[0]
+        reason = f"{count} {'row was' if count == 1 else 'rows were'} deleted by retention (archive='none')"
+        self.append_summary(policy, "degraded", reason, {"cause": "retired", "count": count, "undelivered": 0})
+
+    def append_summary(self, policy: Policy, status: str, reason: str, extra: dict[str, object]) -> None:
         line = {
             "$schema": SCHEMAS + "tracking_component.schema.json",
             "schema_version": "v1",
             "timestamp": time_text(self.now + self.ahead),
             "component": "ndjson",
-            "status": "enabled",
+            "status": status,
             "reason": reason,
-            "extra": {},
+            "extra": extra,
         }
         self.files["tracking_summary"].append(dumps(line), policy, self.now)
 

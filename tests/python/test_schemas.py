@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 import codex_obs
 from codex_obs.testing import open_run
+from packed import logs, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +63,9 @@ def written(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in sorted(directory.iterdir()):
         if file.name == "run.json":
             yield "identity", json.loads(file.read_text("ascii"))
-        elif ".ndjson" in file.name:
-            for line in file.read_text("ascii").splitlines():
-                yield file.name.partition(".")[0], json.loads(line)
+    for log, files in logs(directory).items():
+        for line in b"".join(map(unpacked, files)).decode("ascii").splitlines():
+            yield log.partition(".")[0], json.loads(line)
 
 
 @pytest.fixture(params=["plain", "legacy", "flatten"])
@@ -81,6 +82,11 @@ def directory(request: pytest.FixtureRequest, run_dir: Path) -> Path:
         run.log_params({"late": object})
     with pytest.raises(ZeroDivisionError), open_run(run_dir, legacy=mode.legacy, flatten=mode.flatten):
         raise ZeroDivisionError
+    # Each of these rows is a shard of its own, and all but the last two are deleted.
+    with open_run(run_dir, max_shard_bytes=1, backup_count=1, archive="none", legacy=mode.legacy) as run:
+        for step in range(4):
+            run.log({"loss": 0.5}, step=step)
+    assert run.stats()["rows_retired"] > 0
     return run_dir
 
 

@@ -24,6 +24,7 @@ MAX_BYTES = "CODEX_TRACKING_NDJSON_MAX_BYTES"
 MAX_AGE = "CODEX_TRACKING_NDJSON_MAX_AGE_S"
 BACKUP_COUNT = "CODEX_TRACKING_NDJSON_BACKUP_COUNT"
 ROTATION = [(MAX_BYTES, "max_shard_bytes"), (MAX_AGE, "max_shard_age_s"), (BACKUP_COUNT, "backup_count")]
+ROTATION.append(("CODEX_OBS_ARCHIVE_MAX_BYTES", "archive_max_bytes"))
 BIGGEST = 2**63 - 1
 LONGEST_S = float(BIGGEST // 10**6)
 
@@ -33,6 +34,8 @@ DEFAULTS = {
     "max_shard_bytes": 67108864,
     "max_shard_age_s": 86400.0,
     "backup_count": 5,
+    "archive": "zstd",
+    "archive_max_bytes": None,
     "max_unexported_shards": 64,
     "ring_bytes": 8 << 20,
     "max_block_s": 1.0,
@@ -173,6 +176,8 @@ def test_an_argument_wins_over_the_environment_for_every_setting(monkeypatch: py
         "max_shard_bytes": ("100", 100, None),
         "max_shard_age_s": ("1.5", 1.5, None),
         "backup_count": ("all", "all", None),
+        "archive": ("None", "none", "zstd"),
+        "archive_max_bytes": ("100", 100, None),
         "max_unexported_shards": ("7", 7, 0),
         "ring_bytes": ("300000", 300000, 1 << 20),
         "max_block_s": ("0.25", 0.25, 0.0),
@@ -209,7 +214,7 @@ def test_nonsense_names_the_variable_or_is_taken_for_off(
 ) -> None:
     variable = TABLE[field].variables[0]
     monkeypatch.setenv(variable, text)
-    numbers = ("max_shard", "max_block", "backup", "fsync_int", "export_int", "export_timeout")
+    numbers = ("max_shard", "max_block", "backup", "archive_max", "fsync_int", "export_int", "export_timeout")
     is_name = field in ("mlflow_run_id", "mlflow_experiment_id") and text in ("nonsense", "1e400")
     is_name |= field == "mlflow_experiment_name" and text in ("nonsense", "1e400", "5 5")
     if field == "legacy" or (text.isdigit() and field.startswith(numbers)) or is_name:

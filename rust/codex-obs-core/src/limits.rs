@@ -36,6 +36,9 @@ pub const DEFAULT_MAX_SHARD_AGE_S: f64 = 86_400.0;
 /// Rotated shards kept beside the current one.
 pub const DEFAULT_BACKUP_COUNT: u64 = 5;
 
+/// Archives larger than this are said once: 200 GiB of rows.
+pub const ARCHIVES_NOTICE_BYTES: u64 = 10 << 30;
+
 /// Mode of the files we create; the umask may narrow it.
 pub const DEFAULT_FILE_MODE: u32 = 0o600;
 

@@ -65,6 +65,10 @@ stats! {
     rotations,
     /// Appends that failed and were or will be tried again.
     write_errors,
+    /// Shards that were packed into archives.
+    shards_packed,
+    /// Shards that could not be packed and stay plain until it is tried again.
+    pack_errors,
     /// Rotations that failed and will be tried again; the shard grows meanwhile.
     rotation_errors,
     /// Writes to the journal that failed: those rows would not have survived the process.

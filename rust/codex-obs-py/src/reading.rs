@@ -69,6 +69,7 @@ pub struct Report {
     journals: Vec<(OsString, String)>,
     notes: Vec<String>,
     recovered: u64,
+    retired: u64,
 }
 
 impl From<scan::Report> for Report {
@@ -90,6 +91,7 @@ impl From<scan::Report> for Report {
             journals: journals.collect(),
             notes: report.notes,
             recovered: report.recovered,
+            retired: report.retired,
         }
     }
 }

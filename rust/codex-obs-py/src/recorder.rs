@@ -47,7 +47,7 @@ impl Recorder {
         fsync = "interval",
         fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
         file_mode = limits::DEFAULT_FILE_MODE,
-        legacy = false, flatten = false, clock = None, backing = "auto", export = None,
+        archive = "zstd", archive_max_bytes = None, legacy = false, flatten = false, clock = None, backing = "auto", export = None,
         dormant = false, is_worker = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
@@ -60,6 +60,8 @@ impl Recorder {
         max_shard_bytes: Option<u64>,
         max_shard_age_s: Option<f64>,
         backup_count: Option<u64>,
+        archive: &str,
+        archive_max_bytes: Option<u64>,
         max_unexported_shards: u64,
         ring_bytes: u64,
         max_block_s: f64,
@@ -80,6 +82,8 @@ impl Recorder {
             max_shard_bytes,
             max_shard_age_s,
             backup_count,
+            archive,
+            archive_max_bytes,
             max_unexported_shards,
             ring_bytes,
             max_block_s,

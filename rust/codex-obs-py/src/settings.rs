@@ -7,6 +7,7 @@ use codex_obs_core::export::ExportSettings;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::session::{Overflow, Settings};
 use codex_obs_core::shard::policy::Policy;
+use codex_obs_core::shard::retention::Retention;
 use codex_obs_core::worker::syncer::SyncPolicy;
 use codex_obs_core::{Error, Result};
 
@@ -16,6 +17,8 @@ pub struct Raw<'a> {
     pub max_shard_bytes: Option<u64>,
     pub max_shard_age_s: Option<f64>,
     pub backup_count: Option<u64>,
+    pub archive: &'a str,
+    pub archive_max_bytes: Option<u64>,
     pub max_unexported_shards: u64,
     pub ring_bytes: u64,
     pub max_block_s: f64,
@@ -48,6 +51,14 @@ impl Raw<'_> {
                 max_bytes: self.max_shard_bytes.filter(|&bytes| bytes > 0),
                 max_age_micros: max_age_micros.filter(|&micros| micros > 0),
                 backup_count: self.backup_count.filter(|&count| count > 0),
+            },
+            retention: Retention {
+                packs: match self.archive {
+                    "zstd" => true,
+                    "none" => false,
+                    other => return Err(choice("archive", other, "zstd or none")),
+                },
+                max_archive_bytes: self.archive_max_bytes.filter(|&bytes| bytes > 0),
             },
             max_unexported_shards: self.max_unexported_shards,
             ring_bytes: self.ring_bytes,

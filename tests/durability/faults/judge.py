@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import polars as pl
 
 import codex_obs
 from codex_obs import reading
+from packed import logs, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,8 +82,8 @@ def judge(directory: Path, accepted: pl.DataFrame) -> Judgement:
 def lines_of(directory: Path) -> tuple[int, int]:
     """Look at the bytes of every file, without our reader: whole lines of metrics, and torn lines anywhere."""
     whole = torn = 0
-    for path in directory.glob("*.ndjson*"):
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    for path in itertools.chain.from_iterable(logs(directory).values()):
+        content = unpacked(path)
         torn += content.count(b"\0") + (not content.endswith(b"\n") and content != b"")
         lines = content.splitlines()
         torn += sum(not (line.startswith(b"{") and line.endswith(b"}")) for line in lines)
@@ -94,9 +95,10 @@ def lines_of(directory: Path) -> tuple[int, int]:
 def losses_on_record(directory: Path) -> int:
     """Add up the rows that the tracking summary says were dropped."""
     count = 0
-    for path in directory.glob("tracking_summary*.ndjson*"):
-        for line in path.read_text().splitlines():
+    for log, paths in logs(directory).items():
+        for line in b"".join(map(unpacked, paths)).splitlines() if log.startswith("tracking_summary") else ():
             record = json.loads(line)
-            if record["status"] == "degraded" and record["component"] == "ndjson":
+            is_loss = record["status"] == "degraded" and record["extra"].get("cause") != "retired"
+            if is_loss and record["component"] == "ndjson":
                 count += record["extra"].get("count", 0)
     return count

@@ -255,8 +255,8 @@ impl Courier {
         let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
         if let Some(kept) = &self.context.kept {
             kept.note_progress(&route.path);
-            if let Some(file) = route.follower.file() {
-                kept.note(file, route.follower.cursor().offset);
+            if let Some((ordinal, offset)) = route.follower.place() {
+                kept.note(ordinal, offset);
             }
         }
         self.route = Some(route);
@@ -345,8 +345,8 @@ impl Courier {
         }
         (route.sealed, route.since, route.unsaved) = (false, None, false);
         route.progress.cursor = Some(route.follower.cursor().clone());
-        if let (Some(kept), Some(file)) = (&self.context.kept, route.follower.file()) {
-            kept.note(file, route.follower.cursor().offset);
+        if let (Some(kept), Some((ordinal, offset))) = (&self.context.kept, route.follower.place()) {
+            kept.note(ordinal, offset);
         }
         self.save();
         Ok(Step::Worked)

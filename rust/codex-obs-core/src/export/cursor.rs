@@ -1,7 +1,8 @@
 //! How far a destination has got, on disk.
 //!
-//! A shard is known by its first line, since rotation renames it and compression gives it another inode. The hash of the
-//! last delivered line tells whether the bytes before the offset are still the ones that were delivered.
+//! A shard is known by its ordinal and its first line, since rotation renames it and packing gives it another inode: first
+//! lines may be equal, and ordinals begin anew in a log whose archives and records were removed by hand. The hash of the last
+//! delivered line tells whether the bytes before the offset are still the ones that were delivered.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ const MAX_COMPLETED: usize = 16;
 pub struct Cursor {
     /// Hash of the shard's first line.
     pub shard: u64,
+    /// The shard's [ordinal](crate::shard::ordinal); 0 where it is not known, as in a cursor of an older version.
+    pub ordinal: u64,
     /// Bytes before the place, of the shard as it is uncompressed.
     pub offset: u64,
     /// Hash of the line that ends there.
@@ -45,13 +48,14 @@ pub fn hash(line: &[u8]) -> u64 {
 
 impl Cursor {
     /// Goes on in a new shard; the cursor stands before its first line until [`pass`](Self::pass) is called.
-    pub fn enter(&mut self, shard: u64, file: FileId) {
-        if self.offset > 0 && self.shard != shard {
+    pub fn enter(&mut self, shard: u64, ordinal: u64, file: FileId) {
+        let is_same = self.shard == shard && (self.ordinal == ordinal || self.ordinal == 0 || ordinal == 0);
+        if self.offset > 0 && !is_same {
             self.completed.push(self.shard);
             let excess = self.completed.len().saturating_sub(MAX_COMPLETED);
             self.completed.drain(..excess);
         }
-        (self.shard, self.offset, self.last, self.file) = (shard, 0, 0, file);
+        (self.shard, self.ordinal, self.offset, self.last, self.file) = (shard, ordinal, 0, 0, file);
     }
 
     /// Goes on behind a line.
@@ -108,6 +112,7 @@ impl Progress {
             Value::Null => None,
             value => Some(Cursor {
                 shard: number(value, "shard")?,
+                ordinal: number(value, "ordinal").unwrap_or(0),
                 offset: number(value, "offset")?,
                 last: number(value, "last")?,
                 file: FileId { device: number(value, "device")?, inode: number(value, "inode")? },
@@ -126,7 +131,7 @@ impl Progress {
     pub fn save(&self, path: &Path) -> Result<()> {
         let cursor = self.cursor.as_ref().map(|cursor| {
             json!({
-                "shard": cursor.shard, "offset": cursor.offset, "last": cursor.last,
+                "shard": cursor.shard, "ordinal": cursor.ordinal, "offset": cursor.offset, "last": cursor.last,
                 "device": cursor.file.device, "inode": cursor.file.inode, "completed": cursor.completed,
             })
         });
@@ -179,7 +184,7 @@ mod tests {
         assert_eq!(Progress::load(&path).unwrap(), Progress::default());
         let mut cursor = Cursor { offset: 3, shard: u64::MAX, ..Cursor::default() };
         for shard in 0..100 {
-            cursor.enter(shard, FileId { device: u64::MAX, inode: shard });
+            cursor.enter(shard, shard + 1, FileId { device: u64::MAX, inode: shard });
             cursor.pass(17, b"{}\n");
         }
         assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
@@ -205,6 +210,12 @@ mod tests {
             Progress { params_offset: 9, ..Progress::default() },
             "an older one"
         );
+        let older = "{\"cursor\":{\"shard\":1,\"offset\":2,\"last\":3,\"device\":4,\"inode\":5,\"completed\":[6]},\
+                     \"params_offset\":9,\"told\":null}";
+        std::fs::write(&path, older).unwrap();
+        let file = FileId { device: 4, inode: 5 };
+        let cursor = Cursor { shard: 1, ordinal: 0, offset: 2, last: 3, file, completed: vec![6] };
+        assert_eq!(Progress::load(&path).unwrap().cursor, Some(cursor), "an older one with a cursor");
     }
 
     #[test]

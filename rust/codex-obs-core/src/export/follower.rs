@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::cursor::Cursor;
-use super::locate::{behind, first_lines, locate};
+use super::locate::{behind, first_lines, likeliest, locate};
 use super::point::Point;
 use super::rows::{Content, Rows, UnshownRows};
 use super::shard::{Next, Shard};
 use crate::error::Result;
-use crate::fs::{FileId, Held};
+use crate::fs::FileId;
 use crate::scan::{Snapshot, Source};
 use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
@@ -78,8 +78,6 @@ pub struct Follower {
     shard: Option<Shard>,
     /// Whether the cursor is in `shard`, which it is once a line of it was read.
     entered: bool,
-    /// The file that the cursor is in while it is not in `shard`.
-    left: Option<Arc<Held>>,
     /// The shards behind it, with the hashes of their first lines.
     queue: VecDeque<(Source, Option<u64>)>,
     cursor: Cursor,
@@ -108,7 +106,6 @@ impl Follower {
             rows,
             live,
             shard: None,
-            left: None,
             entered: false,
             queue: VecDeque::new(),
             cursor: cursor.unwrap_or_default(),
@@ -157,13 +154,10 @@ impl Follower {
         self.cursor != Cursor::default()
     }
 
-    /// The file of the shard that the cursor is in, if it was found.
+    /// The ordinal of the shard that the cursor is in, and its place there, if they are known.
     #[must_use]
-    pub fn file(&self) -> Option<Arc<Held>> {
-        match &self.shard {
-            Some(shard) if self.entered => Some(shard.file()),
-            _ => self.left.clone(),
-        }
+    pub fn place(&self) -> Option<(u64, u64)> {
+        (self.cursor.ordinal > 0).then_some((self.cursor.ordinal, self.cursor.offset))
     }
 
     /// Adds what comes next to `points` until they are `most`, or there is nothing more. Never waits.
@@ -179,7 +173,7 @@ impl Follower {
                 }
                 return Ok(Stopped::AtEnd);
             };
-            let (id, start) = (shard.id, shard.offset());
+            let (id, start) = ((shard.id, shard.ordinal), shard.offset());
             if let Next::Line(line) = shard.peek() {
                 let length = line.len();
                 let end = start + length as u64;
@@ -276,7 +270,7 @@ impl Follower {
             && !shard.rest().is_empty()
         {
             let line = shard.rest();
-            let (id, length) = (shard.id, line.len());
+            let (id, length) = ((shard.id, shard.ordinal), line.len());
             let end = shard.offset() + length as u64;
             pass(&mut self.cursor, &mut self.entered, id, end, line);
             take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
@@ -294,7 +288,6 @@ impl Follower {
         for _ in 0..LOOKS {
             let Some((source, first_line)) = self.queue.pop_front() else { break };
             if let Some(shard) = Shard::open(&source)? {
-                self.left = self.file();
                 self.shard = Some(shard);
                 self.entered = false;
                 return Ok(true);
@@ -334,14 +327,14 @@ impl Follower {
             return Ok(0);
         }
         let hashes = first_lines(sources)?;
-        if let Some(index) = hashes.iter().rposition(|hash| *hash == Some(self.cursor.shard)) {
+        if let Some(index) = likeliest(sources, &hashes, &self.cursor) {
             return Ok(index + 1);
         }
         if self.missed != Some(self.cursor.shard) && !self.misses_nothing() {
             self.missed = Some(self.cursor.shard);
             self.losses.gaps += 1;
         }
-        Ok(behind(&hashes, &self.cursor).unwrap_or(0))
+        Ok(behind(sources, &hashes, &self.cursor).unwrap_or(0))
     }
 
     /// Whether nothing was in the cursor's shard, which is gone, behind the cursor, nor in those that went with it.
@@ -361,7 +354,6 @@ impl Follower {
 
     /// Finds the cursor's place again.
     fn locate(&mut self) -> Result<()> {
-        self.left = None;
         self.shard = None;
         self.queue.clear();
         let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
@@ -373,7 +365,7 @@ impl Follower {
         if self.misses_behind(&shard)? {
             self.losses.gaps += 1;
         }
-        self.cursor.file = shard.id;
+        (self.cursor.file, self.cursor.ordinal) = (shard.id, shard.ordinal);
         self.cursor.offset = shard.offset();
         if shard.offset() == 0 {
             self.cursor.last = 0;
@@ -402,9 +394,9 @@ impl Follower {
 }
 
 /// Moves the cursor behind a line.
-fn pass(cursor: &mut Cursor, entered: &mut bool, file: FileId, end: u64, line: &[u8]) {
+fn pass(cursor: &mut Cursor, entered: &mut bool, (file, ordinal): (FileId, u64), end: u64, line: &[u8]) {
     if !*entered {
-        cursor.enter(super::cursor::hash(line), file);
+        cursor.enter(super::cursor::hash(line), ordinal, file);
         *entered = true;
     }
     cursor.pass(end, line);

@@ -9,7 +9,9 @@ use crate::export::cursor::Progress;
 use crate::pulse::Pulse;
 use crate::shard::kept::Kept;
 use crate::shard::name::{Coding, shard_path};
-use crate::shard::rotate::{retire, shift};
+use crate::shard::pack::pack_all;
+use crate::shard::retention::retire;
+use crate::shard::rotate::shift;
 use crate::worker::feed::Feed;
 
 pub(super) fn line(step: i64) -> String {
@@ -368,6 +370,8 @@ enum Event {
     Die(bool),
     /// Retention deletes what was delivered.
     Retire,
+    /// So many rotated shards stay plain.
+    Pack(u64),
     /// The last lines are cut off and written again, as a recovery does.
     Rewrite(usize),
 }
@@ -380,6 +384,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (1..30_usize).prop_map(Event::Deliver),
         1 => any::<bool>().prop_map(Event::Die),
         1 => Just(Event::Retire),
+        2 => (0..4_u64).prop_map(Event::Pack),
         1 => (1..10_usize).prop_map(Event::Rewrite),
     ]
 }
@@ -413,7 +418,7 @@ proptest! {
                     delivered.extend(points.iter().map(|point| point.step));
                     progress.cursor = follower.has_begun().then(|| follower.cursor().clone());
                     progress.save(&path).unwrap();
-                    follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
+                    follower.place().into_iter().for_each(|(ordinal, offset)| kept.note(ordinal, offset));
                 }
                 Event::Die(lost) => {
                     if lost {
@@ -424,10 +429,13 @@ proptest! {
                     progress = Progress::load(&path).unwrap();
                     follower = open(log.folder.path(), progress.cursor.clone());
                     kept = Kept::new(u64::MAX);
-                    follower.file().into_iter().for_each(|file| kept.note(file, follower.cursor().offset));
+                    follower.place().into_iter().for_each(|(ordinal, offset)| kept.note(ordinal, offset));
                 }
                 Event::Retire => {
                     retire(&log.base, 1, Some(&kept), &Pulse::default()).unwrap();
+                }
+                Event::Pack(keep) => {
+                    pack_all(&log.base, keep, 0o600).unwrap();
                 }
                 Event::Rewrite(lines) => {
                     let text = fs::read_to_string(&log.base).unwrap();

@@ -122,7 +122,7 @@ mod tests {
         let lines: Vec<String> = steps.map(line).collect();
         std::fs::write(path, lines.concat()).unwrap();
         let mut cursor = Cursor::default();
-        cursor.enter(hash(lines[0].as_bytes()), FileId::at(path).unwrap().unwrap());
+        cursor.enter(hash(lines[0].as_bytes()), 0, FileId::at(path).unwrap().unwrap());
         let offset: usize = lines[..delivered].iter().map(String::len).sum();
         cursor.pass(offset as u64, lines[delivered - 1].as_bytes());
         cursor

@@ -16,7 +16,7 @@ use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::scan::{Snapshot, Source};
 use crate::shard::kept::{Claims, Need};
-use crate::shard::name::{Coding, ShardName, Stream};
+use crate::shard::name::{Coding, Stream};
 use crate::worker::warnings::Warnings;
 
 /// Stands for the remote run while that is not known.
@@ -39,6 +39,7 @@ pub struct Promises {
 struct End {
     /// Hash of the newest shard's first line.
     shard: u64,
+    ordinal: u64,
     file: FileId,
     /// As it is stored, which is as it was written unless the shard was packed already.
     length: u64,
@@ -70,6 +71,7 @@ impl Promises {
         let newest = (0..sources.len()).rev().find_map(|index| Some((&sources[index], hashes[index]?)));
         let end = newest.map(|(source, shard)| End {
             shard,
+            ordinal: source.ordinal,
             file: source.file_id().unwrap_or_default(),
             length: source.stored_length(),
             is_plain: source.coding == Coding::Plain,
@@ -111,17 +113,19 @@ impl Promises {
         let sources = self.sources()?;
         let hashes = first_lines(&sources)?;
         let Some(end_now) = end.among(&sources, &hashes) else { return Ok(Need::Nothing) };
-        let mut oldest = None::<Place>;
+        let mut need = Need::Nothing;
         for path in open {
             match Self::stand(&path, &sources, end, end_now)? {
                 Stand::Done => drop(self.done().insert(path)),
                 Stand::Superseded => {}
-                Stand::At(at) => oldest = Some(oldest.map_or(at, |oldest| oldest.min(at))),
+                Stand::At((index, offset)) => {
+                    let ordinal = sources[index].ordinal;
+                    let is_known = ordinal > 0;
+                    need = need.and(if is_known { Need::From { ordinal, offset } } else { Need::Everything });
+                }
             }
         }
-        Ok(oldest.map_or(Need::Nothing, |(index, offset)| {
-            number_of(&sources[index]).map_or(Need::Everything, |number| Need::From { number, offset })
-        }))
+        Ok(need)
     }
 
     fn done(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -130,9 +134,9 @@ impl Promises {
 
     /// Moves the cursors at the end of a shard that is about to be deleted to the start of the next one. Without the shard it
     /// could not be told any more that nothing of it is missing.
-    fn pass(&self, number: u64) -> Result<()> {
+    fn pass(&self, ordinal: u64) -> Result<()> {
         let sources = self.sources()?;
-        let Some(index) = sources.iter().position(|source| number_of(source) == Some(number)) else { return Ok(()) };
+        let Some(index) = sources.iter().position(|source| source.ordinal == ordinal) else { return Ok(()) };
         let hashes = first_lines(&sources)?;
         let (Some(&Some(here)), Some(&Some(next))) = (hashes.get(index), hashes.get(index + 1)) else {
             return Ok(());
@@ -150,7 +154,8 @@ impl Promises {
             let Some(cursor) = progress.cursor.as_mut() else { continue };
             // Someone may have delivered more before the lock was taken.
             if is_at_end(cursor)? {
-                cursor.enter(next, sources[index + 1].file_id().unwrap_or_default());
+                let next_source = &sources[index + 1];
+                cursor.enter(next, next_source.ordinal, next_source.file_id().unwrap_or_default());
                 progress.save(&path)?;
             }
         }
@@ -186,9 +191,9 @@ impl Claims for Promises {
         })
     }
 
-    fn leave(&self, number: u64) {
+    fn leave(&self, ordinal: u64) {
         // What cannot be told or written is said of the cursor when it is used again: its shard is gone.
-        let _ = self.pass(number);
+        let _ = self.pass(ordinal);
     }
 }
 
@@ -201,15 +206,14 @@ impl End {
     fn among(self, sources: &[Source], hashes: &[Option<u64>]) -> Option<Place> {
         let mut alike = (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.shard));
         let newest = alike.clone().next();
-        let index = alike.find(|&index| sources[index].file_id() == Some(self.file)).or(newest)?;
+        let is_it = |&index: &usize| match (self.ordinal, sources[index].ordinal) {
+            (0, _) | (_, 0) => sources[index].file_id() == Some(self.file),
+            (ordinal, its) => its == ordinal,
+        };
+        let index = alike.find(is_it).or(newest)?;
         let stored = sources[index].stored_length();
         Some((index, if sources[index].coding == Coding::Plain { self.length.min(stored) } else { stored }))
     }
-}
-
-fn number_of(source: &Source) -> Option<u64> {
-    let name = source.path.file_name()?.to_str()?;
-    ShardName::parse(name, "metrics").map(|shard| shard.number)
 }
 
 /// Puts on disk that a destination is to get the stream, unless what it got already is there: whoever deletes old shards
@@ -288,7 +292,7 @@ mod tests {
         let archive = directory.join("metrics.ndjson.1.gz");
         std::fs::write(directory.join("metrics.ndjson"), "{\"new\":1}\n").unwrap();
         let mut cursor = Cursor::default();
-        cursor.enter(hash(line(0).as_bytes()), FileId::default());
+        cursor.enter(hash(line(0).as_bytes()), 0, FileId::default());
         cursor.pass(text.len() as u64, line(99_999).as_bytes());
         let path = progress_path(directory, &stream, "test", "1");
         Progress { cursor: Some(cursor), ..Progress::default() }.save(&path).unwrap();
@@ -298,10 +302,10 @@ mod tests {
         let before = promises.need(None);
         assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
         std::fs::write(&archive, &whole).unwrap();
-        assert_eq!(promises.need(None).unwrap(), Need::From { number: 1, offset: whole.len() as u64 });
+        assert_eq!(promises.need(None).unwrap(), Need::From { ordinal: 1, offset: whole.len() as u64 });
         let all = Progress::load(&path).unwrap();
         let mut cursor = all.cursor.clone().unwrap();
-        cursor.enter(hash(b"{\"new\":1}\n"), FileId::default());
+        cursor.enter(hash(b"{\"new\":1}\n"), 0, FileId::default());
         cursor.pass(10, b"{\"new\":1}\n");
         Progress { cursor: Some(cursor), ..all }.save(&path).unwrap();
         assert_eq!(promises.need(None).unwrap(), Need::Nothing);
@@ -317,9 +321,9 @@ mod tests {
         let log = directory.join("metrics.ndjson");
         std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
         let mut cursor = Cursor::default();
-        cursor.enter(hash(b"{\"a\":1}\n"), FileId::at(&log).unwrap().unwrap());
+        cursor.enter(hash(b"{\"a\":1}\n"), 0, FileId::at(&log).unwrap().unwrap());
         let path = progress_path(directory, &stream, "test", "1");
-        for (delivered, needed) in [(8, Need::From { number: 1, offset: 0 }), (16, Need::Nothing)] {
+        for (delivered, needed) in [(8, Need::From { ordinal: 1, offset: 0 }), (16, Need::Nothing)] {
             std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
             cursor.pass(delivered, b"{\"a\":2}\n");
             Progress { cursor: Some(cursor.clone()), ..Progress::default() }.save(&path).unwrap();
@@ -343,7 +347,7 @@ mod tests {
         std::fs::write(directory.join("metrics.ndjson.1"), "{\"old\":1}\n").unwrap();
         std::fs::write(&log, "{\"new\":1}\n").unwrap();
         let mut cursor = Cursor::default();
-        cursor.enter(hash(b"{\"old\":1}\n"), FileId::default());
+        cursor.enter(hash(b"{\"old\":1}\n"), 0, FileId::default());
         cursor.pass(10 + 1, b"{\"old\":1}\n");
         let paths = ["test a", "test b"].map(|address| progress_path(directory, &stream, address, "1"));
         let has_moved = |is_known: bool, held: Option<&str>| {

@@ -21,6 +21,8 @@ pub struct Shard {
     path: PathBuf,
     /// Which file it is.
     pub id: FileId,
+    /// Its [ordinal](crate::shard::ordinal); 0 where it is not known.
+    pub ordinal: u64,
     coding: Coding,
     file: Arc<Held>,
     decoder: Option<Box<dyn Read + Send>>,
@@ -65,6 +67,7 @@ impl Shard {
         Ok(Some(Self {
             path: source.path.clone(),
             id,
+            ordinal: source.ordinal,
             coding: source.coding,
             file,
             decoder,
@@ -75,12 +78,6 @@ impl Shard {
             skipping: false,
             ended: false,
         }))
-    }
-
-    /// The open file.
-    #[must_use]
-    pub fn file(&self) -> Arc<Held> {
-        Arc::clone(&self.file)
     }
 
     /// Offset of the place.

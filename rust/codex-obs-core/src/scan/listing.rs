@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::shard::archive::{Archive, is_passing, log_name};
 use crate::shard::name::{Coding, ShardName, Stream};
+use crate::shard::ordinal::Shards;
 
 const KIND: &str = "metrics";
 const EXTENSION: &str = "ndjson";
@@ -23,17 +25,20 @@ impl Base {
         Self { stream: (!stream.is_main()).then(|| stream.to_string()) }
     }
 
-    /// The base of a shard's file name, its number and how it is stored. Besides what rotation makes there is the current file
-    /// that somebody compressed.
+    /// The base of a shard's file name, its number and how it is stored.
     pub(super) fn parse(file_name: &str) -> Option<(Self, u64, Coding)> {
-        let compressed = [Coding::Gzip, Coding::Zstandard].into_iter().find_map(|coding| {
-            let shard = ShardName::parse(file_name.strip_suffix(coding.suffix())?, KIND)?;
-            (shard.number == 0).then_some(ShardName { coding, ..shard })
-        });
-        let shard = compressed.or_else(|| ShardName::parse(file_name, KIND))?;
+        let shard = ShardName::parse(file_name, KIND)?;
         // Someone else's `metrics.main.ndjson` is not the main stream's file, though the stream has that name.
         let named = !file_name.starts_with("metrics.ndjson");
         Some((Self { stream: named.then(|| shard.stream.to_string()) }, shard.number, shard.coding))
+    }
+
+    /// The base of an archive's name, and what the name stands for.
+    pub(super) fn parse_archive(file_name: &str) -> Option<(Self, Archive, u64)> {
+        let log = log_name(file_name)?;
+        let (base, ..) = Self::parse(log).filter(|&(_, number, coding)| (number, coding) == (0, Coding::Plain))?;
+        let (kind, ordinal) = Archive::parse(file_name, log)?;
+        Some((base, kind, ordinal))
     }
 
     pub(super) fn file_name(&self) -> String {
@@ -51,11 +56,20 @@ impl Base {
 /// The shards of a stream: their numbers, and in which codings each is there.
 pub(super) type Numbers = BTreeMap<u64, Vec<Coding>>;
 
+/// The names of a stream's shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// Those with a number, also of what is no file.
+    pub(super) numbers: Numbers,
+    /// Those that are files, and the archives.
+    pub(super) shards: Shards,
+}
+
 /// The names of a run directory.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// The shards of each stream.
-    pub(super) shards: BTreeMap<Base, Numbers>,
+    pub(super) shards: BTreeMap<Base, Names>,
     /// Names that begin like a shard's and are none.
     pub(super) others: Vec<OsString>,
 }
@@ -68,13 +82,28 @@ impl Listing {
         };
         let mut listing = Self::default();
         for entry in std::fs::read_dir(directory).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if let Some((base, kind, ordinal)) = name.to_str().and_then(Base::parse_archive) {
+                let shards = &mut listing.shards.entry(base).or_default().shards;
+                match kind {
+                    Archive::Packed => shards.archives.insert(ordinal),
+                    Archive::Leaving => shards.leaving.insert(ordinal),
+                };
+                continue;
+            }
             match name.to_str().and_then(Base::parse) {
                 Some((base, number, coding)) => {
-                    let codings = listing.shards.entry(base).or_default().entry(number).or_default();
+                    let names = listing.shards.entry(base).or_default();
+                    let codings = names.numbers.entry(number).or_default();
                     codings.push(coding);
                     codings.sort_unstable();
+                    if number > 0 && entry.file_type().is_ok_and(|found| found.is_file()) {
+                        names.shards.numbers.insert(number);
+                    }
                 }
+                // Of a shard that is being packed or moved right now.
+                None if name.to_str().is_some_and(is_passing) => {}
                 None if begins_like_a_log(&name) => listing.others.push(name),
                 None => {}
             }

@@ -35,6 +35,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Rows that were brought back from journals.
     pub recovered: u64,
+    /// Rows that retention deleted, by the records of the streams.
+    pub retired: u64,
 }
 
 impl Report {

@@ -1,10 +1,13 @@
 //! Which files a reader reads: the shards of every stream at one moment, while writers go on.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::listing::{Base, Listing, Numbers};
+use super::listing::{Base, Listing, Names};
 use super::report::Report;
 use super::source::{Content, Lines, Source};
 use super::walk::{Found, OpenFiles, Walk, read_once};
@@ -57,6 +60,7 @@ impl Snapshot {
         read_once(&mut walks);
         let mut snapshot = Self::default();
         for (base, mut walk) in walks {
+            snapshot.report.retired += walk.retired;
             let stream = base.stream_name();
             let tail = tail_of.get(&base);
             if let Some((id, length)) = tail.and_then(|tail| tail.cut) {
@@ -73,6 +77,7 @@ impl Snapshot {
                     path: directory.join(base.file_name()),
                     stream,
                     coding: Coding::Plain,
+                    ordinal: 0,
                     content: Content::Lines(Arc::clone(&tail.lines)),
                 });
             }
@@ -99,8 +104,8 @@ impl Snapshot {
     /// If the directory does not exist or cannot be read.
     pub fn of_stream(directory: &Path, stream: &Stream) -> Result<Self> {
         let base = Base::of(stream);
-        let numbers = Listing::of(directory)?.shards.remove(&base).unwrap_or_default();
-        let mut listing = Listing { shards: BTreeMap::from([(base.clone(), numbers)]), others: Vec::new() };
+        let names = Listing::of(directory)?.shards.remove(&base).unwrap_or_default();
+        let mut listing = Listing { shards: BTreeMap::from([(base.clone(), names)]), others: Vec::new() };
         let name = base.stream_name();
         let mut snapshot = Self::default();
         for walk in stable_walks(directory, &mut listing)?.into_values() {
@@ -118,31 +123,34 @@ impl Snapshot {
         let mut files = Vec::new();
         let mut plain = BTreeSet::new();
         for path in paths {
-            let parsed = path.file_name().and_then(|name| name.to_str()).and_then(Base::parse);
-            let (base, number, coding) = match parsed {
-                Some(place) => place,
-                None => (Base { stream: None }, 0, coding_by_suffix(path)),
+            let name = path.file_name().and_then(|name| name.to_str());
+            let archive = name.and_then(Base::parse_archive);
+            let (base, age, coding) = match (archive, name.and_then(Base::parse)) {
+                (Some((base, _, ordinal)), _) => (base, Age::Archive(ordinal), Coding::Zstandard),
+                (None, Some((base, number, coding))) => (base, Age::Number(Reverse(number)), coding),
+                (None, None) => (Base { stream: None }, Age::Number(Reverse(0)), coding_by_suffix(path)),
             };
-            let place = (path.parent().map(Path::to_owned), base.clone(), number);
+            let place = (path.parent().map(Path::to_owned), base.clone(), age);
             if coding == Coding::Plain {
                 plain.insert(place.clone());
             }
-            files.push((place, base, number, coding, path));
+            files.push((place, base, age, coding, path));
         }
         files.retain(|(place, _, _, coding, _)| *coding == Coding::Plain || !plain.contains(place));
         // Stable: what stands at the same place stays in the order in which it was given.
-        files.sort_by(|(_, base, number, ..), (_, other, other_number, ..)| {
-            base.cmp(other).then(other_number.cmp(number))
-        });
+        files.sort_by(|(_, base, age, ..), (_, other, other_age, ..)| base.cmp(other).then(age.cmp(other_age)));
         let mut snapshot = Self::default();
         let mut open_files = OpenFiles::new();
         let mut known = BTreeSet::new();
-        for (_, base, _, coding, path) in files {
+        for (_, base, age, coding, path) in files {
             let file = open_read(path).map_err(|error| match error.io_kind() {
                 Some(io::ErrorKind::NotFound) => Error::no_log(format!("{} does not exist", path.display())),
                 _ => error,
             })?;
-            let found = Found::new(file, path.clone(), coding, &mut open_files)?;
+            let mut found = Found::new(file, path.clone(), coding, &mut open_files)?;
+            if let Age::Archive(ordinal) = age {
+                found.ordinal = ordinal;
+            }
             if known.insert((found.id.id.device, found.id.id.inode)) {
                 snapshot.sources.push(found.source(&base.stream_name()));
             }
@@ -150,6 +158,13 @@ impl Snapshot {
         snapshot.report.files = snapshot.sources.len() as u64;
         Ok(snapshot)
     }
+}
+
+/// The place of a file among those of its stream: archives come first, then the highest number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    Archive(u64),
+    Number(Reverse<u64>),
 }
 
 fn coding_by_suffix(path: &Path) -> Coding {
@@ -168,12 +183,12 @@ fn stable_walks(directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base
     let mut moving: Vec<Base> = listing.shards.keys().cloned().collect();
     for _ in 0..WALKS {
         for base in &moving {
-            let walk = Walk::new(directory, base, numbers_of(listing, base), &mut open_files)?;
+            let walk = Walk::new(directory, base, &names_of(listing, base), &mut open_files)?;
             walks.insert(base.clone(), walk);
         }
         // One look at the names for all streams: there may be thousands.
         let mut now = Listing::of(directory)?.shards;
-        moving.retain(|base| walks[base].has_moved(directory, base, numbers_of(listing, base), now.get(base)));
+        moving.retain(|base| walks[base].has_moved(directory, base, &names_of(listing, base), now.get(base)));
         if moving.is_empty() {
             break;
         }
@@ -184,12 +199,14 @@ fn stable_walks(directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base
             listing.shards.insert(base.clone(), now.remove(base).unwrap_or_default());
         }
     }
+    for (base, walk) in &mut walks {
+        walk.complete(directory, base, &names_of(listing, base), moving.contains(base), &mut open_files)?;
+    }
     Ok(walks)
 }
 
-fn numbers_of<'a>(listing: &'a Listing, base: &Base) -> &'a Numbers {
-    static NONE: Numbers = Numbers::new();
-    listing.shards.get(base).unwrap_or(&NONE)
+fn names_of<'a>(listing: &'a Listing, base: &Base) -> Cow<'a, Names> {
+    listing.shards.get(base).map_or_else(Cow::default, Cow::Borrowed)
 }
 
 /// Why a folder cannot be read as a run, and what the user may have meant.

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::*;
 use crate::pulse::Pulse;
 use crate::scan::source::Content;
-use crate::shard::rotate::{retire, shift};
+use crate::shard::retention::retire;
+use crate::shard::rotate::shift;
 
 #[derive(Debug)]
 struct Text(String);

@@ -21,6 +21,8 @@ pub struct Source {
     pub stream: Arc<str>,
     /// How its bytes are stored.
     pub coding: Coding,
+    /// Its [ordinal](crate::shard::ordinal); 0 where it is not known.
+    pub ordinal: u64,
     /// Its bytes.
     pub content: Content,
 }

@@ -8,9 +8,8 @@ use std::path::Path;
 use super::line::{Line, LineParser};
 use super::listing::Listing;
 use super::report::Report;
-use super::walk::coded_path;
 use crate::fs::open_read;
-use crate::shard::name::Coding;
+use crate::shard::name::{Coding, shard_path};
 
 /// What is looked at of a file whose name does not say enough, and of two files to see whether one is a copy.
 const SAMPLE_BYTES: usize = 64 << 10;
@@ -29,13 +28,15 @@ pub(super) fn note(directory: &Path, listing: &Listing, report: &mut Report) {
         .map(|name| directory.join(name))
         .filter(|path| looks_like_a_log(path, path.file_name().unwrap_or_default()))
         .collect();
-    for (base, numbers) in &listing.shards {
+    // What lay unread beside a shard lies unread beside its archive.
+    unread.retain(|path| !is_copy(&path.with_extension("zst"), path).unwrap_or(false));
+    for (base, names) in &listing.shards {
         let base = directory.join(base.file_name());
-        for (&number, codings) in numbers {
+        for (&number, codings) in &names.numbers {
             let Some((&read, others)) = codings.split_first() else { continue };
-            let read = coded_path(&base, number, read);
+            let read = shard_path(&base, number, read);
             for &coding in others {
-                let other = coded_path(&base, number, coding);
+                let other = shard_path(&base, number, coding);
                 if !is_copy(&read, &other).unwrap_or(true) {
                     unread.push(other);
                 }

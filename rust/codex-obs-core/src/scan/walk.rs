@@ -13,21 +13,25 @@
 //! * The moment of the snapshot is the opening of the first file. Its length is noted then; what is appended later is
 //!   behind that. Older files do not grow.
 //!
-//! Retention deletes at the far end. A walk during which a rotation happened is therefore done again, a few times, so that
-//! a shard that was there at its moment is not lost to the next rotation.
+//! At the far end the oldest shard becomes an archive, whose name never changes, so archives are opened last. Retention
+//! deletes there as well. A walk during which names changed is therefore done again, a few times, so that a shard that was
+//! there at its moment is not lost to the next rotation, and none is read both as it was and packed.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::listing::{Base, Numbers};
+use super::listing::{Base, Names};
 use super::source::{Content, Identity, Source};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
+use crate::shard::archive::Archive;
+use crate::shard::footer::{Birth, Footer};
 use crate::shard::name::{Coding, shard_path};
+use crate::shard::ordinal::{Shards, gone};
 
 /// A file that was opened.
 #[derive(Debug)]
@@ -37,18 +41,27 @@ pub(super) struct Found {
     coding: Coding,
     length: u64,
     file: Option<Arc<File>>,
+    /// Among the rotated ones, 0 for the current file; `None` for an archive.
+    number: Option<u64>,
+    pub(super) ordinal: u64,
 }
 
 impl Found {
     pub(super) fn new(file: File, path: PathBuf, coding: Coding, open_files: &mut OpenFiles) -> Result<Self> {
         let id = Identity::of(&file, &path)?;
         let length = file.metadata().map_err(|source| Error::io("examine", &path, source))?.len();
-        Ok(Self { id, path, coding, length, file: open_files.keep(file) })
+        Ok(Self { id, path, coding, length, file: open_files.keep(file), number: None, ordinal: 0 })
     }
 
     pub(super) fn source(self, stream: &Arc<str>) -> Source {
         let content = Content::File { id: self.id, length: self.length, file: self.file };
-        Source { path: self.path, stream: Arc::clone(stream), coding: self.coding, content }
+        Source { path: self.path, stream: Arc::clone(stream), coding: self.coding, ordinal: self.ordinal, content }
+    }
+
+    /// The file that was packed into this one, if we did that and it is open.
+    fn packed_from(&self) -> Result<Option<Birth>> {
+        let Some(file) = self.file.as_ref().filter(|_| self.coding == Coding::Zstandard) else { return Ok(None) };
+        Ok(Footer::of(file, &self.path)?.map(|footer| footer.source))
     }
 }
 
@@ -58,21 +71,23 @@ pub(super) struct Walk {
     pub(super) found: Vec<Found>,
     /// Names that lead to no file.
     pub(super) strangers: BTreeSet<PathBuf>,
+    /// Rows that retention deleted.
+    pub(super) retired: u64,
 }
 
 impl Walk {
     /// Opens the current file and then every number upwards.
-    pub(super) fn new(directory: &Path, base: &Base, listed: &Numbers, open_files: &mut OpenFiles) -> Result<Self> {
+    pub(super) fn new(directory: &Path, base: &Base, listed: &Names, open_files: &mut OpenFiles) -> Result<Self> {
         let path = directory.join(base.file_name());
         let mut walk = Self::default();
-        let mut ahead: BTreeSet<u64> = listed.keys().copied().chain([0]).collect();
+        let mut ahead: BTreeSet<u64> = listed.numbers.keys().copied().chain([0]).collect();
         while let Some(number) = ahead.pop_first() {
             let opened = walk.open_best(&path, number)?;
-            if opened.is_some() || listed.contains_key(&number) {
+            if opened.is_some() || listed.numbers.contains_key(&number) {
                 ahead.extend(number.checked_add(1));
             }
             let Some((file, path, coding)) = opened else { continue };
-            let found = Found::new(file, path, coding, open_files)?;
+            let found = Found { number: Some(number), ..Found::new(file, path, coding, open_files)? };
             match walk.found.iter().position(|known| known.id == found.id) {
                 None => walk.found.push(found),
                 Some(index) => {
@@ -86,12 +101,75 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Whether the stream's files have moved since: its current one is another, or there are other numbers `now`.
-    pub(super) fn has_moved(&self, directory: &Path, base: &Base, listed: &Numbers, now: Option<&Numbers>) -> bool {
+    /// Whether the stream's files have moved since: its current one is another, or there are other names `now`.
+    pub(super) fn has_moved(&self, directory: &Path, base: &Base, listed: &Names, now: Option<&Names>) -> bool {
         let path = directory.join(base.file_name());
         let first = self.found.first().filter(|first| first.path == path).map(|first| first.id.id);
         let leads = || leads_to(&path).filter(|_| !self.strangers.contains(&path));
-        now.map_or(!listed.is_empty(), |now| now != listed) || leads() != first
+        now.map_or(*listed != Names::default(), |now| now != listed) || leads() != first
+    }
+
+    /// Gives the shards their ordinals, where no name has changed, and opens the archives behind them, the newest first. Where
+    /// names kept changing, a shard may have been met before it was packed, and its archive is left out.
+    pub(super) fn complete(
+        &mut self,
+        directory: &Path,
+        base: &Base,
+        now: &Names,
+        moved: bool,
+        open_files: &mut OpenFiles,
+    ) -> Result<()> {
+        let log = directory.join(base.file_name());
+        let gone = gone(&log)?;
+        self.retired = gone.rows;
+        if !moved {
+            let shards = Shards { gone, ..now.shards.clone() };
+            for found in &mut self.found {
+                found.ordinal = found.number.map_or(0, |number| shards.ordinal(number));
+            }
+        }
+        let met = if moved { self.leave_out_packed()? } else { HashSet::new() };
+        for &ordinal in now.shards.archives.iter().rev() {
+            let path = Archive::Packed.path(&log, ordinal);
+            let file = match open_read(&path) {
+                Ok(file) => file,
+                // Deleted since.
+                Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => continue,
+                Err(_) if path.metadata().is_ok_and(|metadata| !metadata.is_file()) => {
+                    self.strangers.insert(path);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let source = if moved { Footer::of(&file, &path)?.map(|footer| footer.source) } else { None };
+            let found = Found { ordinal, ..Found::new(file, path, Coding::Zstandard, open_files)? };
+            let is_met = source.is_some_and(|source| met.contains(&source))
+                || (moved && self.found.iter().any(|known| known.id == found.id));
+            if is_met {
+                open_files.give_back(&found);
+            } else {
+                self.found.push(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out shards that were met both as they were and packed. Gives what was met.
+    fn leave_out_packed(&mut self) -> Result<HashSet<Birth>> {
+        let mut met = HashSet::new();
+        for found in &self.found {
+            if let Some(file) = &found.file {
+                met.insert(Birth::of(file, &found.path)?);
+            }
+        }
+        let mut kept = Vec::with_capacity(self.found.len());
+        for found in std::mem::take(&mut self.found) {
+            if !found.packed_from()?.is_some_and(|source| met.contains(&source)) {
+                kept.push(found);
+            }
+        }
+        self.found = kept;
+        Ok(met)
     }
 
     /// Ignores what is behind `length` in a file.
@@ -104,7 +182,7 @@ impl Walk {
     /// Opens shard `number` in the coding that is preferred among those that exist.
     fn open_best(&mut self, base: &Path, number: u64) -> Result<Option<(File, PathBuf, Coding)>> {
         for coding in Coding::ALL {
-            let path = coded_path(base, number, coding);
+            let path = shard_path(base, number, coding);
             match open_read(&path) {
                 Ok(file) => return Ok(Some((file, path, coding))),
                 Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
@@ -125,16 +203,6 @@ impl Walk {
         }
         Ok(None)
     }
-}
-
-/// Where shard `number` of the file `base` lies in a coding.
-pub(super) fn coded_path(base: &Path, number: u64, coding: Coding) -> PathBuf {
-    if number > 0 {
-        return shard_path(base, number, coding);
-    }
-    let mut name = base.as_os_str().to_owned();
-    name.push(coding.suffix());
-    PathBuf::from(name)
 }
 
 /// The file that a name leads to, through links.

@@ -82,6 +82,10 @@ impl Session {
         let position = self.ring.published();
         let _ = self.write_out(position, deadline);
         self.deliver(status, deadline);
+        if let Some(packer) = &self.packer {
+            // What is not packed by then is packed by the next session.
+            packer.wait(deadline.and_then(|deadline| deadline.checked_sub(LAST_BATCH)));
+        }
         let home = loop {
             let patience = Instant::now() + LAST_BATCH;
             if self.end_threads(deadline.map_or(patience, |deadline| deadline.max(patience))) {

@@ -13,6 +13,7 @@ mod patience;
 pub mod pending;
 pub mod records;
 pub mod settings;
+mod shards;
 pub mod steps;
 mod threads;
 
@@ -50,6 +51,7 @@ use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
 use crate::worker::loss::{Losses, Reporter};
 use crate::worker::notes::Notes;
+use crate::worker::packer::Packer;
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::tenure::Tenure;
@@ -78,6 +80,8 @@ pub struct Session {
     control: Arc<Control>,
     station: Arc<Station<Reporter>>,
     syncer: Arc<Syncer>,
+    /// Packs old shards, where that is what happens to them.
+    packer: Option<Arc<Packer>>,
     stats: Arc<Stats>,
     timeline: Arc<Timeline>,
     pulse: Arc<Pulse>,
@@ -136,6 +140,8 @@ impl Session {
         let claim = claim::claim(directory, entry.seat, settings.rank, &process, &settings.clock)?;
         let Some(Claim { stream, owner, mut recovered }) = claim else { return Ok(None) };
         let is_helper = entry.seat == Seat::Process;
+        let (stats, warnings) = (Arc::new(Stats::default()), Arc::new(Warnings::default()));
+        shards::adopt_packed(directory, &stream, &warnings)?;
         // What is not ours is refused now: later it would hold up the rows behind it.
         for kind in FileKind::ALL {
             crate::fs::require_usable(&kind.path(directory, &stream))?;
@@ -150,17 +156,12 @@ impl Session {
         // helpers is long, so they look at the names that a stream has if it has any.
         let is_new = if is_helper { steps::is_fresh(directory, &stream)? } else { steps::is_new(directory, &stream)? };
 
-        let stats = Arc::new(Stats::default());
-        let warnings = Arc::new(Warnings::default());
         note_recovered(&recovered, &stats, &warnings);
         note_owner(directory, settings.rank, &owner, &process, &warnings);
         let kept = export::keep(directory, &stream, &settings, &warnings, is_helper && is_new);
         let exporting = Exporting::prepare(directory, &stream, &settings, kept.as_ref())?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
-        if let Some(kept) = kept {
-            files.get(FileKind::Metrics).keep_for(kept);
-        }
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
         let reporting = Reporting {
             stats: Arc::clone(&stats),
@@ -173,6 +174,17 @@ impl Session {
             Some(parent) => Timeline::after(&parent.timeline, Arc::clone(&stats)),
             None => Timeline::new(settings.clock.clone(), Arc::clone(&stats)),
         });
+        let around = shards::Around {
+            directory,
+            stream: &stream,
+            home: &home,
+            settings: &settings,
+            timeline: &timeline,
+            stats: &stats,
+            warnings: &warnings,
+        };
+        let keeper = shards::keeper(&around, &mut files, kept, is_new);
+        let packer = keeper.packer.clone();
         let pulse = Arc::clone(files.pulse());
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
         let largest_before = OnceLock::new();
@@ -199,6 +211,7 @@ impl Session {
             timeline: Arc::clone(&timeline),
             tenure: Arc::clone(&tenure),
             looked: drain.position(),
+            keeper,
         };
         let exporter =
             exporting.and_then(|exporting| exporting.begin(directory, &stream, &settings, &stats, &warnings, &notes));
@@ -211,6 +224,7 @@ impl Session {
             control: Arc::new(Control::default()),
             station: Arc::new(Station::new(drain, reporter)),
             syncer,
+            packer,
             stats,
             timeline,
             pulse,
@@ -345,6 +359,14 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
         return Err(Error::no_log(format!("{} is no run directory", directory.display())));
     }
     claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign)
+}
+
+/// Packs what writers of the run in `directory` that are gone left to be packed.
+///
+/// # Errors
+/// If something cannot be packed: it stays as it is, and is read as it is.
+pub fn pack_directory(directory: &Path) -> Result<()> {
+    shards::pack_left(directory, &Process::current())
 }
 
 /// Whether a process writes `stream` of the run in `directory`, as far as can be told.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::export::RunStatus;
 use crate::record::timestamp;
 use crate::shard::name::Stream;
+use crate::shard::ordinal::RETIRED;
 use crate::worker::files::FileKind;
 
 /// How the last session of `stream` ended and when, if it is not going on: without a finish it was killed, at the time of its
@@ -27,7 +28,9 @@ pub fn last_status(directory: &Path, stream: &Stream) -> Result<Option<(RunStatu
     let mut last = None;
     for line in BufReader::new(file).split(b'\n') {
         let line = line.map_err(|source| Error::io("read", &path, source))?;
-        last = serde_json::from_slice::<Value>(&line).ok().or(last);
+        // A deletion says nothing of a session's end.
+        let is_session = |record: &Value| record.get("record").is_some_and(|record| record != RETIRED);
+        last = serde_json::from_slice::<Value>(&line).ok().filter(is_session).or(last);
     }
     let Some(record) = last else { return Ok(None) };
     let text = |key: &str| record.get(key).and_then(Value::as_str);

@@ -8,6 +8,7 @@ use crate::export::ExportSettings;
 use crate::journal::memory::Backing;
 use crate::limits;
 use crate::shard::policy::Policy;
+use crate::shard::retention::Retention;
 use crate::worker::syncer::SyncPolicy;
 
 /// What `log` does when the ring is full.
@@ -27,7 +28,9 @@ pub struct Settings {
     pub rank: u64,
     /// When files are rotated and how many shards are kept.
     pub policy: Policy,
-    /// Shards kept beyond the policy's count while a destination lags.
+    /// What happens to rotated shards beyond the policy's count.
+    pub retention: Retention,
+    /// Shards kept beyond limit and count while a destination lags.
     pub max_unexported_shards: u64,
     /// Size of the ring; rounded up to a power of two.
     pub ring_bytes: u64,
@@ -58,6 +61,7 @@ impl Default for Settings {
                 max_age_micros: Some((limits::DEFAULT_MAX_SHARD_AGE_S * 1e6) as u64),
                 backup_count: Some(limits::DEFAULT_BACKUP_COUNT),
             },
+            retention: Retention::default(),
             max_unexported_shards: limits::DEFAULT_MAX_UNEXPORTED_SHARDS,
             ring_bytes: limits::DEFAULT_RING_BYTES,
             max_block: Duration::from_secs_f64(limits::DEFAULT_MAX_BLOCK_S),

@@ -1,21 +1,22 @@
 //! The largest step of a stream, for calls that leave theirs out.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use memchr::memmem::Finder;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::fs::FileId;
+use crate::shard::archive::Archive;
+use crate::shard::footer::Footer;
 use crate::shard::name::{Coding, Stream, shard_path};
-use crate::shard::rotate::rotated_numbers;
+use crate::shard::ordinal::Shards;
+use crate::shard::tally::Tally;
 use crate::shard::writer::last_bytes;
 use crate::worker::files::FileKind;
 
 const BLOCK_BYTES: usize = 256 << 10;
-/// Most bytes of a line before its step: a schema, a timestamp and a run id, escaped.
-const HEAD_BYTES: usize = 64 << 10;
 /// End of `run.ndjson` in which the last session's record is looked for.
 const NOTE_BYTES: usize = 64 << 10;
 
@@ -27,7 +28,7 @@ pub fn is_new(directory: &Path, stream: &Stream) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(source) => return Err(Error::io("examine", &base, source)),
     };
-    Ok(length == 0 && rotated_numbers(&base)?.is_empty())
+    Ok(length == 0 && Shards::of(&base)?.current() == 1)
 }
 
 /// Whether `stream` has neither a current file nor a newest rotated one, without a look at the whole folder.
@@ -42,21 +43,36 @@ pub fn is_fresh(directory: &Path, stream: &Stream) -> Result<bool> {
     Ok(true)
 }
 
-/// The largest step in the plain shards of `stream`.
+/// The largest step of `stream`. Archives say theirs, and so does the record of what was deleted.
 pub fn largest(directory: &Path, stream: &Stream) -> Result<Option<i64>> {
     let base = FileKind::Metrics.path(directory, stream);
-    let mut largest = None;
-    for number in std::iter::once(0).chain(rotated_numbers(&base)?) {
+    let shards = Shards::of(&base)?;
+    let mut largest = shards.gone.largest_step;
+    let archives = shards.archives.iter().map(|&ordinal| Archive::Packed.path(&base, ordinal));
+    let numbers = std::iter::once(0).chain(shards.numbers.iter().copied());
+    let packed = numbers.clone().map(|number| shard_path(&base, number, Coding::Zstandard));
+    for path in archives.chain(packed) {
+        if let Some(file) = open(&path)?
+            && let Some(footer) = Footer::of(&file, &path)?
+        {
+            largest = largest.max(footer.largest_step);
+        }
+    }
+    for number in numbers {
         let path = shard_path(&base, number, Coding::Plain);
-        match crate::fs::open_read(&path) {
-            Ok(file) => {
-                largest = largest.max(largest_in(file).map_err(|source| Error::io("read", &path, source))?);
-            }
-            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {}
-            Err(error) => return Err(error),
+        if let Some(file) = open(&path)? {
+            largest = largest.max(largest_in(file).map_err(|source| Error::io("read", &path, source))?);
         }
     }
     Ok(largest)
+}
+
+fn open(path: &Path) -> Result<Option<File>> {
+    match crate::fs::open_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The largest step in the last rows of `stream`: what to tell people of a run that goes on, at the cost of one read.
@@ -91,58 +107,24 @@ pub fn noted(directory: &Path, stream: &Stream) -> Result<Option<Option<i64>>> {
 }
 
 fn largest_in(mut reader: impl Read) -> std::io::Result<Option<i64>> {
-    // In a line of ours nothing before the step can contain this: a quote inside a text has a backslash before it.
-    let key = Finder::new(br#","step":"#);
-    let step_of =
-        |line: &[u8]| key.find(line).and_then(|at| integer(line.get(at + key.needle().len()..).unwrap_or_default()));
-    let mut largest = None;
+    let mut tally = Tally::new(0);
     let mut block = vec![0; BLOCK_BYTES];
-    let (mut filled, mut is_passed) = (0, false);
     loop {
-        let count = match reader.read(&mut block[filled..]) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+        match reader.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => tally.add(&block[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        };
-        let bytes = &block[..filled + count];
-        let mut begin = 0;
-        while let Some(newline) = memchr::memchr(b'\n', &bytes[begin.max(filled)..]) {
-            let end = begin.max(filled) + newline;
-            if !std::mem::take(&mut is_passed) {
-                largest = largest.max(step_of(&bytes[begin..end]));
-            }
-            begin = end + 1;
-            filled = 0;
-        }
-        let rest = bytes.len() - begin;
-        if count == 0 {
-            return Ok(if is_passed { largest } else { largest.max(step_of(&bytes[begin..])) });
-        }
-        if is_passed {
-            filled = 0;
-        } else if rest > HEAD_BYTES {
-            // The step stands near the start of a line, however long that is.
-            largest = largest.max(step_of(&bytes[begin..]));
-            (filled, is_passed) = (0, true);
-        } else {
-            block.copy_within(begin..begin + rest, 0);
-            filled = rest;
         }
     }
-}
-
-/// The integer at the start of `bytes`, if one is there.
-fn integer(bytes: &[u8]) -> Option<i64> {
-    let end = bytes.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-').unwrap_or(bytes.len());
-    if matches!(bytes.get(end), Some(b'.' | b'e' | b'E')) {
-        return None;
-    }
-    std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()
+    tally.end();
+    Ok(tally.largest_step)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::tally::HEAD_BYTES;
 
     #[test]
     fn the_largest_step_is_found_whatever_stands_around_it() {

@@ -61,6 +61,9 @@ impl Session {
         if self.settings.sync != SyncPolicy::Never {
             threads.syncer = self.syncer.start().ok();
         }
+        if let Some(packer) = &self.packer {
+            packer.resume();
+        }
         if let Some(exporter) = &self.exporter {
             exporter.start();
         }
@@ -113,7 +116,13 @@ impl Session {
         self.running.store(false, Ordering::Release);
         self.control.request_stop();
         self.syncer.request_stop();
+        if let Some(packer) = &self.packer {
+            packer.request_stop();
+        }
         let home = self.station.wait(deadline);
+        if let Some(packer) = &self.packer {
+            packer.wait_stopped(deadline);
+        }
         let leaving = Instant::now() + LEAVE;
         for handle in [threads.writer.take(), threads.syncer.take()].into_iter().flatten() {
             // After a panic, which was a bug of the thread's own, the drain did not come back.
@@ -125,7 +134,11 @@ impl Session {
     /// As [`stop_threads`](Self::stop_threads), for good.
     pub(super) fn end_threads(&self, deadline: Instant) -> bool {
         self.lock_threads().ended = true;
-        self.stop_threads(deadline)
+        let home = self.stop_threads(deadline);
+        if let Some(packer) = &self.packer {
+            packer.end();
+        }
+        home
     }
 }
 

@@ -48,6 +48,12 @@ pub fn draft_path(base: &Path) -> PathBuf {
     beside(base, ".archive-new")
 }
 
+/// Whether `file_name` is one that a file has for a moment, while it is packed or while another one with its number moves.
+#[must_use]
+pub fn is_passing(file_name: &str) -> bool {
+    file_name.ends_with(".archive-new") || file_name.ends_with(super::rotate::MOVING)
+}
+
 /// The log's name in the name of an archive of it, whatever log that is: what stands before `.archive-`.
 #[must_use]
 pub fn log_name(file_name: &str) -> Option<&str> {

@@ -20,7 +20,7 @@ const BODY_BYTES: usize = TAG.len() + WORDS * 8 + 8;
 pub const FOOTER_BYTES: usize = 8 + BODY_BYTES;
 
 /// A file as nothing else is: inodes are used again, times of creation are not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Birth {
     /// Device and inode.
     pub id: FileId,

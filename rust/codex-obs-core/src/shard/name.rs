@@ -91,14 +91,14 @@ impl Coding {
     }
 }
 
-/// One shard's place: the current file is number 0, `.1` the newest rotated one.
+/// One shard's place: the current file is number 0, `.1` the newest rotated one. Nobody but others packs number 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShardName {
     /// Whose shard it is.
     pub stream: Stream,
     /// 0 for the current file.
     pub number: u64,
-    /// Plain for the current file.
+    /// How it is stored.
     pub coding: Coding,
 }
 
@@ -113,8 +113,8 @@ impl ShardName {
             let (stream, rest) = rest.split_once('.')?;
             (Stream::parse(stream)?, rest.strip_prefix("ndjson")?)
         };
-        if rest.is_empty() {
-            return Some(Self { stream, number: 0, coding: Coding::Plain });
+        if let Some(coding) = Coding::ALL.into_iter().find(|coding| rest == coding.suffix()) {
+            return Some(Self { stream, number: 0, coding });
         }
         let rest = rest.strip_prefix('.')?;
         let (digits, coding) = match rest.split_once('.') {
@@ -133,11 +133,11 @@ impl ShardName {
 /// The path of shard `number` of the file `base`.
 #[must_use]
 pub fn shard_path(base: &Path, number: u64, coding: Coding) -> PathBuf {
-    if number == 0 {
-        return base.to_owned();
-    }
     let mut name = base.as_os_str().to_owned();
-    name.push(format!(".{number}{}", coding.suffix()));
+    match number {
+        0 => name.push(coding.suffix()),
+        _ => name.push(format!(".{number}{}", coding.suffix())),
+    }
     PathBuf::from(name)
 }
 
@@ -152,6 +152,7 @@ mod tests {
         };
         assert_eq!(parse("metrics.ndjson"), Some(("main".into(), 0, Coding::Plain)));
         assert_eq!(parse("metrics.rank-1.ndjson.12"), Some(("rank-1".into(), 12, Coding::Plain)));
+        assert_eq!(parse("metrics.ndjson.gz"), Some(("main".into(), 0, Coding::Gzip)));
         assert_eq!(parse("metrics.ndjson.3.zst"), Some(("main".into(), 3, Coding::Zstandard)));
         for stranger in [
             "metrics_manifest.ndjson",
@@ -159,7 +160,6 @@ mod tests {
             "metrics.ndjson.0",
             "metrics.ndjson.01",
             "metrics.ndjson.x",
-            "metrics.ndjson.gz",
             "metrics.Rank.ndjson",
             "metrics..ndjson",
             "metrics.ndjson.1.bz2",

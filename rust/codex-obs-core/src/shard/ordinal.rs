@@ -50,12 +50,20 @@ impl Shards {
     /// # Errors
     /// If its folder or its records cannot be read.
     pub fn of(base: &Path) -> Result<Self> {
+        Self::with(base, None)
+    }
+
+    /// As [`of`](Self::of), without reading records that are `known`.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn with(base: &Path, known: Option<Gone>) -> Result<Self> {
         let folder = base.parent().unwrap_or(Path::new("."));
         let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
         let own = ShardName::parse(name, kind).map(|shard| shard.stream);
         let failed = |source| Error::io("list", folder, source);
-        let mut shards = Self { gone: gone(base)?, ..Self::default() };
+        let mut shards = Self { gone: known.map_or_else(|| gone(base), Ok)?, ..Self::default() };
         for entry in std::fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let file_name = entry.file_name();
@@ -150,6 +158,22 @@ fn record(line: &[u8], kind: &str) -> Option<Gone> {
         undelivered: number("rows_undelivered")?,
         largest_step: document.get("largest_step").and_then(Value::as_i64),
     })
+}
+
+/// Puts on record what was deleted of the log `base`, for tests.
+#[cfg(test)]
+pub fn record_for_tests(base: &Path, gone: &Gone) {
+    use std::io::Write;
+    let name = base.file_name().unwrap().to_str().unwrap();
+    let path = base.with_file_name(records_name(name).unwrap());
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let kind = name.split_once('.').unwrap().0;
+    let (ordinal, rows, undelivered) = (gone.ordinal, gone.rows, gone.undelivered);
+    writeln!(
+        file,
+        r#"{{"record":"{RETIRED}","file":"{kind}","ordinal":{ordinal},"rows":{rows},"rows_undelivered":{undelivered}}}"#
+    )
+    .unwrap();
 }
 
 #[cfg(test)]

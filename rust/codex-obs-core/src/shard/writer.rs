@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::behind::{Behind, whole_lines};
-use super::kept::Kept;
+use super::pack::Names;
 use super::policy::Policy;
-use super::rotate::{Retired, retire, shift};
+use super::rotate::shift;
 use super::tail;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -25,9 +25,10 @@ pub struct ShardWriter {
     open: Option<Open>,
     /// Lengths of partial lines that were set aside when the file was opened.
     torn_tails: u64,
-    needed: Option<Arc<Kept>>,
     /// Shows that a rotation over many shards gets on.
     pulse: Arc<Pulse>,
+    /// Held while names change: the packer changes them too.
+    names: Arc<Names>,
 }
 
 #[derive(Debug)]
@@ -54,12 +55,13 @@ impl ShardWriter {
     /// A writer for the file at `path`, which is not touched before it is needed.
     #[must_use]
     pub fn new(path: PathBuf, policy: Policy, mode: u32, clock: Clock) -> Self {
-        Self { path, policy, mode, clock, open: None, torn_tails: 0, needed: None, pulse: Arc::default() }
+        Self { path, policy, mode, clock, open: None, torn_tails: 0, names: Arc::default(), pulse: Arc::default() }
     }
 
-    /// Keeps what a destination needs longer than the policy says.
-    pub fn keep_for(&mut self, needed: Arc<Kept>) {
-        self.needed = Some(needed);
+    /// What is held while the names of the shards change.
+    #[must_use]
+    pub fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
     }
 
     /// Shows steps of its work to those who wait for the writer.
@@ -167,14 +169,14 @@ impl ShardWriter {
             .is_some_and(|open| self.policy.is_aged(open.length, open.last_write, self.clock.now_micros()))
     }
 
-    /// Moves the file to `.1` and starts a new one. Gives what went with the shards that were deleted for it.
-    pub fn rotate(&mut self) -> Result<Retired> {
-        shift(&self.path, &self.pulse)?;
+    /// Moves the file to `.1` and starts a new one.
+    pub fn rotate(&mut self) -> Result<()> {
+        {
+            let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            shift(&self.path, &self.pulse)?;
+        }
         self.open = None;
-        self.open()?;
-        self.policy
-            .backup_count
-            .map_or(Ok(Retired::default()), |keep| retire(&self.path, keep, self.needed.as_deref(), &self.pulse))
+        self.open().map(|_| ())
     }
 
     /// Appends `lines`, which are whole lines, in one piece. After an error some of them may be there:

@@ -17,7 +17,6 @@ use crate::journal::cursor::{self, Cursor, Extent, Intent};
 use crate::journal::frame::{Frame, Kind};
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
-use crate::shard::rotate::Retired;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
 
@@ -60,6 +59,8 @@ pub struct Drain {
     owed: Option<Owed>,
     reporting: Reporting,
     no_rotation_before: Option<Instant>,
+    /// The kinds of files that were rotated since that was last asked.
+    rotated: Vec<FileKind>,
     /// Rows of this session's that are in the files or lost.
     rows_done: u64,
     /// Rows that were lost with the journal and are not on record.
@@ -90,6 +91,7 @@ impl Drain {
             owed: None,
             reporting,
             no_rotation_before: None,
+            rotated: Vec::new(),
             rows_done: 0,
             rows_lost: None,
             is_lost: false,
@@ -434,16 +436,16 @@ impl Drain {
     fn rotate(&mut self, kind: FileKind) {
         let outgoing = self.files.get(kind).file();
         match self.files.get(kind).rotate() {
-            Ok(retired) => {
+            Ok(()) => {
                 self.no_rotation_before = None;
                 self.reporting.stats.rotations.add(1);
+                if !self.rotated.contains(&kind) {
+                    self.rotated.push(kind);
+                }
                 if let (Some(syncer), Some(file)) = (&self.reporting.syncer, outgoing) {
                     syncer.note(file);
                 }
                 self.note_folder(kind);
-                if retired.rows > 0 && kind == FileKind::Metrics {
-                    self.retired(retired);
-                }
             }
             Err(error) => {
                 self.no_rotation_before = Some(Instant::now() + ROTATION_RETRY);
@@ -453,29 +455,10 @@ impl Drain {
         }
     }
 
-    #[cold]
-    fn retired(&mut self, retired: Retired) {
-        let first = self.reporting.stats.rows_retired.get() == 0;
-        self.reporting.stats.rows_retired.add(retired.rows);
-        let undelivered = retired.undelivered.unwrap_or(0);
-        self.reporting.stats.rows_retired_undelivered.add(undelivered);
-        let keep = self.files.get(FileKind::Metrics).policy().backup_count.unwrap_or(0);
-        if undelivered > 0 {
-            self.reporting.warnings.push("undelivered", || {
-                format!(
-                    "retention deletes rows that were still to be delivered: no more shards wait for a destination than \
-                     {keep} and max_unexported_shards (Run.stats() counts rows_retired_undelivered)"
-                )
-            });
-        } else if first {
-            let delivered = retired.undelivered.map_or("", |_| "; what they held was delivered");
-            self.reporting.warnings.push("retired", || {
-                format!(
-                    "retention has begun to delete the oldest rows: {keep} rotated shards are kept \
-                     (CODEX_TRACKING_NDJSON_BACKUP_COUNT=all keeps every one; Run.stats() counts rows_retired){delivered}"
-                )
-            });
-        }
+    /// The kinds of files that were rotated since this was last asked.
+    #[must_use]
+    pub fn take_rotated(&mut self) -> Vec<FileKind> {
+        std::mem::take(&mut self.rotated)
     }
 
     fn note_folder(&mut self, kind: FileKind) {

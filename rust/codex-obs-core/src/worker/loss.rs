@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::drain::Drain;
 use super::files::FileKind;
+use super::keeper::Keeper;
 use super::notes::Notes;
 use super::tenure::Tenure;
 use super::thread::Errands;
@@ -127,6 +128,8 @@ pub struct Reporter {
     pub tenure: Arc<Tenure>,
     /// Up to where everything was written when that was last looked at.
     pub looked: u64,
+    /// Looks after the shards that rotation leaves behind.
+    pub keeper: Keeper,
 }
 
 impl Errands for Reporter {
@@ -137,6 +140,7 @@ impl Errands for Reporter {
             self.looked = drain.position();
             self.tenure.look();
         }
+        self.keeper.after_batch(drain);
         if let Some(rows) = drain.take_lost() {
             self.losses.note(Cause::Journal, Loss { rows, ..Loss::default() }, |_| {});
         }

@@ -27,7 +27,6 @@ use crate::journal::identity::{Identity, Process};
 use crate::journal::memory::Backing;
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
-use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::tail::INTERNALS;
@@ -226,10 +225,8 @@ fn files_of(directory: &Path, stream: &Stream, identity: &Identity, clock: &Cloc
         max_age_micros: limit(identity.max_shard_age),
         backup_count: limit(identity.backup_count),
     };
-    let mut files = Files::new(directory, stream, policy, identity.file_mode, clock);
-    // What a destination still needs is not known here. The next rotation by a writer deletes what it does not.
-    files.get(FileKind::Metrics).keep_for(Arc::new(Kept::new(u64::MAX)));
-    files
+    // What is packed or deleted beyond the count is the next writer's business.
+    Files::new(directory, stream, policy, identity.file_mode, clock)
 }
 
 fn sync(files: &mut Files) -> Result<()> {

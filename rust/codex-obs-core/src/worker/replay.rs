@@ -21,7 +21,10 @@ use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
 use crate::limits::{BATCH_BYTES, SCAN_BLOCK_BYTES};
 use crate::scan::Lines;
+use crate::shard::archive::Archive;
+use crate::shard::footer::Footer;
 use crate::shard::name::{Coding, Stream, shard_path};
+use crate::shard::ordinal::Shards;
 use crate::shard::rotate::rotated_numbers;
 use crate::stats::Stats;
 
@@ -66,7 +69,7 @@ fn append(files: &mut Files, kind: FileKind, chunk: &[u8], stats: &Stats) -> Res
                 writer.append(&chunk[begin..end])?;
             }
             begin = end;
-            stats.rows_retired.add(writer.rotate()?.rows);
+            writer.rotate()?;
             stats.rotations.add(1);
         }
         end += line.len();
@@ -319,13 +322,15 @@ struct Window {
     ends: Vec<(usize, usize)>,
     hashes: Vec<u64>,
     counts: HashMap<u64, Count>,
+    /// Bytes of the lines.
+    bytes: u64,
     /// Whether one was found since that was last asked.
     found: bool,
 }
 
 impl Window {
     fn new(frames: &Frames, kind: FileKind, range: std::ops::Range<usize>) -> Self {
-        let mut window = Self { ends: Vec::new(), hashes: Vec::new(), counts: HashMap::new(), found: false };
+        let mut window = Self { ends: Vec::new(), hashes: Vec::new(), counts: HashMap::new(), bytes: 0, found: false };
         let mut encoder = frames.encoder();
         let mut chunk = Vec::new();
         for index in range {
@@ -334,6 +339,7 @@ impl Window {
             while place.frame == index {
                 chunk.clear();
                 frames.encode(kind, &mut place, &mut encoder, &mut chunk);
+                window.bytes += chunk.len() as u64;
                 window.hashes.extend(chunk.split_inclusive(|&byte| byte == b'\n').map(xxh3_64));
             }
             if window.hashes.len() > before {
@@ -347,17 +353,28 @@ impl Window {
     /// The newest frame whose lines are all there, looking into the newest files first and no further than needed.
     fn look(&mut self, directory: &Path, stream: &Stream, kind: FileKind) -> Result<Option<usize>> {
         let base = kind.path(directory, stream);
-        for number in std::iter::once(0).chain(rotated_numbers(&base)?) {
-            for coding in Coding::ALL {
-                let path = shard_path(&base, number, coding);
+        let number = |number| Coding::ALL.map(|coding| (coding, shard_path(&base, number, coding))).to_vec();
+        let archive = |ordinal| vec![(Coding::Zstandard, Archive::Packed.path(&base, ordinal))];
+        let mut seen = 0;
+        let numbers = std::iter::once(0).chain(rotated_numbers(&base)?).map(number);
+        let archives = Shards::of(&base)?.archives;
+        for forms in numbers.chain(archives.into_iter().rev().map(archive)) {
+            // The lines stand at the ends of the files, so that archives before as many bytes have none of them.
+            if seen >= self.bytes && forms.len() == 1 {
+                break;
+            }
+            for (coding, path) in forms {
                 let file = match crate::fs::open_read(&path) {
-                    Ok(file) => BufReader::with_capacity(SCAN_BLOCK_BYTES, file),
+                    Ok(file) => file,
                     Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => continue,
                     // No file of ours: readers leave it out as well.
                     Err(_) if path.metadata().is_ok_and(|metadata| !metadata.is_file()) => continue,
                     Err(error) => return Err(error),
                 };
                 let failed = |source| Error::io("read", &path, source);
+                let packed = if coding == Coding::Zstandard { Footer::of(&file, &path)? } else { None };
+                seen += packed.map_or(file.metadata().map_err(failed)?.len(), |footer| footer.plain_bytes);
+                let file = BufReader::with_capacity(SCAN_BLOCK_BYTES, file);
                 match coding {
                     Coding::Plain => self.count_in(file).map_err(failed)?,
                     // What cannot be unpacked has no lines that a reader could give.

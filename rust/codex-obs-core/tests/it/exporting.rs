@@ -12,7 +12,7 @@ use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::policy::Policy;
 
 use crate::remote::{Act, Remote, expected};
-use crate::support::{count, log, text};
+use crate::support::{DELETES, count, log, text};
 
 const LONG: Duration = Duration::from_hours(1);
 
@@ -82,7 +82,7 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     remote.act(Act::Later(Duration::from_millis(1)));
     let policy = Policy { max_bytes: Some(100_000), max_age_micros: None, backup_count: Some(1) };
-    let session = open_with(folder.path(), &remote, Settings { policy, ..Settings::default() });
+    let session = open_with(folder.path(), &remote, Settings { policy, retention: DELETES, ..Settings::default() });
     for step in 0..1000 {
         log(&session, step, 8);
     }
@@ -100,7 +100,7 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     assert_eq!(count(&session, "rows_retired_undelivered"), 0);
     assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
     let words = session.warnings().take().join("\n");
-    assert!(words.contains("what they held was delivered") && !words.contains("were still to be"), "{words}");
+    assert!(words.contains("all of them were delivered") && !words.contains("not delivered yet"), "{words}");
     assert!(count(&session, "export_retries") > 0);
     remote.store(|store| assert!(store.batches.contains(&1000), "a backlog goes in large batches"));
     let summary = text(folder.path(), "tracking_summary.ndjson");
@@ -111,7 +111,7 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
 fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let policy = Policy { max_bytes: Some(20_000), max_age_micros: None, backup_count: Some(1) };
-    let settings = Settings { policy, max_unexported_shards: 2, ..Settings::default() };
+    let settings = Settings { policy, retention: DELETES, max_unexported_shards: 2, ..Settings::default() };
     let session = open_with(folder.path(), &remote, settings);
     log(&session, 0, 8);
     remote.wait_for(|store| store.points.len() == 8);
@@ -124,10 +124,10 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     assert!(retired > 0 && (1..=3).all(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()));
     assert!(!folder.path().join("metrics.ndjson.4").exists());
     let words = session.warnings().take().join("\n");
-    assert!(words.contains("rows that were still to be delivered"), "{words}");
+    assert!(words.contains("not delivered yet"), "{words}");
     let undelivered = count(&session, "rows_retired_undelivered");
     assert!((1..=retired).contains(&undelivered), "{undelivered} of {retired}");
-    assert!(!words.contains("retention has begun"), "{words}");
+    assert!(!words.contains("has begun to delete"), "{words}");
     remote.act(Act::Accept);
     assert!(session.close(Some(soon())));
     assert_eq!(session.export_left(), None);
@@ -142,7 +142,13 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
 /// What retention leaves of `calls` further calls by a session without a destination: the first step of the log.
 fn go_on_without(directory: &Path, calls: std::ops::Range<i64>, most: u64) -> (i64, Arc<Session>) {
     let policy = Policy { max_bytes: Some(20_000), max_age_micros: None, backup_count: Some(1) };
-    let settings = Settings { policy, max_unexported_shards: most, ring_bytes: 256 << 10, ..Settings::default() };
+    let settings = Settings {
+        policy,
+        retention: DELETES,
+        max_unexported_shards: most,
+        ring_bytes: 256 << 10,
+        ..Settings::default()
+    };
     let session = Session::open(directory, Some("r1"), None, settings).unwrap();
     calls.for_each(|step| log(&session, step, 8));
     assert!(session.close(Some(soon())));
@@ -160,7 +166,7 @@ fn a_session_without_a_destination_keeps_what_one_before_could_not_deliver() {
     for reached in [false, true] {
         let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
         let policy = Policy { max_bytes: Some(20_000), max_age_micros: None, backup_count: Some(1) };
-        let session = open_with(folder.path(), &remote, Settings { policy, ..Settings::default() });
+        let session = open_with(folder.path(), &remote, Settings { policy, retention: DELETES, ..Settings::default() });
         if reached {
             log(&session, 0, 8);
             remote.wait_for(|store| store.points.len() == 8);
@@ -205,7 +211,7 @@ fn what_a_session_without_a_destination_keeps_for_others_is_bounded_and_ends_wit
     let shards = (1..100).filter(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()).count();
     assert!(shards == 1 && oldest > 10, "{shards} {oldest}: what was promised is gone");
     let words = session.warnings().take().join("\n");
-    assert!(words.contains("rows that were still to be delivered"), "{words}");
+    assert!(words.contains("not delivered yet"), "{words}");
 }
 
 #[test]
@@ -261,7 +267,7 @@ fn a_delivered_shard_that_is_deleted_leaves_no_gap() {
     drop(session);
     // Rotated before the first row, and deleted by the rotation that follows.
     let policy = Policy { max_bytes: Some(1), max_age_micros: None, backup_count: Some(1) };
-    let settings = Settings { policy, ring_bytes: 256 << 10, ..Settings::default() };
+    let settings = Settings { policy, retention: DELETES, ring_bytes: 256 << 10, ..Settings::default() };
     let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
     (10..12).for_each(|step| log(&session, step, 1));
     assert!(session.close(Some(soon())));

@@ -47,7 +47,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn open(directory: &Path) -> Arc<Session> {
-    let policy = Policy { max_bytes: Some(4000), max_age_micros: None, backup_count: Some(1000) };
+    let policy = Policy { max_bytes: Some(4000), max_age_micros: None, backup_count: Some(2) };
     let settings = Settings { policy, ring_bytes: 256 << 10, ..Settings::default() };
     Session::open(directory, Some("r1"), None, settings).unwrap()
 }

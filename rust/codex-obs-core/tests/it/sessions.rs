@@ -4,7 +4,7 @@ use codex_obs_core::journal::frame::{FrameBuilder, LineFile};
 use codex_obs_core::session::{Overflow, Session, Settings, Step, Time};
 use codex_obs_core::shard::policy::Policy;
 
-use crate::support::{call, count, lines, log, open, text};
+use crate::support::{DELETES, call, count, lines, log, open, text};
 
 #[test]
 fn rows_are_in_the_file_after_a_flush_and_nothing_is_left_after_a_close() {
@@ -129,7 +129,7 @@ fn shards_rotate_between_rows_and_the_oldest_go_with_a_count() {
     let folder = tempfile::tempdir().unwrap();
     let row = lines([10], 1).len() as u64;
     let policy = Policy { max_bytes: Some(2 * row), max_age_micros: None, backup_count: Some(2) };
-    let settings = Settings { policy, ..Settings::default() };
+    let settings = Settings { policy, retention: DELETES, ..Settings::default() };
     let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
     for step in 10..19 {
         log(&session, step, 1);

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use codex_obs_core::journal::frame::{Call, FrameBuilder};
 use codex_obs_core::record::Tags;
 use codex_obs_core::session::{Session, Settings, Step, Time};
+use codex_obs_core::shard::retention::Retention;
+
+/// Shards beyond the count are deleted, not packed.
+pub const DELETES: Retention = Retention { packs: false, max_archive_bytes: None };
 
 /// A session on a ring of 256 KiB.
 pub fn open(directory: &Path) -> Arc<Session> {

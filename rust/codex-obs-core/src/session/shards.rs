@@ -1,0 +1,119 @@
+//! What a session does with the shards of its stream: it adopts, packs and deletes them.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Settings, claim};
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::journal::identity::Process;
+use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::shard::adopt::adopt;
+use crate::shard::kept::Kept;
+use crate::shard::name::Stream;
+use crate::shard::pack::pack_all;
+use crate::shard::tail::INTERNALS;
+use crate::shard::writer::last_bytes;
+use crate::stats::Stats;
+use crate::timeline::Timeline;
+use crate::worker::files::Files;
+use crate::worker::keeper::{KINDS, Keeper};
+use crate::worker::packer::{Log, Packer, Rules};
+use crate::worker::warnings::Warnings;
+
+/// Start of the name of a stream's note that there is something to pack.
+const NOTE: &str = "pack-";
+/// Longest note read; ours have some twenty bytes.
+const MAX_NOTE_BYTES: usize = 64;
+
+/// Makes shards of current files that somebody packed while nobody wrote the stream.
+pub(super) fn adopt_packed(directory: &Path, stream: &Stream, warnings: &Warnings) -> Result<()> {
+    for kind in KINDS {
+        for unread in adopt(&kind.path(directory, stream))? {
+            warnings.say(format!(
+                "{} is not read: a plain file of that name stands beside it; rename it to the next free rotated number, or \
+                 move it elsewhere",
+                unread.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Where it stands that shards of `stream` are to be packed.
+fn note_path(directory: &Path, stream: &Stream) -> PathBuf {
+    directory.join(INTERNALS).join(format!("{NOTE}{stream}"))
+}
+
+/// Packs what writers that are gone left to be packed in `directory`.
+pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
+    let folder = directory.join(INTERNALS);
+    let listing = match std::fs::read_dir(&folder) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::io("list", &folder, source)),
+    };
+    for entry in listing {
+        let name = entry.map_err(|source| Error::io("list", &folder, source))?.file_name();
+        let stream = name.to_str().and_then(|name| name.strip_prefix(NOTE)).and_then(Stream::parse);
+        let Some(stream) = stream else { continue };
+        let Attempt::Taken(_held) = Owner::acquire(&claim::lock_path(directory, &stream), process, Purpose::Recover)?
+        else {
+            continue;
+        };
+        let path = note_path(directory, &stream);
+        let text = last_bytes(&path, MAX_NOTE_BYTES)?;
+        if let Some(rules) = std::str::from_utf8(&text).ok().and_then(Rules::parse) {
+            for kind in KINDS {
+                pack_all(&kind.path(directory, &stream), rules.keep, rules.mode)?;
+            }
+        }
+        std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+    }
+    Ok(())
+}
+
+/// What a session is surrounded by.
+pub(super) struct Around<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) stream: &'a Stream,
+    pub(super) home: &'a Home,
+    pub(super) settings: &'a Settings,
+    pub(super) timeline: &'a Arc<Timeline>,
+    pub(super) stats: &'a Arc<Stats>,
+    pub(super) warnings: &'a Arc<Warnings>,
+}
+
+/// What looks after the shards of the stream that `files` writes. Of a new stream nothing was left to do.
+pub(super) fn keeper(around: &Around<'_>, files: &mut Files, kept: Option<Arc<Kept>>, is_new: bool) -> Keeper {
+    let settings = around.settings;
+    let keep = settings.policy.backup_count.unwrap_or(u64::MAX);
+    let packer = (settings.retention.packs && settings.policy.backup_count.is_some()).then(|| {
+        let logs = KINDS.map(|kind| {
+            let writer = files.get(kind);
+            Log { base: writer.path().to_owned(), names: writer.names() }
+        });
+        let note = note_path(around.directory, around.stream);
+        let (stats, warnings) = (Arc::clone(around.stats), Arc::clone(around.warnings));
+        let packer = Packer::new(logs.into(), keep, settings.file_mode, note, stats, warnings);
+        if !is_new {
+            packer.look();
+        }
+        Arc::new(packer)
+    });
+    Keeper {
+        keep,
+        retention: settings.retention,
+        kept,
+        packer,
+        run_id: around.home.run_id.clone(),
+        run_name: around.home.name.clone(),
+        timeline: Arc::clone(around.timeline),
+        stats: Arc::clone(around.stats),
+        warnings: Arc::clone(around.warnings),
+        gone: [None; KINDS.len()],
+        archived: 0,
+        is_first_look: !is_new,
+    }
+}
