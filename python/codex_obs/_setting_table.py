@@ -75,8 +75,8 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             ("CODEX_TRACKING_NDJSON_BACKUP_COUNT",),
             Limit("give a number of shards in digits such as 5, all, or 0 for no rotation", all_allowed=True),
             5,
-            "Rotated shards that are kept as plain files; `all` keeps every one plain; empty, 0, None or a negative number "
-            "means that nothing is ever rotated.",
+            "Rotated shards that are kept as plain files; `all` keeps every one plain; empty, 0, None or a negative "
+            "number means that nothing is ever rotated.",
             empty_is_value=True,
         ),
         "archive": Entry(

@@ -39,7 +39,7 @@ impl Recorder {
         directory, *, run_id = None, name = None, rank = 0,
         max_shard_bytes = Some(limits::DEFAULT_MAX_SHARD_BYTES),
         max_shard_age_s = Some(limits::DEFAULT_MAX_SHARD_AGE_S),
-        backup_count = Some(limits::DEFAULT_BACKUP_COUNT),
+        backup_count = Some(limits::DEFAULT_BACKUP_COUNT), archive = "zstd", archive_max_bytes = None,
         max_unexported_shards = limits::DEFAULT_MAX_UNEXPORTED_SHARDS,
         ring_bytes = limits::DEFAULT_RING_BYTES,
         max_block_s = limits::DEFAULT_MAX_BLOCK_S,
@@ -47,7 +47,7 @@ impl Recorder {
         fsync = "interval",
         fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
         file_mode = limits::DEFAULT_FILE_MODE,
-        archive = "zstd", archive_max_bytes = None, legacy = false, flatten = false, clock = None, backing = "auto", export = None,
+        legacy = false, flatten = false, clock = None, backing = "auto", export = None,
         dormant = false, is_worker = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
