@@ -65,7 +65,8 @@ def lines_of(directory: Path) -> list[tuple[int, str]]:
     rows = []
     for path in directory.glob("metrics.ndjson*"):
         with path.open() as file:
-            rows += [(row["step"], row["metric"]) for row in map(json.loads, file)]
+            whole = (line for line in file if line.endswith("\n"))
+            rows += [(row["step"], row["metric"]) for row in map(json.loads, whole)]
     return rows
 
 
