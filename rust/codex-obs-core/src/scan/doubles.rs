@@ -4,8 +4,10 @@
 //! again under the next one. The one is the beginning of the other, or all of it. Rows carry a timestamp in microseconds, so
 //! shards that begin with the same row are the same shard; rows of the legacy form have none and tell nothing.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use memchr::memmem::find;
 
@@ -16,31 +18,49 @@ use crate::limits::SCAN_BLOCK_BYTES;
 /// Most bytes of a first line that is looked at.
 const HEAD_BYTES: usize = 64 << 10;
 
-/// Takes the sources of one stream out that are the beginning of another one, or all of it. Gives each with the one that stays.
+/// Shards that begin alike and go on in another way, with which a further one is compared. Rotation makes none, and whoever makes
+/// thousands of them shall not hold up a reader.
+const MOST_ALIKE: usize = 8;
+
+/// Takes the sources out that are the beginning of another one of the same stream, or all of it. Gives each with the one that
+/// stays.
 pub(super) fn leave_out(sources: &mut Vec<Source>) -> Result<Vec<(PathBuf, PathBuf)>> {
-    if sources.len() < 2 {
-        return Ok(Vec::new());
-    }
-    let mut heads = Vec::with_capacity(sources.len());
-    for source in sources.iter() {
-        heads.push(head(source)?);
-    }
     let mut left_out = Vec::new();
+    if sources.len() < 2 {
+        return Ok(left_out);
+    }
     let mut stays = vec![true; sources.len()];
+    // Those that stay, by stream and first line: one, unless someone made more.
+    let mut alike: HashMap<(Arc<str>, Vec<u8>), Vec<usize>> = HashMap::new();
     for index in 0..sources.len() {
-        // A few at most, unless someone made them so: each is compared with those that stay.
-        for other in 0..index {
-            if !stays[index] || !stays[other] || heads[index].is_none() || heads[index] != heads[other] {
-                continue;
-            }
-            let (out, whole) = match compare(&sources[other], &sources[index])? {
-                Overlap::None => continue,
+        let Some(head) = head(&sources[index])? else { continue };
+        let known = alike.entry((Arc::clone(&sources[index].stream), head)).or_default();
+        if known.len() == MOST_ALIKE {
+            continue;
+        }
+        let mut is_out = false;
+        let mut kept = Vec::with_capacity(known.len() + 1);
+        for &other in known.iter() {
+            let overlap = if is_out { Overlap::None } else { compare(&sources[other], &sources[index])? };
+            let (out, whole) = match overlap {
+                Overlap::None => {
+                    kept.push(other);
+                    continue;
+                }
                 Overlap::FirstInSecond => (other, index),
-                Overlap::SecondInFirst => (index, other),
+                Overlap::SecondInFirst => {
+                    kept.push(other);
+                    is_out = true;
+                    (index, other)
+                }
             };
             stays[out] = false;
             left_out.push((sources[out].path.clone(), sources[whole].path.clone()));
         }
+        if !is_out {
+            kept.push(index);
+        }
+        *known = kept;
     }
     let mut stays = stays.into_iter();
     sources.retain(|_| stays.next().unwrap_or(true));
@@ -102,3 +122,7 @@ fn fill(bytes: &mut Bytes<'_>, block: &mut [u8]) -> io::Result<usize> {
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+#[path = "doubles_tests.rs"]
+mod tests;

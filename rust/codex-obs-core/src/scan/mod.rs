@@ -4,6 +4,7 @@
 
 mod below;
 mod canonical;
+mod doubles;
 pub mod faults;
 mod field;
 mod json;

@@ -54,4 +54,12 @@ impl Report {
         paths.truncate(MAX_REPORTED_LINES);
         self.unread.append(&mut paths);
     }
+
+    /// Files that are left out because their rows stand in another one, each with that one.
+    pub(super) fn name_doubles(&mut self, doubled: &[(PathBuf, PathBuf)]) {
+        self.notes.extend(doubled.iter().map(|(double, whole)| {
+            let (double, whole) = (double.display(), whole.display());
+            format!("{double} holds the same rows as {whole}, as in a copy that was made during a rotation; they are read once")
+        }));
+    }
 }

@@ -11,7 +11,7 @@ use super::listing::{Base, Listing, Names};
 use super::report::Report;
 use super::source::{Content, Lines, Source};
 use super::walk::{Found, OpenFiles, Walk, read_once};
-use super::{below, unread};
+use super::{below, doubles, unread};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
 use crate::shard::name::{Coding, Stream};
@@ -69,8 +69,10 @@ impl Snapshot {
             for stranger in &walk.strangers {
                 snapshot.report.skip_name(stranger);
             }
-            snapshot.report.files += walk.found.len() as u64;
-            snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&stream)));
+            let mut sources = walk.found.into_iter().rev().map(|found| found.source(&stream)).collect();
+            snapshot.report.name_doubles(&doubles::leave_out(&mut sources)?);
+            snapshot.report.files += sources.len() as u64;
+            snapshot.sources.append(&mut sources);
             if let Some(tail) = tail.filter(|tail| tail.rows > 0) {
                 snapshot.report.recovered += tail.rows;
                 snapshot.sources.push(Source {
@@ -103,6 +105,12 @@ impl Snapshot {
     /// # Errors
     /// If the directory does not exist or cannot be read.
     pub fn of_stream(directory: &Path, stream: &Stream) -> Result<Self> {
+        let (mut snapshot, doubled) = Self::with_doubles(directory, stream)?;
+        snapshot.report.name_doubles(&doubled);
+        Ok(snapshot)
+    }
+
+    fn with_doubles(directory: &Path, stream: &Stream) -> Result<(Self, Vec<(PathBuf, PathBuf)>)> {
         let base = Base::of(stream);
         let names = Listing::of(directory)?.shards.remove(&base).unwrap_or_default();
         let mut listing = Listing { shards: BTreeMap::from([(base.clone(), names)]), others: Vec::new() };
@@ -111,7 +119,18 @@ impl Snapshot {
         for walk in stable_walks(directory, &mut listing)?.into_values() {
             snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&name)));
         }
-        Ok(snapshot)
+        let doubled = doubles::leave_out(&mut snapshot.sources)?;
+        Ok((snapshot, doubled))
+    }
+
+    /// Whether the rows of the current file of `stream` stand in another one too, as in a copy that was made while it was rotated.
+    ///
+    /// # Errors
+    /// If the directory or a file cannot be read.
+    pub fn is_doubled(directory: &Path, stream: &Stream) -> Result<bool> {
+        let current = directory.join(Base::of(stream).file_name());
+        let doubled = Self::with_doubles(directory, stream)?.1;
+        Ok(doubled.iter().any(|(double, _)| *double == current))
     }
 
     /// The given files. Order and streams come from their names; a file whose name is no shard's counts as the current one of
@@ -155,6 +174,7 @@ impl Snapshot {
                 snapshot.sources.push(found.source(&base.stream_name()));
             }
         }
+        snapshot.report.name_doubles(&doubles::leave_out(&mut snapshot.sources)?);
         snapshot.report.files = snapshot.sources.len() as u64;
         Ok(snapshot)
     }
