@@ -7,11 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::stats::Stats;
 
 /// Clocks that differ by less than this have not been set: the two are not read in one instant.
 const TOLERANCE_MICROS: i64 = 1_000;
+
+/// The clocks were not compared yet.
+const UNKNOWN: i64 = i64::MIN;
 
 /// A clock that is corrected by slowing it down loses at most this part of the time that passes: 500 millionths by the kernel,
 /// twice as much to be sure.
@@ -42,13 +45,15 @@ impl Timeline {
     /// Begins with what the clock shows.
     #[must_use]
     pub fn new(clock: Clock, stats: Arc<Stats>) -> Self {
-        let (now, passed) = (clock.now_micros(), clock.passed_micros());
+        let moment = clock.moment();
         Self {
             clock,
             stats,
             ahead: AtomicI64::new(0),
-            offset: AtomicI64::new(now.wrapping_sub(passed)),
-            compared_at: AtomicI64::new(passed),
+            offset: AtomicI64::new(
+                moment.map_or(UNKNOWN, |moment| moment.wall_micros.wrapping_sub(moment.passed_micros)),
+            ),
+            compared_at: AtomicI64::new(moment.map_or(0, |moment| moment.passed_micros)),
             last: AtomicI64::new(i64::MIN),
         }
     }
@@ -96,9 +101,11 @@ impl Timeline {
     /// As [`settle`](Self::settle), where time seems to have jumped.
     #[cold]
     fn check(&self, micros: i64, last: i64) -> i64 {
-        if self.compare() {
+        match self.look() {
             // What the caller read was a clock that has been set since.
-            return self.now_micros().max(last);
+            Some(true) => return self.now_micros().max(last),
+            Some(false) => {}
+            None => return micros.max(last),
         }
         // A row that got its time while the clock was being set may be far ahead. The others go on from there.
         let behind = last.saturating_sub(self.now_micros());
@@ -111,19 +118,25 @@ impl Timeline {
 
     /// Compares the clocks. Gives whether one was set since the last comparison, by anyone.
     pub fn compare(&self) -> bool {
+        self.look() == Some(true)
+    }
+
+    /// As [`compare`](Self::compare); `None` if they could not be compared just now.
+    fn look(&self) -> Option<bool> {
         let known = self.offset.load(Ordering::Relaxed);
-        let passed = self.clock.passed_micros();
-        let offset = self.clock.now_micros().wrapping_sub(passed);
+        let Moment { wall_micros, passed_micros: passed } = self.clock.moment()?;
+        let offset = wall_micros.wrapping_sub(passed);
         let moved = offset.wrapping_sub(known);
         let slept = passed.wrapping_sub(self.compared_at.load(Ordering::Relaxed)).max(0);
-        let is_set = moved.unsigned_abs() > (TOLERANCE_MICROS + (slept / LARGEST_SLEW).min(LONGEST_SLEW_MICROS)) as u64;
+        let is_set = known != UNKNOWN
+            && moved.unsigned_abs() > (TOLERANCE_MICROS + (slept / LARGEST_SLEW).min(LONGEST_SLEW_MICROS)) as u64;
         // Who is slower leaves the same step of the clock to the other.
         if self.offset.compare_exchange(known, offset, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return true;
+            return Some(true);
         }
         self.compared_at.store(passed, Ordering::Relaxed);
         if !is_set {
-            return false;
+            return Some(false);
         }
         if moved < 0 {
             self.stats.clock_steps_back.add(1);
@@ -131,7 +144,7 @@ impl Timeline {
         let catch_up =
             |ahead: i64| Some(if moved < 0 { ahead.saturating_sub(moved) } else { ahead.saturating_sub(moved).max(0) });
         let _ = self.ahead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, catch_up);
-        true
+        Some(true)
     }
 }
 

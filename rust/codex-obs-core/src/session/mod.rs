@@ -321,6 +321,8 @@ impl Session {
     /// the writer cannot write.
     #[must_use]
     pub fn flush(&self, deadline: Option<Instant>, sync: bool) -> bool {
+        // What the clock was set by until now is known from now on, without the writer's next look.
+        self.timeline.compare();
         if self.is_closed() {
             return self.closing.wait(deadline);
         }
