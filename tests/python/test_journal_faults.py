@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -133,3 +134,28 @@ def test_a_process_out_of_descriptors_logs_on_and_says_so(run_dir: Path) -> None
     assert codex_obs.read(run_dir)["step"].to_list() == list(range(2_001))
     assert "the shard grows until that works again" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+# Says which stream a process that comes later gets.
+LATER = "import sys, codex_obs; run = codex_obs.init(sys.argv[1]); print(run.stream); run.close()"
+
+
+@pytest.mark.parametrize("deleted", [".codex_obs", ".codex_obs/lock-main"])
+def test_a_lock_that_is_deleted_under_an_open_run_is_made_anew_at_the_next_batch(
+    run_dir: Path, deleted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with codex_obs.init(run_dir) as run:
+        run.log({"loss": 0.5}, step=0)
+        assert run.flush(30)
+        path = run_dir / deleted
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for step in range(1, 4):
+            run.log({"loss": 0.5}, step=step)
+            assert run.flush(30)
+        later = subprocess.run([sys.executable, "-c", LATER, run_dir], capture_output=True, text=True, check=True)
+        assert later.stdout.startswith("pid-"), "nobody else may write this stream"
+        assert run.stats()["files_disturbed"] == 1
+    said = [record.getMessage() for record in caplog.records if "lock-main" in record.getMessage()]
+    assert len(said) == 1
+    assert "was created again" in said[0]
+    assert sorted(codex_obs.read(run_dir)["step"]) == [0, 1, 2, 3]

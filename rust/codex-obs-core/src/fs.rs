@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use folder::{Access, Place};
+pub use descriptor::{Shunned, shun_standard_numbers};
 pub use folder::{
     INTERNALS, cannot_spare, link, list, remove, remove_if_there, rename, rename_new, require_folder, sync_file,
     sync_folder,

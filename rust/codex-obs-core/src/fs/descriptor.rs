@@ -16,7 +16,7 @@ pub(super) fn open(
     flags: OFlags,
     mode: Mode,
 ) -> Result<OwnedFd, Errno> {
-    let _fillers = fill();
+    let _shunned = shun_standard_numbers();
     let opened = rustix::fs::openat(folder, path, flags, mode)?;
     above_standard(opened)
 }
@@ -27,6 +27,17 @@ fn above_standard(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
         return Ok(descriptor);
     }
     rustix::io::fcntl_dupfd_cloexec(&descriptor, FIRST)
+}
+
+/// Numbers of closed standard streams that are taken until this is dropped.
+pub struct Shunned {
+    _fillers: Vec<Filler>,
+}
+
+/// Keeps files and connections that are opened meanwhile from getting the number of a closed standard stream.
+#[must_use]
+pub fn shun_standard_numbers() -> Shunned {
+    Shunned { _fillers: fill() }
 }
 
 /// A standard stream's number that leads nowhere.

@@ -13,6 +13,7 @@ use super::resolver::BoundedResolver;
 use super::settings::MlflowSettings;
 use super::tls;
 use crate::error::{Error, Result};
+use crate::fs::shun_standard_numbers;
 
 /// Most bytes of a reply's headers.
 const HEADER_BYTES: usize = 32 << 10;
@@ -100,6 +101,7 @@ impl Client {
 
     /// Asks for `url`.
     pub fn get(&self, url: &str, most_bytes: usize, timeout: Duration) -> std::result::Result<Reply, Failure> {
+        let _shunned = shun_standard_numbers();
         let mut request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
@@ -115,6 +117,7 @@ impl Client {
         most_bytes: usize,
         timeout: Duration,
     ) -> std::result::Result<Reply, Failure> {
+        let _shunned = shun_standard_numbers();
         let mut request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);

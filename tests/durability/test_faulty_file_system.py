@@ -1,0 +1,80 @@
+"""A file system whose operations fail, lie and are slow by a seed, under a logger that is killed and started again."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from faults.fuse import fuse
+from faults.fuse_control import FAULTS, PER_MILLE
+from faults.judge import judge, lines_of, losses_on_record, rows_of
+from faults.ledger import Entry
+from faults.patience import communicate
+from faults.tally import ACCEPTED, STATE, Tally, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Programs, Scale
+    from faults.fuse import Mounted
+    from faults.ledger import Ledger
+
+METRICS = ("a", "b")
+SEEDS = 100
+SECONDS = 8.0
+DEADLINE_S = 120.0
+# One call may be in the journal that was not counted.
+GAP = 1
+
+
+def test_operations_fail_and_lie(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    entry = Entry("FUSE: operations fail, lie or are slow by a seed, SIGKILL between", longest_log_s=0)
+    faults = 0
+    for seed in range(scale.times(SEEDS, least=2)):
+        with fuse(tmp_path / f"disk-{seed}", seed=seed, kept_s=(0.0, 1.0)[seed % 2]) as disk:
+            torment(disk, seed, programs, entry)
+            faults += disk.control[FAULTS]
+    entry.note = f"{faults:,} faults"
+    ledger.enter(entry)
+    assert faults > 0
+
+
+def torment(disk: Mounted, seed: int, programs: Programs, entry: Entry) -> None:
+    rng = random.Random(seed)
+    directory = disk.place / "run"
+    accepted = []
+    start = 0
+    ends = time.monotonic() + SECONDS
+    disk.control[PER_MILLE] = rng.choice([2, 10, 50])
+    last = False
+    while not last:
+        last = time.monotonic() > ends
+        tally = Tally(disk.place.with_name(f"{disk.place.name}-{start}"))
+        tally[ACCEPTED] = start
+        logger = programs.start("stubborn", directory, tally.path, start)
+        if last:
+            disk.control[PER_MILLE] = 0
+        until = start + rng.randrange(1, 4000)
+        wait_until(lambda: tally[ACCEPTED] >= until or logger.poll() is not None, DEADLINE_S, "it logs")  # noqa: B023 - used at once
+        assert logger.poll() is None, f"seed {seed}: {logger.communicate()[1]}"
+        if last:
+            tally[STATE] = 1
+            _, errors = communicate(logger, DEADLINE_S)
+            assert logger.returncode == 0, f"seed {seed}: {errors}"
+        else:
+            logger.kill()
+            logger.communicate()
+        accepted.append(range(start, tally[ACCEPTED]))
+        start = tally[ACCEPTED] + GAP
+        entry.attempts += 1
+        entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
+    judgement = judge(directory, rows_of({"main": accepted}, METRICS))
+    entry.accepted += judgement.accepted
+    entry.lost += judgement.lost
+    entry.doubled += judgement.doubled
+    entry.torn += judgement.torn
+    assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"seed {seed}: {judgement}"
+    assert losses_on_record(directory) == 0, f"seed {seed}"
+    # The folder itself, without the file system between.
+    assert lines_of(disk.backing / "run") == (judgement.found, 0), f"seed {seed}"
