@@ -209,11 +209,7 @@ def test_internals_swapped_for_a_link(tmp_path: Path, programs: Programs, scale:
     require()
     entry = Entry("a user swaps .codex_obs for a link, thousands of times a second")
     directory, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    for path in tmp_path.parents:
-        # pytest makes them for its user alone.
-        if path.name.startswith("pytest-") and path.stat().st_uid == os.geteuid():
-            path.chmod(0o755)
-    tmp_path.chmod(0o755)
+    open_to_all(tmp_path)
     for folder in (directory, elsewhere):
         folder.mkdir()
         folder.chmod(0o777)
@@ -250,3 +246,45 @@ def test_folders_follow_the_mode(mode: str, folders: int, tmp_path: Path, monkey
         os.umask(before)
     for folder in ("runs", "runs/run", "runs/run/.codex_obs"):
         assert (tmp_path / folder).stat().st_mode & 0o777 == folders, folder
+
+
+@pytest.mark.parametrize("mode", ["644", "600"])
+def test_another_user_reads_what_the_mode_lets_it(
+    mode: str, tmp_path: Path, programs: Programs, ledger: Ledger
+) -> None:
+    """Not the journals: then it is told."""
+    require()
+    entry = Entry(f"another user reads a killed run of mode {mode}")
+    open_to_all(tmp_path)
+    directory = tmp_path / "run"
+    logger = programs.start("holder", directory, 0, CALLS, CODEX_LOG_FILE_MODE=mode)
+    line_of(logger)
+    logger.kill()
+    logger.communicate()
+    script = """
+import logging, os, sys
+import codex_obs, polars
+from codex_obs import reading
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+logging.basicConfig(format="%(message)s")
+try:
+    print(codex_obs.read(sys.argv[1]).height)
+except codex_obs.CodexObsError as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", script, directory], capture_output=True, text=True, check=True)
+    if mode == "644":
+        assert int(done.stdout) == CALLS
+        assert done.stderr.count("1 journal that this user may not read") == 1, done.stderr
+    else:
+        assert done.stdout == "LogFileError\n"
+    assert codex_obs.read(directory).height == CALLS
+    entry.attempts, entry.accepted = 1, CALLS
+    ledger.enter(entry)
+
+
+def open_to_all(path: Path) -> None:
+    """Let other users into a folder of pytest's, which it makes for its own."""
+    for folder in (path, *path.parents):
+        if "pytest-" in str(folder):
+            folder.chmod(0o755)

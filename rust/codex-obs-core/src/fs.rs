@@ -15,8 +15,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use folder::{Access, Place};
 pub use descriptor::{Shunned, shun_standard_numbers};
+use folder::{Access, Place};
 pub use folder::{
     INTERNALS, cannot_spare, link, list, remove, remove_if_there, rename, rename_new, require_folder, sync_file,
     sync_folder,

@@ -8,12 +8,14 @@ use arrow_schema::ArrowError;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::fs::INTERNALS;
 use crate::rows::{self, Columns};
 use crate::scan::{self, Report, Snapshot, Source, Tail, Tick};
 use crate::session::is_written;
 use crate::session::pending::{Pending, recover_for_reading};
 use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
+use crate::words::count;
 
 /// One row a group: the statistics of the run in `paths`, which is one run directory or files of one.
 ///
@@ -56,6 +58,14 @@ fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
         // Another process may have brought the same rows back on disk meanwhile. Then the journal says something else now.
         if tails.is_empty() || looks == LOOKS || recover_for_reading(directory, clock)?.1 == pending {
             snapshot.report.recovered += rows_recovered;
+            if recovered.journals_unreadable > 0 {
+                let why = format!(
+                    "holds {} that this user may not read; if a writer was killed, `codex-ndjson recover`, run by the \
+                     owner, brings its last rows back",
+                    count(recovered.journals_unreadable, "journal")
+                );
+                snapshot.report.journals.push((directory.join(INTERNALS), why));
+            }
             return Ok(snapshot);
         }
         looks += 1;

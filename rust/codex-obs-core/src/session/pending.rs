@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::claim::{self, journals};
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::Process;
@@ -44,25 +44,44 @@ impl PartialEq for Pending {
 /// # Errors
 /// If a journal cannot even be read.
 pub fn recover_for_reading(directory: &Path, clock: &Clock) -> Result<(Recovered, Vec<Pending>)> {
-    if journals(directory)?.is_empty() {
-        return Ok((Recovered::default(), Vec::new()));
+    match journals(directory) {
+        Ok(streams) if !streams.is_empty() => {}
+        Err(error) if !is_denied(&error) => return Err(error),
+        // Another user's, who lets others read the log alone.
+        outcome => {
+            let journals_unreadable = outcome.is_err().into();
+            return Ok((Recovered { journals_unreadable, ..Recovered::default() }, Vec::new()));
+        }
     }
     let process = Process::current();
     // An error means that a journal is left, which is looked at below.
-    let recovered = claim::recover_all(directory, None, &process, clock, false).unwrap_or_default();
+    let mut recovered = claim::recover_all(directory, None, &process, clock, false).unwrap_or_default();
     let mut pending = Vec::new();
     for stream in journals(directory)? {
-        pending.extend(read(directory, &stream, &process)?);
+        match read(directory, &stream, &process) {
+            Err(error) if is_denied(&error) => recovered.journals_unreadable += 1,
+            outcome => pending.extend(outcome?),
+        }
     }
     Ok((recovered, pending))
 }
 
+fn is_denied(error: &Error) -> bool {
+    error.io_kind() == Some(std::io::ErrorKind::PermissionDenied)
+}
+
 /// What the journal of `stream` would add, unless its writer lives or is of another machine.
 fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<Pending>> {
+    let path = journal_path(directory, stream);
+    // Who may not read it cannot see either whether its writer lives.
+    if let Err(error) = crate::fs::open_read(&path)
+        && is_denied(&error)
+    {
+        return Err(error);
+    }
     if owner::is_held(&claim::lock_path(directory, stream), observer) {
         return Ok(None);
     }
-    let path = journal_path(directory, stream);
     let file = match crate::fs::open_read(&path) {
         Ok(file) => file,
         Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(None),

@@ -41,6 +41,8 @@ pub struct Recovered {
     pub journals_foreign: u64,
     /// Journals that could not be read, set aside as `.codex_obs/damaged-*`.
     pub journals_damaged: u64,
+    /// Journals that a reader may not open. Who recovers hears an error of them.
+    pub journals_unreadable: u64,
     /// Rows brought back.
     pub rows_recovered: u64,
     /// Rows that the dead process had dropped for want of room, as it counted them.
@@ -71,6 +73,7 @@ impl Recovered {
         self.journals += other.journals;
         self.journals_foreign += other.journals_foreign;
         self.journals_damaged += other.journals_damaged;
+        self.journals_unreadable += other.journals_unreadable;
         self.rows_recovered += other.rows_recovered;
         self.rows_dropped += other.rows_dropped;
         self.frames_damaged += other.frames_damaged;
