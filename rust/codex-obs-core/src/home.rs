@@ -170,7 +170,12 @@ impl Home {
                 return Ok(home);
             }
             Err(error) if fs::cannot_spare(&error) => return home.create_alone(directory, path, &draft),
-            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => {}
+            // The kernel says so before it asks the file system: the file may be one that another process has just begun.
+            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => {
+                if matches!(look(path)?, Look::Empty) && !draft.can_spare() {
+                    return home.create_alone(directory, path, &draft);
+                }
+            }
             Err(error) => return Err(error),
         }
         Self::read(path)?.ok_or_else(|| Error::corrupt(path, "it was removed while it was being opened"))
@@ -281,6 +286,19 @@ impl Draft {
                 rename(&beside.path, path)
             }
             outcome => outcome,
+        }
+    }
+}
+
+impl Draft {
+    /// Whether the file system knows renames that spare what is there.
+    fn can_spare(&self) -> bool {
+        let mut elsewhere = self.path.as_os_str().to_owned();
+        elsewhere.push(".new");
+        let elsewhere = PathBuf::from(elsewhere);
+        match fs::rename_new(&self.path, &elsewhere) {
+            Ok(()) => fs::rename(&elsewhere, &self.path).is_ok(),
+            Err(error) => !fs::cannot_spare(&error),
         }
     }
 }
