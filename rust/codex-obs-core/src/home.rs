@@ -171,11 +171,11 @@ impl Home {
             }
             Err(error) if fs::cannot_spare(&error) => return home.create_alone(directory, path, &draft),
             // The kernel says so before it asks the file system: the file may be one that another process has just begun.
-            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => {
-                if matches!(look(path)?, Look::Empty) && !draft.can_spare() {
-                    return home.create_alone(directory, path, &draft);
-                }
-            }
+            Err(error) if error.io_kind() == Some(ErrorKind::AlreadyExists) => match look(path)? {
+                Look::Whole(home) => return Ok(home),
+                Look::Empty if !draft.can_spare() => return home.create_alone(directory, path, &draft),
+                Look::Empty | Look::Missing => {}
+            },
             Err(error) => return Err(error),
         }
         Self::read(path)?.ok_or_else(|| Error::corrupt(path, "it was removed while it was being opened"))
@@ -243,15 +243,18 @@ fn look(path: &Path) -> Result<Look> {
     Ok(whole?.map_or(Look::Missing, Look::Whole))
 }
 
-/// As [`look`], but an empty identity is damage if anything was logged: the rows have the id that it had.
+/// As [`look`], but an empty identity is damage if anything was logged: the rows have the id that it had. A file system that keeps
+/// what it knows of a file may need a moment to see that it is whole.
 fn look_for_rows(directory: &Path, path: &Path) -> Result<Look> {
     let has_rows = || fs::list(directory).map(|names| names.iter().any(|name| name.as_bytes().starts_with(b"metrics")));
-    match look(path)? {
-        Look::Empty if has_rows()? => match look(path)? {
-            Look::Empty => Home::read(path).map(|home| home.map_or(Look::Missing, Look::Whole)),
-            seen => Ok(seen),
-        },
-        seen => Ok(seen),
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match look(path)? {
+            Look::Empty if !has_rows()? => return Ok(Look::Empty),
+            Look::Empty if Instant::now() < deadline => std::thread::sleep(PLACING_LOOK),
+            Look::Empty => return Home::read(path).map(|home| home.map_or(Look::Missing, Look::Whole)),
+            seen => return Ok(seen),
+        }
     }
 }
 

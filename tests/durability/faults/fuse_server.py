@@ -94,7 +94,9 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         self._may(path)
-        found = os.fstat(fh) if fh else self._at(path).lstat()
+        return self._facts(os.fstat(fh) if fh else self._at(path).lstat())
+
+    def _facts(self, found: os.stat_result) -> dict[str, Any]:
         facts = {
             name: getattr(found, name) for name in ("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size")
         }
@@ -105,11 +107,11 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
     def readdir(self, path: str, fh: int) -> Any:
         del fh
         self._may(path)
-        entries: list[tuple[str, dict[str, int], int]] = [(".", {}, 0), ("..", {}, 0)]
+        # The kernel keeps what it is told here, sizes too.
+        entries: list[tuple[str, dict[str, Any], int]] = [(".", {}, 0), ("..", {}, 0)]
         for entry in self._at(path).iterdir():
             with suppress(FileNotFoundError):
-                found = entry.lstat()
-                entries.append((entry.name, {"st_mode": found.st_mode, "st_ino": found.st_ino}, 0))
+                entries.append((entry.name, self._facts(entry.lstat()), 0))
         return entries
 
     def mkdir(self, path: str, mode: int) -> int:
