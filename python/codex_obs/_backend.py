@@ -17,6 +17,10 @@ from codex_obs.errors import (
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeAlias
+
+    # The key of a job in a start record: name, restart count, launcher, launching process, number of the run.
+    JobRecord: TypeAlias = tuple[str | None, int, str | None, str | None, int]
 
 __all__ = [
     "ArrowStream",
@@ -25,6 +29,7 @@ __all__ = [
     "MlflowExport",
     "Recorder",
     "Report",
+    "RunState",
     "StreamOutcome",
     "SyncProgress",
     "__version__",
@@ -37,6 +42,7 @@ __all__ = [
     "read_rows",
     "recover",
     "resume_after_fork",
+    "run_state",
     "summarize",
     "sync",
 ]
@@ -47,6 +53,7 @@ ManualClock = _core.ManualClock
 MlflowExport = _core.MlflowExport
 Recorder = _core.Run
 Report = _core.Report
+RunState = _core.RunState
 StreamOutcome = _core.StreamOutcome
 SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
@@ -75,31 +82,32 @@ def public_error(error: CoreError) -> CodexObsError:
 
 
 def summarize(
-    paths: "Sequence[str]", *, progress: "Callable[[int, int], None] | None" = None
+    paths: "Sequence[str]", *, superseded: bool = False, progress: "Callable[[int, int], None] | None" = None
 ) -> tuple[ArrowStream, Report]:
     """Summarise one run directory, or files of a run.
 
     Args:
         paths: One run directory, or files.
+        superseded: Whether rows that a later session has superseded count too.
         progress: Called now and then with the bytes done and all bytes; what it raises ends the work.
 
     Raises:
         CodexObsError: If nothing can be read there.
     """
     try:
-        return _core.summarize(paths, progress=progress)
+        return _core.summarize(paths, superseded=superseded, progress=progress)
     except CoreError as error:
         raise public_error(error) from None
 
 
-def read_rows(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
+def read_rows(paths: "Sequence[str]", *, superseded: bool = False) -> tuple[ArrowStream, Report]:
     """Read the rows of one run directory, or of files of a run, in order of position.
 
     Raises:
         CodexObsError: If nothing can be read there.
     """
     try:
-        return _core.read_rows(paths)
+        return _core.read_rows(paths, superseded=superseded)
     except CoreError as error:
         raise public_error(error) from None
 
@@ -112,6 +120,18 @@ def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
     """
     try:
         return _core.recover(directory, foreign=foreign)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def run_state(directory: str) -> RunState | None:
+    """Return what a directory says of its run, or None if it holds none.
+
+    Raises:
+        CodexObsError: If its files cannot be read, or are damaged.
+    """
+    try:
+        return _core.run_state(directory)
     except CoreError as error:
         raise public_error(error) from None
 

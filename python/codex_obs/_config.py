@@ -10,16 +10,18 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from codex_obs._setting_kinds import Integer, Rejected, trimmed
+from codex_obs._rank import first_count, local_rank
+from codex_obs._setting_kinds import Choice, Rejected, trimmed
 from codex_obs._setting_table import TABLE, Entry
 from codex_obs._uri import hidden_user_info, without_user_info
 from codex_obs._variables import (
     EXPORT,
     GENERAL,
+    LAUNCHER_VARIABLES,
     MLFLOW_URI_VARIABLE,
+    RESUME_VARIABLE,
     RUN_DIR_VARIABLE,
-    RUN_NAME_VARIABLES,
-    WORLD_SIZE_VARIABLE,
+    SIZE_VARIABLES,
     EnvVar,
 )
 from codex_obs.errors import SettingError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 80
 # The setting that may hold a password.
 _URI_SETTING = "mlflow_tracking_uri"
+RESUME = Choice(("allow", "must", "never", "new"))
 _EXPERIMENT_SETTINGS = ("mlflow_experiment_id", "mlflow_experiment_name")
 
 
@@ -179,12 +182,34 @@ def terminal_can_erase() -> bool:
     return os.environ.get("TERM") != "dumb"
 
 
-def run_name_from_environment() -> tuple[str, str] | None:
-    """Return the run name that a launcher gives, after the variable it stands in."""
-    for variable in RUN_NAME_VARIABLES:
-        if name := os.environ.get(variable):
-            return variable, name
-    return None
+def launcher_environment() -> dict[str, str]:
+    """Return what launchers say of the job, as far as it is set."""
+    return {name: os.environ[name] for name in LAUNCHER_VARIABLES if name in os.environ}
+
+
+def world_size_from_environment() -> int | None:
+    """Return the number of ranks, if a launcher gives it. It is informative: nonsense is no error."""
+    return first_count(SIZE_VARIABLES, os.environ, low=1)
+
+
+def resume_from_environment() -> str | None:
+    """Return what a directory that holds a run means to `init`, if the environment says so.
+
+    Raises:
+        SettingError: If it says nothing that can be used.
+    """
+    value = _from_environment(Entry((RESUME_VARIABLE,), RESUME, None, ""), os.environ)
+    return value if isinstance(value, str) else None
+
+
+def resume_from_argument(value: object) -> str:
+    """Check what an argument says of it.
+
+    Raises:
+        SettingError: If it is none of the four.
+    """
+    checked = _checked("resume", Entry((), RESUME, None, ""), value)
+    return str(checked)
 
 
 def file_mode_from_environment() -> int:
@@ -198,15 +223,6 @@ def file_mode_from_environment() -> int:
     return mode
 
 
-def world_size_from_environment() -> int | None:
-    """Return the number of processes of the job, if the launcher gives it. It is informative: nonsense is no error."""
-    try:
-        size = Integer("", low=1).from_text(os.environ.get(WORLD_SIZE_VARIABLE, ""))
-    except Rejected:
-        return None
-    return size if isinstance(size, int) else None
-
-
 def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
     unknown = [name for name in given if name not in TABLE]
     if unknown:
@@ -218,6 +234,8 @@ def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
         name: _checked(name, entry, given[name]) if name in chosen else _from_environment(entry, environ)
         for name, entry in TABLE.items()
     }
+    if values["rank"] is None:
+        values["rank"] = local_rank(environ)[0]
     # Two names for one thing: an argument wins over the environment for both.
     if len(chosen & set(_EXPERIMENT_SETTINGS)) == 1:
         values |= {name: TABLE[name].default for name in _EXPERIMENT_SETTINGS if name not in chosen}

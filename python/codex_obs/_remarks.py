@@ -44,6 +44,9 @@ def paragraphs(report: Report) -> Iterator[list[str]]:
             else f"{report.unread_files} files look like a log and were"
         )
         yield _listed(f"{files} not read", map(_shown, report.unread_examples), report.unread_files)
+    if report.superseded:
+        rows = _count(report.superseded, "superseded row")
+        yield [f"{rows} left out, replaced by rewind_to: superseded=True or --superseded includes them"]
     for path, why in report.journals:
         yield [visible(f"Rows may be missing: {_shown(path)} {why}")]
     for note in report.notes:

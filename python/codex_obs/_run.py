@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from codex_obs import _backend, _config, _exit, _export, _open_runs
+from codex_obs._beginning import Beginning
 from codex_obs._derived import derived_parameters
 from codex_obs._git import commit_and_branch
 from codex_obs.errors import SettingError
@@ -55,6 +56,10 @@ class Run(_backend.Recorder):
     _due: _Due | None
     # Whether it came out of a pickle.
     _arrived: bool
+    _beginning: Beginning
+    # The process that opened it, and the step that it is still to go back to: a stream may begin at its first row.
+    _opened_by: int
+    _rewind_due: int | None
 
     def __new__(
         cls,
@@ -70,6 +75,7 @@ class Run(_backend.Recorder):
         clock: _backend.ManualClock | None = None,
         backing: str = "auto",
         arrived: bool = False,
+        beginning: Beginning | None = None,
     ) -> Self:
         """Open a session in a directory and write the records that begin it. Programs call `codex_obs.init`.
 
@@ -85,14 +91,17 @@ class Run(_backend.Recorder):
             clock: A clock of the test's own.
             backing: How the journal outlives the process: ``"auto"``, or one that a test wants.
             arrived: Whether it comes out of a pickle: then nothing is touched before its first row.
+            beginning: What `init` found out about the job; None for a process that was handed its run.
 
         Raises:
             CodexObsError: If the directory or its files cannot be used, or belong to another run.
         """
+        beginning = beginning or Beginning(size=_config.world_size_from_environment())
         try:
             run = super().__new__(
                 cls,
                 directory,
+                own_stream=beginning.is_rank_unknown,
                 run_id=run_id,
                 name=name,
                 clock=clock,
@@ -110,8 +119,12 @@ class Run(_backend.Recorder):
         run._config_text = b""
         run._due = None
         run._arrived = arrived
-        if settings.resume_step is not None:
-            run._set_next_step(settings.resume_step)
+        run._beginning = beginning
+        run._opened_by = os.getpid()
+        run._rewind_due = beginning.rewind_to
+        next_step = settings.resume_step if beginning.rewind_to is None else beginning.rewind_to
+        if next_step is not None:
+            run._set_next_step(next_step)
         if run._is_open:
             run._begin_session(config)
         metadata = {"name": metadata_name, "tags": tags}
@@ -235,13 +248,24 @@ class Run(_backend.Recorder):
         """Whether it came out of a pickle and has not logged here, so that `init` need not know of it."""
         return self._arrived and not self._is_open
 
+    @property
+    def _is_bare_here(self) -> bool:
+        """Whether this process opened it with neither a directory nor a name."""
+        return self._beginning.is_bare and self._opened_by == os.getpid()
+
     def _continue(
-        self, config: Mapping[str, object] | None, tags: Mapping[str, object] | None, settings: Settings
+        self,
+        config: Mapping[str, object] | None,
+        tags: Mapping[str, object] | None,
+        settings: Settings,
+        rewind_to: int | None,
     ) -> None:
         """Take what a further `init` in the open directory brings: parameters that changed, and nothing else."""
         stays = [field.name for field in fields(settings) if _differs(settings, self._settings, field.name)]
         if tags is not None and _backend.canonical_json(tags) != _backend.canonical_json(dict(self._tags)):
             stays.append("tags")
+        if rewind_to not in (None, self._beginning.rewind_to):
+            stays.append("rewind_to")
         if stays:
             _backend.emit_warnings([f"{self.directory} is already open, and keeps its {', '.join(stays)}"])
         if config is not None and _backend.canonical_json({**self._config, **config}) != self._config_text:
@@ -271,17 +295,27 @@ class Run(_backend.Recorder):
         self._config_text = state["config"]
 
     def _begin_session(self, config: Mapping[str, object] | None) -> None:
-        self._write_session("start", self._start_fields(config))
+        # A forked child goes back nowhere.
+        rewind_to = self._rewind_due if self._opened_by == os.getpid() else None
+        self._rewind_due = None
+        self._write_session("start", self._start_fields(config, rewind_to))
         self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
 
-    def _start_fields(self, config: Mapping[str, object] | None) -> dict[str, object]:
+    def _start_fields(self, config: Mapping[str, object] | None, rewind_to: int | None) -> dict[str, object]:
+        rewound: dict[str, object] = {}
+        if rewind_to is not None:
+            ended = {stream: _place(place) for stream, place in self._ended_streams().items()}
+            rewound = {"rewind_to": rewind_to, "rewound": ended}
         return {
             "host": os.uname().nodename,
             "user": _user(),
             "git": commit_and_branch(),
             "pid": os.getpid(),
             "stream": self.stream,
+            "job": self._beginning.job,
+            "at": _place(self._begins_at()),
             "resume_step": self._resume_step(),
+            **rewound,
             "config_hash": None if config is None else _backend.config_hash(config),
             "versions": _versions(),
         }
@@ -301,8 +335,8 @@ class Run(_backend.Recorder):
 
     def _write_params_line(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> bool:
         config = {**self._config, **params}
-        world_size = _config.world_size_from_environment()
-        if world_size is None and self._settings.rank is None:
+        world_size = self._beginning.size
+        if world_size is None and self._settings.rank is None and not self._beginning.is_rank_unknown:
             world_size = 1
         argv = [str(argument) for argument in getattr(sys, "argv", [])]
         return self._write_params(params, argv, derived_parameters(config, world_size), metadata)
@@ -377,6 +411,10 @@ def _engine_options(settings: Settings) -> _EngineOptions:
 
 def _differs(one: Settings, other: Settings, name: str) -> bool:
     return bool(getattr(one, name) != getattr(other, name))
+
+
+def _place(place: tuple[int, int] | None) -> dict[str, int] | None:
+    return None if place is None else {"shard": place[0], "offset": place[1]}
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from codex_obs._setting_kinds import Address, Choice, FileMode, Flag, Identifier, Integer, Kind, Limit, Seconds, Title
+from codex_obs._variables import RANK_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ _OFF = "empty, 0, None or a negative number switches the rule off"
 TABLE: Mapping[str, Entry] = MappingProxyType(
     {
         "rank": Entry(
-            ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"),
+            RANK_VARIABLES,
             Integer(f"give a whole number from 0 to {_MAX_RANK}", high=_MAX_RANK),
             None,
             "Rank of this process in a distributed job. Rank 0 writes the main stream, rank R the stream `rank-R`. The "

@@ -5,8 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RUN_DIR_VARIABLE = "CODEX_OBS_RUN_DIR"
-RUN_NAME_VARIABLES = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
-WORLD_SIZE_VARIABLE = "WORLD_SIZE"
+RESUME_VARIABLE = "CODEX_OBS_RESUME"
+# What launchers say of the job that a process belongs to.
+ELASTIC_ID_VARIABLE = "TORCHELASTIC_RUN_ID"
+SLURM_JOB_VARIABLE = "SLURM_JOB_ID"
+SLURM_ARRAY_VARIABLE = "SLURM_ARRAY_TASK_ID"
+SLURM_STEP_VARIABLES = ("SLURM_STEP_ID", "SLURM_STEPID")
+PMIX_VARIABLE = "PMIX_NAMESPACE"
+RESTART_VARIABLES = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+ADDRESS_VARIABLE = "MASTER_ADDR"
+PORT_VARIABLE = "MASTER_PORT"
+LOCAL_RANK_VARIABLE = "LOCAL_RANK"
+NODE_RANK_VARIABLES = ("NODE_RANK", "GROUP_RANK")
+SIZE_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM_NAMESPACE_SIZE")
+LOCAL_SIZE_VARIABLES = (
+    "LOCAL_WORLD_SIZE",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "MPI_LOCALNRANKS",
+    "JSM_NAMESPACE_LOCAL_SIZE",
+)
+NODE_COUNT_VARIABLES = ("GROUP_WORLD_SIZE", "SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
+RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK")
+LAUNCHER_VARIABLES = (
+    *RANK_VARIABLES,
+    *SIZE_VARIABLES,
+    LOCAL_RANK_VARIABLE,
+    *NODE_RANK_VARIABLES,
+    *LOCAL_SIZE_VARIABLES,
+    *NODE_COUNT_VARIABLES,
+    ELASTIC_ID_VARIABLE,
+    SLURM_JOB_VARIABLE,
+    SLURM_ARRAY_VARIABLE,
+    *SLURM_STEP_VARIABLES,
+    PMIX_VARIABLE,
+    *RESTART_VARIABLES,
+    ADDRESS_VARIABLE,
+    PORT_VARIABLE,
+)
 MLFLOW_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
@@ -30,21 +65,59 @@ class EnvVar:
 GENERAL = (
     EnvVar(RUN_DIR_VARIABLE, "runs/<name>", "Run directory of `init` and input of `codex-ndjson` when none is named."),
     EnvVar(
-        RUN_NAME_VARIABLES[0],
-        "UTC time and four hex digits",
-        "Name of the run when none is given, shared by the processes of a torchrun job. It must be one folder name. "
-        "Without `--rdzv-id` torchrun itself sets it to `none`.",
+        RESUME_VARIABLE,
+        "allow",
+        "What `init` does where the directory holds a run: `allow` continues it, `must` continues it and wants one, "
+        "`never` refuses it, `new` takes the next free `<run_dir>-2`.",
     ),
     EnvVar(
-        RUN_NAME_VARIABLES[1],
+        ELASTIC_ID_VARIABLE,
         "UTC time and four hex digits",
-        "Name of the run when none is given and TORCHELASTIC_RUN_ID is not set.",
+        "Name of the run when no directory and no name is given, shared by the processes of a torchrun job. It must be "
+        "one folder name. Empty and `none`, which torchrun sets where it has no `--rdzv-id`, count as not set.",
     ),
     EnvVar(
-        WORLD_SIZE_VARIABLE,
+        SLURM_JOB_VARIABLE,
+        "UTC time and four hex digits",
+        f"Name of the run when {ELASTIC_ID_VARIABLE} gives none, followed by `_` and {SLURM_ARRAY_VARIABLE} in an "
+        "array, and by `.` and the number of the job step (`SLURM_STEP_ID`) under `srun`.",
+    ),
+    EnvVar(SLURM_ARRAY_VARIABLE, "none", "Part of the name, see there."),
+    EnvVar(SLURM_STEP_VARIABLES[0], "none", "Part of the name, see there; also as `SLURM_STEPID`."),
+    EnvVar(PMIX_VARIABLE, "UTC time and four hex digits", "Name of the run when none of those gives one (Open MPI 5)."),
+    EnvVar(
+        RESTART_VARIABLES[0],
+        "0",
+        f"How often a torchrun job was restarted (for SLURM: {RESTART_VARIABLES[1]}): a restart continues its run.",
+    ),
+    EnvVar(RESTART_VARIABLES[1], "0", "The same for a requeued SLURM job."),
+    EnvVar(
+        ADDRESS_VARIABLE,
+        "none",
+        f"With {PORT_VARIABLE}, what the ranks of a job on several hosts know each other by.",
+    ),
+    EnvVar(PORT_VARIABLE, "none", f"See {ADDRESS_VARIABLE}."),
+    EnvVar(
+        LOCAL_RANK_VARIABLE,
+        "none",
+        "Rank on this host, which is the rank on the first node; on others, `node * LOCAL_WORLD_SIZE + LOCAL_RANK`. "
+        "Used when none of the variables of `rank` is set.",
+    ),
+    EnvVar(NODE_RANK_VARIABLES[0], "0", f"Number of this node, for {LOCAL_RANK_VARIABLE}."),
+    EnvVar(NODE_RANK_VARIABLES[1], "0", "The same, as torchrun calls it."),
+    EnvVar(
+        SIZE_VARIABLES[0],
         "1 without a rank, else unknown",
-        "Number of processes of a distributed job, for the effective batch size in `params.ndjson`.",
+        "Number of ranks: the first that is set of this one and the next four.",
     ),
+    *(EnvVar(name, "unknown", f"Number of ranks, see {SIZE_VARIABLES[0]}.") for name in SIZE_VARIABLES[1:]),
+    EnvVar(
+        LOCAL_SIZE_VARIABLES[0],
+        "unknown",
+        "Number of ranks on this host: the first that is set of this one and the next three.",
+    ),
+    *(EnvVar(name, "unknown", f"See {LOCAL_SIZE_VARIABLES[0]}.") for name in LOCAL_SIZE_VARIABLES[1:]),
+    *(EnvVar(name, "unknown", "Number of hosts of the job.") for name in NODE_COUNT_VARIABLES),
 )
 
 # What an exporter is told of the environment. Nothing of it switches one on.

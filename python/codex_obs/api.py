@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codex_obs import _config, _names, _open_runs
 from codex_obs._config import Settings
-from codex_obs._run import Run
-from codex_obs.errors import ConflictError, LogFileError, NoActiveRunError, SettingError
+from codex_obs._opening import Wanted, open_run
+from codex_obs.errors import NoActiveRunError, SettingError
 
 if TYPE_CHECKING:
     from typing import SupportsIndex, Unpack
 
-    from codex_obs.types import Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
-
-_FOLDER_MODE = 0o700
+    from codex_obs._run import Run
+    from codex_obs.types import Metrics, Resume, RunPath, SettingsFields, Status, Tags, Timestamp
 
 
 def init(
@@ -29,22 +27,34 @@ def init(
     name: str | None = None,
     config: Mapping[str, object] | None = None,
     tags: Tags | None = None,
+    resume: Resume | None = None,
+    rewind_to: SupportsIndex | None = None,
     settings: Settings | None = None,
     **settings_fields: Unpack[SettingsFields],
 ) -> Run:
     """Open a run, and make it the current one.
 
-    A directory that holds a run is continued. If this process has a run open in that directory, that run is returned:
-    a notebook cell can be run twice. A `config` or `tags` that differ from before are then logged as further
-    parameters; settings stay as they are.
+    If this process has a run open in that directory, that run is returned: a notebook cell can be run twice. A `config`
+    or `tags` that differ from before are then logged as further parameters; settings stay as they are. In a notebook or
+    a console an `init` without directory and name is a new run instead, and finishes the one before it.
+
+    The ranks of a job write one run without being told where: rank 0 chooses it, and the others wait up to a minute for
+    it. What they share is the name that the launcher gives, or the launching process.
 
     Args:
-        run_dir: Where the run lies. Default: ``CODEX_OBS_RUN_DIR``, else ``runs/<name>``.
+        run_dir: Where the run lies. Default: ``CODEX_OBS_RUN_DIR``, else ``runs/<name>``. A leading ``~`` is expanded.
         run_id: Identity of the run, part of every row. Default: that of the run in the directory, else a new one.
-        name: What the run is called. Default: ``TORCHELASTIC_RUN_ID`` or ``SLURM_JOB_ID``, else UTC time and four hex
-            digits. A run that exists keeps its name.
+        name: What the run is called. Default: the name of its folder, which without `run_dir` is the job's
+            (``TORCHELASTIC_RUN_ID``, ``SLURM_JOB_ID`` with array task and step, ``PMIX_NAMESPACE``), else UTC time and
+            four hex digits. A run that exists keeps its name.
         config: Parameters of the run, such as hyperparameters, for ``params.ndjson``.
         tags: Free key-value pairs of the run, for ``params.ndjson`` and destinations.
+        resume: What a directory that holds a run means. ``"allow"`` continues it, with a warning if it had finished;
+            ``"must"`` continues it and wants one; ``"never"`` refuses one; ``"new"`` takes the next free
+            ``<run_dir>-2``. Default: ``CODEX_OBS_RESUME``, else ``"allow"``.
+        rewind_to: Step at which training goes on again, such as that of a checkpoint. Rows of earlier sessions with
+            this step or a later one are superseded: readers leave them out, the files keep them. On rank 0 that holds
+            for the streams of processes that have ended, too. Steps are counted from here on.
         settings: How the run is written. Default: from the environment.
         **settings_fields: Single fields of `Settings`, which win over `settings`.
 
@@ -53,32 +63,27 @@ def init(
 
     Raises:
         SettingError: If an argument or an environment variable cannot be used. The text names it and the remedy.
-        ConflictError: If `run_id` is not that of the run in the directory.
+        ConflictError: If `run_id` is not that of the run in the directory, `resume` does not allow what is there, or
+            rank 0 of the job opens no run.
         CodexObsError: If the directory or its files cannot be used.
     """
     _require_text("run_id", run_id)
+    if name is not None:
+        _names.label(name)
     _require_mapping("config", config)
     _require_mapping("tags", tags)
-    resolved = _resolve(settings, settings_fields)
-    with _open_runs.opening():
-        place, run_name = _place(run_dir, name)
-        directory = str(place)
-        found = _open_runs.find(directory)
-        if found is not None and not found._is_guest:  # noqa: SLF001 - of this package
-            _require_same("run_id", run_id, found.run_id, directory)
-            _require_same("name", name, found.name, directory)
-            found._continue(config, tags, resolved)  # noqa: SLF001 - the run knows what it was opened with
-            _open_runs.make_current(found)
-            return found
-        return Run(
-            directory,
-            settings=resolved,
+    return open_run(
+        Wanted(
+            run_dir=None if run_dir is None else _path_text(run_dir),
             run_id=run_id,
-            name=run_name,
+            name=name,
             config=config,
             tags=tags,
-            metadata_name=name,
+            resume=_resume(resume),
+            rewind_to=None if rewind_to is None else _step(rewind_to),
+            settings=_resolve(settings, settings_fields),
         )
+    )
 
 
 def log(
@@ -159,38 +164,20 @@ def _resolve(settings: Settings | None, fields: Mapping[str, object]) -> Setting
     return replace(settings, **fields)  # type: ignore[arg-type]  # as above
 
 
-def _place(run_dir: RunPath | None, name: str | None) -> tuple[Path, str]:
-    """Find the run directory, absolute because the program may change its own, and the name of a new run there."""
-    chosen = _config.run_dir_from_environment() if run_dir is None else _path_text(run_dir)
-    origin, run_name = ("name", name) if name is not None else (_config.run_name_from_environment() or ("", None))
-    if chosen is not None:
-        shown = _draw_name() if run_name is None else _names.label(run_name)
-        return _absolute(chosen), shown
-    root = _absolute(_names.RUNS_ROOT)
-    if run_name is not None:
-        return root / _names.folder_name(run_name, origin=origin), run_name
-    return _new_folder(root)
+def _resume(given: object) -> str:
+    if given is not None:
+        return _config.resume_from_argument(given)
+    return _config.resume_from_environment() or "allow"
 
 
-def _new_folder(root: Path) -> tuple[Path, str]:
-    """Create a folder under a name that nobody else has, even if many jobs start within one second."""
-    while True:
-        name = _draw_name()
-        directory = root / name
-        try:
-            root.mkdir(_FOLDER_MODE, exist_ok=True)
-            directory.mkdir(_FOLDER_MODE)
-        except FileExistsError:
-            if root.is_dir():
-                continue
-            raise LogFileError(f"cannot create the folder {root}: there is a file of that name") from None
-        except OSError as error:
-            raise LogFileError(f"cannot create the folder {directory}: {error.strerror}") from error
-        return directory, name
-
-
-def _draw_name() -> str:
-    return _names.default_name(time.time(), os.urandom(2))
+def _step(value: object) -> int:
+    try:
+        step = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it is checked here
+    except TypeError:
+        step = None
+    if step is None or not -(2**63) <= step < 2**63:
+        raise SettingError(f"rewind_to={value!r:.80} cannot be used: give the step as a whole number within 64 bits.")
+    return step
 
 
 def _path_text(run_dir: object) -> str:
@@ -198,16 +185,6 @@ def _path_text(run_dir: object) -> str:
     if not isinstance(text, str):
         raise SettingError(f"run_dir must be a text or a path, not {type(text).__name__}")
     return text
-
-
-def _absolute(directory: str) -> Path:
-    if not directory or "\0" in directory:
-        raise SettingError(f"run_dir={directory!r:.80} cannot be used: give the path of a folder.")
-    try:
-        # `..` stays: what is behind a symlink has another parent than the symlink.
-        return Path.cwd() / directory
-    except OSError as error:
-        raise LogFileError(f"the working directory cannot be found: {error.strerror}") from error
 
 
 def _require_text(argument: str, value: object) -> None:
@@ -219,12 +196,4 @@ def _require_mapping(argument: str, value: object) -> None:
     if value is not None and not isinstance(value, Mapping):
         raise SettingError(
             f"{argument} must be a mapping or None, not {type(value).__name__}: vars() makes one of an object"
-        )
-
-
-def _require_same(argument: str, asked: str | None, has: str, directory: str) -> None:
-    if asked is not None and asked != has:
-        raise ConflictError(
-            f"{directory} is open as the run with the {argument} {has!r}, not {asked!r}: close it first, or choose "
-            "another directory"
         )

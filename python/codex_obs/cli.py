@@ -92,6 +92,9 @@ def summarize(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if anything that looks like a row was not read.")
     ] = False,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Include rows that a later session replaced (rewind_to).")
+    ] = False,
 ) -> None:
     """Summarise a run: one row for each run id, split, metric and dataset."""
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
@@ -110,10 +113,12 @@ def summarize(
         fail(str(error), EXIT_USAGE)
     try:
         with Progress(sys.stderr) as progress:
-            frame, report = reading.summarize_files(paths, progress=progress if progress.is_shown else None)
+            frame, report = reading.summarize_files(
+                paths, superseded=superseded, progress=progress if progress.is_shown else None
+            )
     except CodexObsError as error:
         fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
-    if report.lines and not report.rows:
+    if report.lines and not report.rows and not report.superseded:
         fail(no_rows(paths, report), EXIT_USAGE)
     try:
         _write(frame, output, destination, file_mode)

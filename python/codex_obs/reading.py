@@ -39,14 +39,17 @@ _ROW_COLUMNS = (
     "manifest_id",
     "phase",
     "tags",
+    "session",
 )
 
 
-def summarize(path: str | os.PathLike[str]) -> pl.DataFrame:
+def summarize(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.DataFrame:
     """Summarise a run: one row for each run id, split, metric and dataset.
 
     Args:
         path: A run directory, or one NDJSON file of it.
+        superseded: Whether rows that a later session replaced (`rewind_to`) count too. A file by itself, without its
+            run directory, does not say which they are.
 
     Returns:
         The table that ``codex-ndjson summarize`` writes, in order of ``first_timestamp`` (null first). Columns and
@@ -55,33 +58,36 @@ def summarize(path: str | os.PathLike[str]) -> pl.DataFrame:
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
-    frame, report = summarize_files([path])
+    frame, report = summarize_files([path], superseded=superseded)
     _warn(path, report)
     return frame
 
 
-def read(path: str | os.PathLike[str]) -> pl.DataFrame:
+def read(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.DataFrame:
     """Read every row of all streams of a run, oldest first.
 
     Args:
         path: A run directory, or one NDJSON file of it.
+        superseded: Whether to give rows that a later session replaced (`rewind_to`) too.
 
     Returns:
         One row per metric value, by (timestamp, step, position in the files); a missing timestamp or step comes
-        first. ``tags`` is JSON text, ``timestamp`` is UTC in microseconds.
+        first. ``tags`` is JSON text, ``timestamp`` is UTC in microseconds. ``session`` is the
+        number of the session of the stream that wrote the row, from 0; null where that cannot be told.
 
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
-    rows = _rows(path)
+    rows = _rows(path, superseded=superseded)
     return rows if _is_oldest_first(rows) else _oldest_first(rows.lazy()).collect()
 
 
-def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
+def scan(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.LazyFrame:
     """Read a run lazily: like `read`, but the files are opened when the frame is collected.
 
     Args:
         path: A run directory, or one NDJSON file of it.
+        superseded: Whether to give rows that a later session replaced (`rewind_to`) too.
 
     Returns:
         A lazy frame with the columns and the order of `read`. Filters and column choices are applied before sorting.
@@ -92,7 +98,7 @@ def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
     def source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
-        frame = _rows(path)
+        frame = _rows(path, superseded=superseded)
         if predicate is not None:
             frame = frame.filter(predicate)
         if n_rows is not None:
@@ -121,24 +127,28 @@ def recover(path: str | os.PathLike[str], *, foreign: bool = False) -> dict[str,
 
 
 def summarize_files(
-    paths: Sequence[str | os.PathLike[str]], *, progress: Callable[[int, int], None] | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    superseded: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, Report]:
     """Summarise one run directory or several files of a run, and report what was read and skipped.
 
     Args:
         paths: One run directory, or files.
+        superseded: Whether rows that a later session replaced count too.
         progress: Called now and then with the bytes done and all bytes.
     """
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
-    stream, report = _backend.summarize([os.fspath(path) for path in paths], progress=progress)
+    stream, report = _backend.summarize([os.fspath(path) for path in paths], superseded=superseded, progress=progress)
     return pl.DataFrame(stream), report
 
 
-def _rows(path: str | os.PathLike[str]) -> pl.DataFrame:
+def _rows(path: str | os.PathLike[str], *, superseded: bool) -> pl.DataFrame:
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
-    stream, report = _backend.read_rows([os.fspath(path)])
+    stream, report = _backend.read_rows([os.fspath(path)], superseded=superseded)
     frame = pl.DataFrame(stream)
     _warn(path, report)
     return frame.select(pl.col(name).cast(dtype) for name, dtype in _row_schema().items())
@@ -147,7 +157,12 @@ def _rows(path: str | os.PathLike[str]) -> pl.DataFrame:
 def _row_schema() -> dict[str, pl.DataType]:
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
-    other: dict[str, pl.DataType] = {"timestamp": pl.Datetime("us", "UTC"), "step": pl.Int64(), "value": pl.Float64()}
+    other: dict[str, pl.DataType] = {
+        "timestamp": pl.Datetime("us", "UTC"),
+        "step": pl.Int64(),
+        "value": pl.Float64(),
+        "session": pl.Int64(),
+    }
     for name in _CATEGORICAL_COLUMNS:
         other[name] = pl.Categorical()
     return {name: other.get(name, pl.String()) for name in _ROW_COLUMNS}

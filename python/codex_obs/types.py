@@ -36,6 +36,9 @@ Fsync: TypeAlias = Literal["interval", "never", "always"]
 ExportRanks: TypeAlias = Literal["main", "all"]
 """Whose metrics are exported."""
 
+Resume: TypeAlias = Literal["allow", "must", "never", "new"]
+"""What a directory that holds a run means to `init`."""
+
 BackupCount: TypeAlias = int | Literal["all"] | None
 """How many rotated shards are kept as plain files: a number, every one, or (None) nothing is ever rotated."""
 

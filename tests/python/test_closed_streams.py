@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 CALLS = 3000
 COMBINATIONS = [streams for size in (1, 2, 3) for streams in itertools.combinations((0, 1, 2), size)]
 
-# Logs while another thread writes to the closed streams as native libraries do, looks at its descriptors, also in a forked
-# child, and ends by SIGKILL.
+# Logs while another thread writes to the closed streams as native libraries do, looks at its descriptors, also in a
+# forked child, and ends by SIGKILL.
 PROGRAM = r"""
 import ctypes, json, os, signal, sys, threading
 

@@ -18,11 +18,12 @@ MAX_LINES = 500
 LAYERS = (
     ("errors", "types"),
     ("_setting_kinds", "_setting_table", "_names", "_derived", "_git", "_uri", "_variables", "_visible"),
+    ("_rank", "_launcher", "_beginning"),
     ("_config",),
     ("_backend",),
-    ("_open_runs", "_exit", "_export", "_remarks"),
+    ("_open_runs", "_exit", "_export", "_remarks", "_job", "_place"),
     ("_run", "reading"),
-    ("api", "testing"),
+    ("_opening", "api", "testing"),
     ("__init__",),
     (
         "_command",

@@ -48,6 +48,8 @@ def test_a_session_leaves_records_of_its_kind_in_every_file(run_dir: Path, monke
     assert versions["python"] == platform.python_version()
     assert versions["codex_obs"] == codex_obs.__version__
     assert re.fullmatch("[0-9a-f]{64}", str(start.pop("config_hash")))
+    assert isinstance(start.pop("user"), str)
+    assert isinstance(start.pop("git"), dict | None)
     assert start == {
         "$schema": "https://codexml.ai/schemas/run_session.schema.json",
         "schema_version": "v1",
@@ -57,6 +59,8 @@ def test_a_session_leaves_records_of_its_kind_in_every_file(run_dir: Path, monke
         "host": platform.node(),
         "pid": os.getpid(),
         "stream": "main",
+        "job": None,
+        "at": {"shard": 1, "offset": 0},
         "resume_step": None,
     }
     assert (finish["record"], finish["status"]) == ("finish", "finished")

@@ -96,7 +96,7 @@ def test_many_runs_of_one_second_get_folders_of_their_own(
     working_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(["taken", "taken", "taken", "free"])
-    monkeypatch.setattr("codex_obs.api._draw_name", lambda: next(drawn))
+    monkeypatch.setattr("codex_obs._place._draw_name", lambda: next(drawn))
     with codex_obs.init() as one, codex_obs.init() as other:
         assert (one.name, other.name) == ("taken", "free")
     assert len(list((working_directory / "runs").iterdir())) == 2

@@ -36,6 +36,7 @@ SCHEMA = {
     "manifest_id": pl.String(),
     "phase": TEXT,
     "tags": pl.String(),
+    "session": pl.Int64(),
 }
 
 
@@ -75,6 +76,7 @@ def test_every_field_of_a_row_has_its_column(tmp_path: Path) -> None:
             "manifest_id": "m1",
             "phase": "eval",
             "tags": '{"manifest_id":"m1","nonfinite":"NaN","phase":"eval","z":[1]}',
+            "session": None,
         }
     ]
 

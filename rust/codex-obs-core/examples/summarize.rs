@@ -12,7 +12,7 @@ fn main() -> codex_obs_core::Result<()> {
     let times: u32 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(3);
     for _ in 0..times {
         let start = Instant::now();
-        let (table, report) = summarize(&paths, &Clock::System, &mut |_| true)?;
+        let (table, report) = summarize(&paths, false, &Clock::System, &mut |_| true)?;
         let seconds = start.elapsed().as_secs_f64();
         println!("{} groups, {} rows, {} skipped, {seconds:.3} s", table.num_rows(), report.rows, report.skipped);
     }

@@ -22,6 +22,7 @@ pub mod record;
 pub mod rows;
 pub mod scan;
 pub mod session;
+pub mod sessions;
 pub mod shard;
 pub mod stats;
 pub mod summary;

@@ -13,6 +13,7 @@ use crate::rows::{self, Columns};
 use crate::scan::{self, Report, Snapshot, Source, Tail, Tick};
 use crate::session::is_written;
 use crate::session::pending::{Pending, recover_for_reading};
+use crate::sessions;
 use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
 use crate::words::count;
@@ -21,8 +22,8 @@ use crate::words::count;
 ///
 /// # Errors
 /// If there is no log, or it cannot be read, or `tick` says to stop.
-pub fn summarize(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
-    let outcome = scan::run(&snapshot(paths, clock)?, Totals::default, has_writer, tick)?;
+pub fn summarize(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
+    let outcome = scan::run(&snapshot(paths, superseded, clock)?, Totals::default, has_writer, tick)?;
     let batch = summary::to_batch(&summary::merge(outcome.parts)).map_err(|error| not_a_table(&error))?;
     Ok((batch, outcome.report))
 }
@@ -31,8 +32,13 @@ pub fn summarize(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Re
 ///
 /// # Errors
 /// As [`summarize`].
-pub fn read_rows(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Vec<RecordBatch>, Report)> {
-    let outcome = scan::run(&snapshot(paths, clock)?, Columns::default, has_writer, tick)?;
+pub fn read_rows(
+    paths: &[PathBuf],
+    superseded: bool,
+    clock: &Clock,
+    tick: Tick<'_>,
+) -> Result<(Vec<RecordBatch>, Report)> {
+    let outcome = scan::run(&snapshot(paths, superseded, clock)?, Columns::default, has_writer, tick)?;
     let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
     Ok((batches, outcome.report))
 }
@@ -43,7 +49,7 @@ fn has_writer(source: &Source) -> bool {
     Stream::parse(&source.stream).is_some_and(|stream| is_written(folder, &stream))
 }
 
-fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
+fn snapshot(paths: &[PathBuf], superseded: bool, clock: &Clock) -> Result<Snapshot> {
     let [directory] = paths else { return Snapshot::of_files(paths) };
     if !directory.is_dir() {
         return Snapshot::of_files(paths);
@@ -66,9 +72,20 @@ fn snapshot(paths: &[PathBuf], clock: &Clock) -> Result<Snapshot> {
                 );
                 snapshot.report.journals.push((directory.join(INTERNALS), why));
             }
+            sessions::mark(directory, &mut snapshot)?;
+            if superseded {
+                keep_superseded(&mut snapshot);
+            }
             return Ok(snapshot);
         }
         looks += 1;
+    }
+}
+
+/// Has rows given out that a later session has superseded.
+fn keep_superseded(snapshot: &mut Snapshot) {
+    for segment in snapshot.sources.iter_mut().flat_map(|source| &mut source.segments) {
+        segment.superseded_from = None;
     }
 }
 

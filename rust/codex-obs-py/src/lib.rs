@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "what Python passes is converted into a value of our own")]
 
 mod bound_log;
+mod bounded_json;
 mod canonical;
 mod clock;
 mod convert;
@@ -14,9 +15,11 @@ mod export;
 mod fork;
 mod interpreter;
 mod last_exit;
+mod places;
 mod reading;
 mod recorder;
 mod recovery;
+mod run_state;
 mod settings;
 mod spare;
 mod sync;
@@ -43,6 +46,8 @@ mod _core {
     use super::recorder::Recorder;
     #[pymodule_export]
     use super::recovery::recover;
+    #[pymodule_export]
+    use super::run_state::{RunState, SessionRecord, run_state};
     #[pymodule_export]
     use super::sync::{StreamOutcome, SyncProgress, known_run, sync};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

@@ -70,6 +70,7 @@ pub struct Report {
     notes: Vec<String>,
     recovered: u64,
     retired: u64,
+    superseded: u64,
 }
 
 impl From<scan::Report> for Report {
@@ -92,6 +93,7 @@ impl From<scan::Report> for Report {
             notes: report.notes,
             recovered: report.recovered,
             retired: report.retired,
+            superseded: report.superseded,
         }
     }
 }
@@ -99,17 +101,24 @@ impl From<scan::Report> for Report {
 /// One row a group of the run in `paths`: one run directory, or files of one. `progress` is called now and then with the
 /// bytes done and all bytes; what it raises ends the work.
 #[pyfunction]
-#[pyo3(signature = (paths, *, progress = None))]
-pub fn summarize(py: Python<'_>, paths: Vec<PathBuf>, progress: Option<Py<PyAny>>) -> PyResult<(ArrowStream, Report)> {
+#[pyo3(signature = (paths, *, superseded = false, progress = None))]
+pub fn summarize(
+    py: Python<'_>,
+    paths: Vec<PathBuf>,
+    superseded: bool,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(ArrowStream, Report)> {
     let (batch, report) =
-        interruptible(py, progress.as_ref(), |tick| reading::summarize(&paths, &Clock::System, tick))?;
+        interruptible(py, progress.as_ref(), |tick| reading::summarize(&paths, superseded, &Clock::System, tick))?;
     Ok((ArrowStream::new(summary::schema(), vec![batch]), report.into()))
 }
 
 /// Every row of the run in `paths`, in order of position.
 #[pyfunction]
-pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
-    let (batches, report) = interruptible(py, None, |tick| reading::read_rows(&paths, &Clock::System, tick))?;
+#[pyo3(signature = (paths, *, superseded = false))]
+pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>, superseded: bool) -> PyResult<(ArrowStream, Report)> {
+    let (batches, report) =
+        interruptible(py, None, |tick| reading::read_rows(&paths, superseded, &Clock::System, tick))?;
     Ok((ArrowStream::new(rows::schema(), batches), report.into()))
 }
 

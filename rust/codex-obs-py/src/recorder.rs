@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::bound_log::BoundLog;
+use crate::bounded_json::json;
 use crate::clock::ManualClock;
 use crate::convert::{self, Options, Split};
 use crate::deadline::deadline;
@@ -20,6 +21,7 @@ use crate::error::to_python;
 use crate::event;
 use crate::export::{self, MlflowExport};
 use crate::last_exit;
+use crate::places;
 use crate::settings::Raw;
 use crate::spare::{Buffers, Spare};
 use crate::words::{emit, emit_warnings};
@@ -36,7 +38,7 @@ pub struct Recorder {
 impl Recorder {
     #[new]
     #[pyo3(signature = (
-        directory, *, run_id = None, name = None, rank = 0,
+        directory, *, run_id = None, name = None, rank = 0, own_stream = false,
         max_shard_bytes = Some(limits::DEFAULT_MAX_SHARD_BYTES),
         max_shard_age_s = Some(limits::DEFAULT_MAX_SHARD_AGE_S),
         backup_count = Some(limits::DEFAULT_BACKUP_COUNT), archive = "zstd", archive_max_bytes = None,
@@ -57,6 +59,7 @@ impl Recorder {
         run_id: Option<&str>,
         name: Option<&str>,
         rank: u64,
+        own_stream: bool,
         max_shard_bytes: Option<u64>,
         max_shard_age_s: Option<f64>,
         backup_count: Option<u64>,
@@ -79,6 +82,7 @@ impl Recorder {
     ) -> PyResult<Self> {
         let raw = Raw {
             rank,
+            own_stream,
             max_shard_bytes,
             max_shard_age_s,
             backup_count,
@@ -306,6 +310,15 @@ impl Recorder {
         Ok(drained)
     }
 
+    fn _begins_at(&self) -> Option<(u64, u64)> {
+        self.handle.session()?.begins_at().map(codex_obs_core::session::records::Place::parts)
+    }
+
+    /// Shard and offset of the other streams whose processes have all ended.
+    fn _ended_streams(&self, py: Python<'_>) -> places::Ended {
+        py.detach(|| places::ended(self.handle.session()))
+    }
+
     /// Nothing if the largest step of the stream is not known, else that step, which is None if no row has one.
     fn _largest_step(&self, py: Python<'_>) -> Option<(Option<i64>,)> {
         py.detach(|| self.handle.session().and_then(Session::largest_step)).map(|largest| (largest,))
@@ -335,7 +348,6 @@ impl Recorder {
     #[expect(clippy::unused_self, reason = "subclasses override it")]
     fn _opened(&self) {}
 
-    #[pyo3(signature = (config, argv, derived, metadata))]
     fn _write_params(
         slf: &Bound<'_, Self>,
         config: &Bound<'_, PyAny>,
@@ -352,7 +364,6 @@ impl Recorder {
         Self::write(slf, LineFile::Params, &damage, |micros, run_id| line::params(micros, run_id, &pieces))
     }
 
-    #[pyo3(signature = (record, fields))]
     fn _write_session(slf: &Bound<'_, Self>, record: &str, fields: &Bound<'_, PyAny>) -> PyResult<bool> {
         let mut damage = Damage::default();
         let fields = json(fields, &mut damage);
@@ -486,15 +497,4 @@ impl Recorder {
             }
         }
     }
-}
-
-/// Canonical JSON of a value; what would be too long for the journal is replaced by its length.
-fn json(value: &Bound<'_, PyAny>, damage: &mut Damage) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    convert::json::push_json(value, &mut bytes, damage);
-    if bytes.len() > limits::MAX_PAYLOAD_BYTES {
-        damage.payloads_cut += 1;
-        return format!(r#"{{"truncated_bytes":{}}}"#, bytes.len()).into_bytes();
-    }
-    bytes
 }

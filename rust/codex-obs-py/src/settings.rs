@@ -14,6 +14,7 @@ use codex_obs_core::{Error, Result};
 /// The arguments that need a look before they are settings.
 pub struct Raw<'a> {
     pub rank: u64,
+    pub own_stream: bool,
     pub max_shard_bytes: Option<u64>,
     pub max_shard_age_s: Option<f64>,
     pub backup_count: Option<u64>,
@@ -47,6 +48,7 @@ impl Raw<'_> {
         }
         Ok(Settings {
             rank: self.rank,
+            own_stream: self.own_stream,
             policy: Policy {
                 max_bytes: self.max_shard_bytes.filter(|&bytes| bytes > 0),
                 max_age_micros: max_age_micros.filter(|&micros| micros > 0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::builder::{
     ArrayBuilder as _, Float64Builder, Int64Builder, StringViewBuilder, TimestampMicrosecondBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::dictionary::{Dictionary, column};
@@ -36,6 +36,7 @@ pub struct Columns {
 struct Part {
     number: usize,
     stream: Arc<str>,
+    session: Option<i64>,
     names: [Vec<Name>; NAME_COLUMNS],
     timestamp: TimestampMicrosecondBuilder,
     step: Int64Builder,
@@ -61,14 +62,16 @@ pub fn schema() -> SchemaRef {
         Field::new("manifest_id", DataType::Utf8View, true),
         dictionary("phase"),
         Field::new("tags", DataType::Utf8View, true),
+        Field::new("session", DataType::Int64, true),
     ]))
 }
 
 impl Sink for Columns {
-    fn begin(&mut self, number: usize, stream: &Arc<str>) {
+    fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>) {
         self.parts.push(Part {
             number,
             stream: Arc::clone(stream),
+            session: session.map(|session| session as i64),
             names: Default::default(),
             timestamp: TimestampMicrosecondBuilder::new(),
             step: Int64Builder::new(),
@@ -149,6 +152,7 @@ fn batch(
     streams: &ArrayRef,
     texts: &[ArrayRef; NAME_COLUMNS],
 ) -> Result<RecordBatch, ArrowError> {
+    let session: ArrayRef = Arc::new(std::iter::repeat_n(part.session, part.step.len()).collect::<Int64Array>());
     let stream = column(UInt32Array::from_value(stream, part.step.len()), streams)?;
     let mut columns = Vec::with_capacity(NAME_COLUMNS);
     for (keys, texts) in keys.into_iter().zip(texts) {
@@ -170,6 +174,7 @@ fn batch(
             Arc::new(part.manifest_id.finish()),
             name(PHASE),
             Arc::new(part.tags.finish()),
+            session,
         ],
     )
 }

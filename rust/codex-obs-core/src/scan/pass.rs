@@ -4,7 +4,7 @@
 //! position, so each thread sees its rows in that order, and what they found is put together at the end.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,11 +13,12 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::faults::{Fault, Faults};
-use super::lines::{self, Range};
+use super::lines::{self, Piece, Range};
 use super::names::Names;
 use super::parser::{Lines, Parser};
 use super::report::Report;
 use super::row::{Refusal, Row};
+use super::segment::{self, Segment};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -53,8 +54,9 @@ impl Position {
 
 /// What becomes of the rows that one thread reads.
 pub trait Sink: Send {
-    /// The rows of a part of a shard follow. Parts come in order of `number`; other threads have those between.
-    fn begin(&mut self, number: usize, stream: &Arc<str>);
+    /// The rows of a part of a shard follow, all of one session. Parts come in order of `number`; other threads have those
+    /// between.
+    fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>);
 
     /// The next row.
     fn row(&mut self, row: &Row<'_>, names: &Names, position: Position);
@@ -74,12 +76,14 @@ pub struct Outcome<S> {
 struct Unit {
     source: usize,
     range: Range,
+    segment: Segment,
 }
 
 /// What one thread has besides its sink.
 #[derive(Debug, Default)]
 struct Tally {
     rows: u64,
+    superseded: u64,
     skipped: u64,
     /// Lines of each unit it read.
     lines: Vec<(usize, Lines)>,
@@ -195,15 +199,17 @@ fn progress(sources: &[Source], units: &[Unit], next: &AtomicUsize) -> Progress 
 fn units(sources: &[Source]) -> Vec<Unit> {
     let mut units = Vec::new();
     for (source, file) in sources.iter().enumerate() {
+        let mut add = |range| {
+            let parts = segment::parts(range, &file.segments).filter(|(range, _)| range.start < range.end);
+            units.extend(parts.map(|(range, segment)| Unit { source, range, segment }));
+        };
         let Some(length) = file.length() else {
-            units.push(Unit { source, range: Range { start: 0, end: u64::MAX } });
+            add(Range { start: 0, end: u64::MAX });
             continue;
         };
-        let starts = (0..length).step_by(SCAN_UNIT_BYTES as usize);
-        units.extend(starts.map(|start| {
-            let end = (start + SCAN_UNIT_BYTES).min(length);
-            Unit { source, range: Range { start, end } }
-        }));
+        for start in (0..length).step_by(SCAN_UNIT_BYTES as usize) {
+            add(Range { start, end: (start + SCAN_UNIT_BYTES).min(length) });
+        }
     }
     units
 }
@@ -224,15 +230,25 @@ fn read_units<S: Sink>(
         let Some(unit) = units.get(number) else { break };
         let source = &sources[unit.source];
         let Some(mut bytes) = source.bytes(unit.range.read_from())? else { continue };
-        sink.begin(number, &source.stream);
+        sink.begin(number, &source.stream, unit.segment.session);
+        let superseded_from = unit.segment.superseded_from.unwrap_or(i64::MAX);
+        let is_rewound = unit.segment.superseded_from.is_some();
         let mut lines = Lines::default();
-        let mut rows = 0;
+        let (mut rows, mut superseded) = (0, 0);
+        let passed_over = match source.coding {
+            Coding::Plain => Ok(()),
+            _ => pass_over(&mut bytes, unit.range.read_from()),
+        };
         let tally_cell = RefCell::new(&mut tally);
-        let outcome = lines::read(&mut bytes, unit.range, &mut buffer, |piece| {
+        let mut handle = |piece: Piece<'_>| {
             parser.read(
                 piece,
                 &mut lines,
                 |row, names, line| {
+                    if is_rewound && row.step.is_some_and(|step| step >= superseded_from) {
+                        superseded += 1;
+                        return;
+                    }
                     rows += 1;
                     if !row.faults.is_empty() {
                         tally_cell.borrow_mut().note(number, line, row.faults);
@@ -242,7 +258,8 @@ fn read_units<S: Sink>(
                 |refusal, line| tally_cell.borrow_mut().refuse(number, line, refusal),
             );
             !stopped.load(Ordering::Relaxed)
-        });
+        };
+        let outcome = passed_over.and_then(|()| lines::read(&mut bytes, unit.range, &mut buffer, &mut handle));
         match outcome {
             Ok(()) => {}
             // Any error of a decoder is about what the archive holds, as far as one can tell.
@@ -253,6 +270,7 @@ fn read_units<S: Sink>(
             Err(error) => return Err(Error::io("read", &source.path, error)),
         }
         tally.rows += rows;
+        tally.superseded += superseded;
         tally.lines.push((number, lines));
         if stopped.load(Ordering::Relaxed) {
             break;
@@ -261,12 +279,18 @@ fn read_units<S: Sink>(
     Ok((sink, parser.names, tally))
 }
 
+/// Reads what is before a place in a stream that cannot be entered anywhere else than at its start.
+fn pass_over(bytes: &mut impl Read, count: u64) -> io::Result<()> {
+    io::copy(&mut bytes.take(count), &mut io::sink()).map(drop)
+}
+
 fn report(snapshot: &Snapshot, units: &[Unit], tallies: Vec<Tally>, is_written: impl Fn(&Source) -> bool) -> Report {
     let mut report = snapshot.report.clone();
     let mut lines = vec![0; units.len()];
     let (mut examples, mut faults) = (Vec::new(), Vec::new());
     for tally in tallies {
         report.rows += tally.rows;
+        report.superseded += tally.superseded;
         report.skipped += tally.skipped;
         report.faulty_fields += tally.faulty_fields;
         report.valueless_rows += tally.valueless_rows;

@@ -33,6 +33,8 @@ pub struct Report {
     pub journals: Vec<(PathBuf, String)>,
     /// What else the user should hear.
     pub notes: Vec<String>,
+    /// Rows that a later session has superseded; they are in none of the other counts but the lines.
+    pub superseded: u64,
     /// Rows that were brought back from journals.
     pub recovered: u64,
     /// Rows that retention deleted, by the records of the streams.

@@ -81,6 +81,7 @@ impl Snapshot {
                     coding: Coding::Plain,
                     ordinal: 0,
                     content: Content::Lines(Arc::clone(&tail.lines)),
+                    segments: Vec::new(),
                 });
             }
         }

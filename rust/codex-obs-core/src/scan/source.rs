@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
 use crate::shard::name::Coding;
@@ -25,6 +26,8 @@ pub struct Source {
     pub ordinal: u64,
     /// Its bytes.
     pub content: Content,
+    /// Who wrote which part of it, in order; empty where nobody asked.
+    pub segments: Vec<Segment>,
 }
 
 /// Where the bytes of a [`Source`] are.
@@ -145,7 +148,8 @@ impl Source {
             Content::File { length, .. } => *length,
         };
         let Some(file) = self.file()? else { return Ok(None) };
-        let plain = Bytes::File { file, offset: start, length };
+        let at = if self.coding == Coding::Plain { start } else { 0 };
+        let plain = Bytes::File { file, offset: at, length };
         Ok(Some(match self.coding {
             Coding::Plain => plain,
             Coding::Gzip => Bytes::Stream(Box::new(flate2::read::MultiGzDecoder::new(plain))),

@@ -55,7 +55,14 @@ impl Found {
 
     pub(super) fn source(self, stream: &Arc<str>) -> Source {
         let content = Content::File { id: self.id, length: self.length, file: self.file };
-        Source { path: self.path, stream: Arc::clone(stream), coding: self.coding, ordinal: self.ordinal, content }
+        Source {
+            path: self.path,
+            stream: Arc::clone(stream),
+            coding: self.coding,
+            ordinal: self.ordinal,
+            content,
+            segments: Vec::new(),
+        }
     }
 
     /// The file that was packed into this one, if we did that and it is open.

@@ -78,8 +78,9 @@ impl Handle {
     pub fn init(directory: &Path, run_id: Option<&str>, name: Option<&str>, settings: Settings) -> Result<Self> {
         settings.ring_size()?;
         let rank = settings.rank;
-        let mut seat = Seat::Rank;
-        if rank == 0 {
+        // One whose rank cannot be told takes nobody's stream.
+        let mut seat = if settings.own_stream { Seat::Process } else { Seat::Rank };
+        if rank == 0 && !settings.own_stream {
             let entry = Entry { run_id, name, seat: Seat::Main, parent: None };
             if let Some(session) = Session::enter(directory, &entry, settings.clone())? {
                 let home = session.home().clone();

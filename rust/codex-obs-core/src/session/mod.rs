@@ -11,12 +11,14 @@ mod log;
 mod model;
 mod patience;
 pub mod pending;
+pub mod places;
 pub mod records;
 pub mod settings;
 mod shards;
 pub mod steps;
 mod threads;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -60,6 +62,7 @@ use crate::worker::warnings::Warnings;
 use claim::{Claim, Seat};
 use close::Closing;
 use export::Exporting;
+use records::Place;
 use threads::Threads;
 
 /// A look at whether the writer thread still runs while waiting for it.
@@ -105,6 +108,8 @@ pub struct Session {
     is_helper: bool,
     /// See [`generation`].
     generation: u64,
+    /// Where in the metrics its rows begin.
+    begins_at: Option<Place>,
 }
 
 /// How a process comes to a run.
@@ -201,6 +206,8 @@ impl Session {
         stats.torn_tails.add(drain.files().torn_tails());
         ring.lock().largest_step_known = is_new;
 
+        // Nobody else appends to the stream now, and what was recovered is in it.
+        let begins_at = places::end(directory, &stream).ok();
         let losses = Arc::new(Losses::default());
         let notes = Arc::new(Notes::default());
         let (counters, words) = (Arc::clone(&stats), Arc::clone(&warnings));
@@ -240,6 +247,7 @@ impl Session {
             delivered: AtomicBool::new(false),
             is_helper,
             generation: generation::current(),
+            begins_at,
             settings,
         });
         fork::register(&session);
@@ -262,6 +270,22 @@ impl Session {
     #[must_use]
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Where in the metrics of the stream its rows begin, if that could be told.
+    #[must_use]
+    pub fn begins_at(&self) -> Option<Place> {
+        self.begins_at
+    }
+
+    /// Where the other streams stand that nobody writes any more; nothing for a session of another than the main stream.
+    #[must_use]
+    pub fn ended_streams(&self) -> BTreeMap<String, Place> {
+        if self.stream.is_main() {
+            places::ended(&self.directory, &self.stream).unwrap_or_default()
+        } else {
+            BTreeMap::new()
+        }
     }
 
     /// Longest frame that a call may be put into: a quarter of the ring.

@@ -26,6 +26,8 @@ pub enum Overflow {
 pub struct Settings {
     /// Rank of this process in a distributed job; 0 without one.
     pub rank: u64,
+    /// Whether the process has a rank that cannot be told, so that it writes a stream of its own.
+    pub own_stream: bool,
     /// When files are rotated and how many shards are kept.
     pub policy: Policy,
     /// What happens to rotated shards beyond the policy's count.
@@ -56,6 +58,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             rank: 0,
+            own_stream: false,
             policy: Policy {
                 max_bytes: Some(limits::DEFAULT_MAX_SHARD_BYTES),
                 max_age_micros: Some((limits::DEFAULT_MAX_SHARD_AGE_S * 1e6) as u64),

@@ -43,7 +43,7 @@ fn packed(key: Key) -> u128 {
 }
 
 impl Sink for Totals {
-    fn begin(&mut self, _number: usize, _stream: &Arc<str>) {}
+    fn begin(&mut self, _number: usize, _stream: &Arc<str>, _session: Option<u64>) {}
 
     #[inline]
     fn row(&mut self, row: &Row<'_>, _names: &Names, position: Position) {
