@@ -67,7 +67,7 @@ fn frame_filled_from_a_template(bencher: Bencher<'_, '_>, width: usize) {
 fn checksum_of_a_frame(bencher: Bencher<'_, '_>, width: usize) {
     let mut builder = FrameBuilder::default();
     build(&mut builder, &names(width));
-    bencher.bench_local(|| seal(black_box(builder.bytes_mut()), 7));
+    bencher.bench_local(|| seal(black_box(builder.bytes_mut()), 7, 0));
 }
 
 fn ring(folder: &Path, backing: Backing) -> Ring {
@@ -108,7 +108,7 @@ fn mirrored_ring_in_and_out(bencher: Bencher<'_, '_>, width: usize) {
 fn rows_encoded(bencher: Bencher<'_, '_>, width: usize) {
     let mut builder = FrameBuilder::default();
     build(&mut builder, &names(width));
-    seal(builder.bytes_mut(), 0);
+    seal(builder.bytes_mut(), 0, 0);
     let bytes = builder.bytes_mut().to_vec();
     let (mut encoder, mut lines, mut manifest) = (RowEncoder::new("bench", false), Vec::new(), Vec::new());
     let mut encode = || {

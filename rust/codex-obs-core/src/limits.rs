@@ -8,6 +8,13 @@ pub const MAX_TEXT_BYTES: usize = 4096;
 /// Longest JSON text of one structured value. A longer one is described without its payload.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
+/// Longest JSON text of a structured value with its description: shape and class beside the payload.
+pub const MAX_DESCRIPTOR_BYTES: usize = MAX_PAYLOAD_BYTES + (64 << 10);
+
+/// Most bytes that what the rows of one frame share may become in their lines. A call with more becomes several frames, each
+/// with its tags, so that a ring stands for some thousand times its size at most, and a planted journal for no more.
+pub const MAX_FRAME_LINES_BYTES: u64 = 64 << 20;
+
 /// Nesting kept of tags, payloads and parameters. What lies deeper becomes null; the parsers in use stop at 128 or more.
 pub const MAX_DEPTH: usize = 64;
 
@@ -20,6 +27,10 @@ pub const MIN_RING_BYTES: u64 = 256 << 10;
 
 /// Largest ring accepted: it is preallocated on disk and mapped whole.
 pub const MAX_RING_BYTES: u64 = 1 << 30;
+
+/// How many times the bytes of a dead process's journal are gone through in search of whole frames. Once is enough for what a
+/// writer leaves, damaged or not; a planted one may have headers at every place that stand for the whole ring.
+pub const JOURNAL_LOOKS: u64 = 8;
 
 /// Longest wait of a `log` call for a writer that takes no byte, in seconds.
 pub const DEFAULT_MAX_BLOCK_S: f64 = 1.0;

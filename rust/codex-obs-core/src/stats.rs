@@ -79,6 +79,8 @@ stats! {
     torn_tails,
     /// Files that someone else replaced or resized under us.
     files_disturbed,
+    /// Rows in the journals of processes that died which could not be read.
+    rows_damaged,
     /// Frames of the journal that could not be read.
     frames_damaged,
     /// Calls of `log` that had to wait for room.

@@ -250,7 +250,7 @@ mod tests {
 
     fn memory(path: &Path, length: usize) -> Memory {
         let file = crate::fs::open_read_write(path, 0o600).unwrap();
-        Memory::create(file, path, length, Backing::Mapped).unwrap()
+        Memory::create(file, path, length, length, Backing::Mapped).unwrap()
     }
 
     #[test]

@@ -8,25 +8,35 @@
 //! | 8 | u32 | length of the frame with its padding |
 //! | 12 | u8, u8, u16 | version, kind, flags |
 //! | 16 | u64 | sequence number |
-//! | 24 | | body |
+//! | 24 | u64 | row number: rows published before this frame |
+//! | 32 | | body |
+//!
+//! Frames of version 1 have no row number, and their body begins where it stands.
 //!
 //! The body of a metrics frame: i64 timestamp (µs), i64 step, u32 rows, u16 length of the split, u16 length of the dataset
 //! (0xFFFF: null), u32 length of the tags, three u32 marks; then split, dataset, tags; then for each row u8 kind, u16 length
 //! of the name, numbers that the kind asks for, the name, and text that the kind asks for. The body of a line frame: u32 file, u32 length, the line.
 
+mod read;
 mod settle;
 mod template;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::limits::MAX_FRAME_LINES_BYTES;
 use crate::record::Tags;
 
+pub use read::{Frame, MetricsFrame};
 pub use template::Template;
 
 /// Version of the frame layout.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes before the body.
-pub const HEADER_BYTES: usize = 24;
+pub const HEADER_BYTES: usize = 32;
+/// The layout before it, which is still read.
+pub const FIRST_VERSION: u8 = 1;
+/// Bytes before the body of its frames.
+pub const FIRST_HEADER_BYTES: usize = 24;
 /// Most rows in one frame; a longer call becomes several frames.
 pub const MAX_ROWS: u32 = 1 << 20;
 
@@ -49,6 +59,9 @@ pub enum Kind {
     Line = 2,
     /// Nothing: fills the ring up to its end.
     Pad = 3,
+    /// The end of what was published, behind the newest frame of a ring that is written by system calls; the next one takes its
+    /// place.
+    End = 4,
 }
 
 /// Which file a line frame is for.
@@ -83,6 +96,21 @@ pub enum Value<'a> {
     },
     /// A structured value that stands in the row itself (legacy rows): its JSON text.
     Inline(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// Bytes that a row with this value and `name` takes of a frame.
+    #[must_use]
+    pub fn entry_bytes(&self, name: &str) -> usize {
+        let rest = match self {
+            Self::Float(_) => 8,
+            Self::Bool(_) | Self::Null => 0,
+            Self::Unreadable(class) => 4 + class.len(),
+            Self::Structured { descriptor, .. } => 16 + 4 + descriptor.len(),
+            Self::Inline(payload) => 4 + payload.len(),
+        };
+        3 + name.len() + rest
+    }
 }
 
 const FLOAT: u8 = 1;
@@ -124,6 +152,8 @@ pub struct FrameBuilder {
     /// Length of the call's fixed part, repeated when a call needs several frames.
     prefix: usize,
     max_frame_bytes: usize,
+    /// Most rows of a frame of this call.
+    max_rows: u32,
     step: Option<i64>,
 }
 
@@ -142,19 +172,21 @@ impl FrameBuilder {
         fixed[12] = VERSION;
         fixed[13] = Kind::Metrics as u8;
         fixed[14..16].copy_from_slice(&flags.to_le_bytes());
-        fixed[24..32].copy_from_slice(&call.timestamp.to_le_bytes());
-        fixed[32..40].copy_from_slice(&call.step.unwrap_or(0).to_le_bytes());
-        fixed[44..46].copy_from_slice(&(call.split.len() as u16).to_le_bytes());
-        fixed[46..48].copy_from_slice(&dataset.to_le_bytes());
-        fixed[48..52].copy_from_slice(&(call.tags.text.len() as u32).to_le_bytes());
+        let body = &mut fixed[HEADER_BYTES..];
+        body[..8].copy_from_slice(&call.timestamp.to_le_bytes());
+        body[8..16].copy_from_slice(&call.step.unwrap_or(0).to_le_bytes());
+        body[20..22].copy_from_slice(&(call.split.len() as u16).to_le_bytes());
+        body[22..24].copy_from_slice(&dataset.to_le_bytes());
+        body[24..28].copy_from_slice(&(call.tags.text.len() as u32).to_le_bytes());
         for (index, mark) in call.tags.marks.iter().enumerate() {
-            fixed[52 + 4 * index..56 + 4 * index].copy_from_slice(&mark.to_le_bytes());
+            body[28 + 4 * index..32 + 4 * index].copy_from_slice(&mark.to_le_bytes());
         }
         self.bytes.extend_from_slice(&fixed);
         self.bytes.extend_from_slice(call.split.as_bytes());
         self.bytes.extend_from_slice(call.dataset.unwrap_or("").as_bytes());
         self.bytes.extend_from_slice(&call.tags.text);
         self.prefix = self.bytes.len();
+        self.max_rows = max_rows(self.prefix - fixed.len());
     }
 
     /// Adds a number, finite or not.
@@ -214,7 +246,7 @@ impl FrameBuilder {
         self.bytes[start + OFFSET_ROWS..start + OFFSET_ROWS + 4].copy_from_slice(&self.rows.to_le_bytes());
     }
 
-    /// The frames, without sequence numbers and checksums, which [`seal`] adds.
+    /// The frames, without their numbers and checksums, which [`seal`] adds.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
@@ -236,7 +268,7 @@ impl FrameBuilder {
     fn entry<const N: usize>(&mut self, kind: u8, name: &str, numbers: [u8; N], rest: &[u8]) {
         let size = 3 + N + name.len() + rest.len();
         let length = self.bytes.len() - self.start + size + 8;
-        if self.rows > 0 && (length > self.max_frame_bytes || self.rows == MAX_ROWS) {
+        if self.rows > 0 && (length > self.max_frame_bytes || self.rows == self.max_rows) {
             self.next_frame();
         }
         self.bytes.reserve(size);
@@ -257,6 +289,16 @@ impl FrameBuilder {
         self.start = self.bytes.len();
         self.bytes.extend_from_within(prefix);
     }
+}
+
+/// Most rows that may share `shared` bytes of text in one frame.
+#[inline]
+fn max_rows(shared: usize) -> u32 {
+    // Few calls share so much that there is something to compute.
+    if shared as u64 <= MAX_FRAME_LINES_BYTES / MAX_ROWS as u64 {
+        return MAX_ROWS;
+    }
+    u32::try_from(MAX_FRAME_LINES_BYTES / shared as u64).unwrap_or(MAX_ROWS).max(1)
 }
 
 /// The length of the finished frame at the start of `bytes`, if there is one.
@@ -292,189 +334,38 @@ pub fn line_frame(file: LineFile, line: &[u8]) -> Vec<u8> {
     bytes[8..12].copy_from_slice(&(length as u32).to_le_bytes());
     bytes[12] = VERSION;
     bytes[13] = Kind::Line as u8;
-    bytes[24..28].copy_from_slice(&(file as u32).to_le_bytes());
-    bytes[28..32].copy_from_slice(&(line.len() as u32).to_le_bytes());
-    bytes[32..32 + line.len()].copy_from_slice(line);
+    let body = &mut bytes[HEADER_BYTES..];
+    body[..4].copy_from_slice(&(file as u32).to_le_bytes());
+    body[4..8].copy_from_slice(&(line.len() as u32).to_le_bytes());
+    body[8..8 + line.len()].copy_from_slice(line);
     bytes
 }
 
 /// The header of a frame that fills `length` bytes (a multiple of 8, at least [`HEADER_BYTES`]) with nothing.
 #[must_use]
 pub fn pad_header(length: usize) -> [u8; HEADER_BYTES] {
+    bare(Kind::Pad, length)
+}
+
+/// The mark that nothing was published behind.
+#[must_use]
+pub fn end_mark() -> [u8; HEADER_BYTES] {
+    bare(Kind::End, HEADER_BYTES)
+}
+
+fn bare(kind: Kind, length: usize) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[8..12].copy_from_slice(&(length as u32).to_le_bytes());
     bytes[12] = VERSION;
-    bytes[13] = Kind::Pad as u8;
+    bytes[13] = kind as u8;
     bytes
 }
 
-/// A frame's header, read back and found plausible; the checksum is still to be compared by [`Frame::verify`].
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    bytes: &'a [u8],
-    /// What it holds.
-    pub kind: Kind,
-    flags: u16,
-    /// Its sequence number.
-    pub sequence: u64,
-}
-
-impl<'a> Frame<'a> {
-    /// Reads the frame at the start of `bytes`, or `None` if there is none: too short, unknown or of an impossible length.
-    /// A pad's bytes end with its header.
-    #[must_use]
-    pub fn parse(bytes: &'a [u8]) -> Option<(Self, usize)> {
-        let header = bytes.first_chunk::<HEADER_BYTES>()?;
-        let length = u32::from_le_bytes(*header[8..].first_chunk()?) as usize;
-        let kind = match header[13] {
-            1 => Kind::Metrics,
-            2 => Kind::Line,
-            3 => Kind::Pad,
-            _ => return None,
-        };
-        if header[12] != VERSION || length < HEADER_BYTES || !length.is_multiple_of(8) || length > bytes.len() {
-            return None;
-        }
-        let shown = if kind == Kind::Pad { HEADER_BYTES } else { length };
-        let flags = u16::from_le_bytes(*header[14..].first_chunk()?);
-        let sequence = u64::from_le_bytes(*header[16..].first_chunk()?);
-        Some((Self { bytes: &bytes[..shown], kind, flags, sequence }, length))
-    }
-
-    /// Whether the frame carries `sequence` and its checksum is right.
-    #[must_use]
-    pub fn verify(&self, sequence: u64) -> bool {
-        let stored = u64::from_le_bytes(*self.bytes.first_chunk().expect("parse saw a header"));
-        self.sequence == sequence && stored == xxh3_64(&self.bytes[8..])
-    }
-
-    /// The line of a line frame and its file.
-    #[must_use]
-    pub fn line(&self) -> Option<(LineFile, &'a [u8])> {
-        let mut cursor = Cursor(self.bytes.get(HEADER_BYTES..)?);
-        let file = match cursor.u32()? {
-            1 => LineFile::Params,
-            2 => LineFile::Summary,
-            3 => LineFile::Session,
-            _ => return None,
-        };
-        let length = cursor.u32()? as usize;
-        Some((file, cursor.take(length)?))
-    }
-
-    /// The call of a metrics frame.
-    #[must_use]
-    pub fn metrics(&self) -> Option<MetricsFrame<'a>> {
-        let mut cursor = Cursor(self.bytes.get(HEADER_BYTES..)?);
-        let timestamp = cursor.u64()? as i64;
-        let step = cursor.u64()? as i64;
-        let rows = cursor.u32()?;
-        let split_bytes = cursor.u16()?;
-        let dataset_bytes = cursor.u16()?;
-        let tags_bytes = cursor.u32()?;
-        let marks = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
-        let split = cursor.text(split_bytes.into())?;
-        let dataset = if dataset_bytes == NO_DATASET { None } else { Some(cursor.text(dataset_bytes.into())?) };
-        let tags = cursor.take(tags_bytes as usize)?;
-        let step = (self.flags & FLAG_NO_STEP == 0).then_some(step);
-        Some(MetricsFrame { timestamp, step, rows, split, dataset, tags, marks, entries: cursor })
-    }
-}
-
-/// The decoded fixed part of a metrics frame; its rows come from [`rows`](Self::rows).
-#[derive(Clone, Copy, Debug)]
-pub struct MetricsFrame<'a> {
-    /// Microseconds since the epoch.
-    pub timestamp: i64,
-    /// `None` for an event without one.
-    pub step: Option<i64>,
-    /// Number of rows.
-    pub rows: u32,
-    /// See [`Call`].
-    pub split: &'a str,
-    /// See [`Call`].
-    pub dataset: Option<&'a str>,
-    /// The text of [`Tags`]; empty for none.
-    pub tags: &'a [u8],
-    /// The marks of [`Tags`].
-    pub marks: [u32; 3],
-    entries: Cursor<'a>,
-}
-
-impl<'a> MetricsFrame<'a> {
-    /// Name and value of each row, in order.
-    pub fn rows(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
-        let mut cursor = self.entries;
-        (0..self.rows).map_while(move |_| cursor.row())
-    }
-}
-
-/// Reads fields off the front of a slice; `None` once it is too short.
-#[derive(Clone, Copy, Debug)]
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self, length: usize) -> Option<&'a str> {
-        std::str::from_utf8(self.take(length)?).ok()
-    }
-
-    fn row(&mut self) -> Option<(&'a str, Value<'a>)> {
-        let [kind] = self.array()?;
-        let name = usize::from(self.u16()?);
-        Some(match kind {
-            FLOAT => {
-                let number = f64::from_bits(self.u64()?);
-                (self.text(name)?, Value::Float(number))
-            }
-            FALSE => (self.text(name)?, Value::Bool(false)),
-            TRUE => (self.text(name)?, Value::Bool(true)),
-            NULL => (self.text(name)?, Value::Null),
-            UNREADABLE => {
-                let length = self.u32()?;
-                (self.text(name)?, Value::Unreadable(self.text(length as usize)?))
-            }
-            STRUCTURED => {
-                let id = self.array()?;
-                let length = self.u32()?;
-                (self.text(name)?, Value::Structured { id, descriptor: self.take(length as usize)? })
-            }
-            INLINE => {
-                let length = self.u32()?;
-                (self.text(name)?, Value::Inline(self.take(length as usize)?))
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// Gives `frame` its sequence number and checksum.
+/// Gives `frame` its sequence number, the number of rows before it, and its checksum.
 #[inline]
-pub fn seal(frame: &mut [u8], sequence: u64) {
+pub fn seal(frame: &mut [u8], sequence: u64, row: u64) {
     frame[16..24].copy_from_slice(&sequence.to_le_bytes());
+    frame[24..32].copy_from_slice(&row.to_le_bytes());
     let checksum = xxh3_64(&frame[8..]);
     frame[..8].copy_from_slice(&checksum.to_le_bytes());
 }

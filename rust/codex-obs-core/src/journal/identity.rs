@@ -127,31 +127,40 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The block for the journal's header.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.process.write(&mut out);
-        put_text(&mut out, &self.run_id);
-        put_text(&mut out, &self.stream);
+    /// As bytes, without a checksum of its own.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.process.write(out);
+        put_text(out, &self.run_id);
+        put_text(out, &self.stream);
         let numbers =
             [self.legacy.into(), self.file_mode.into(), self.max_shard_bytes, self.max_shard_age, self.backup_count];
         for number in numbers {
             out.extend_from_slice(&number.to_le_bytes());
         }
+    }
+
+    /// The block of a journal of the first version.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
         sealed(&out)
     }
 
     /// Back from [`to_bytes`](Self::to_bytes); `None` if the block is damaged.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let input = &mut opened(bytes)?;
+        Self::read(&mut opened(bytes)?)
+    }
+
+    /// Back from [`write`](Self::write).
+    pub(super) fn read(input: &mut &[u8]) -> Option<Self> {
         Some(Self {
             process: Process::read(input)?,
             run_id: take_text(input)?,
             stream: take_text(input)?,
             legacy: take_number(input)? != 0,
-            file_mode: u32::try_from(take_number(input)?).ok()?,
+            file_mode: contained(u32::try_from(take_number(input)?).ok()?),
             max_shard_bytes: take_number(input)?,
             max_shard_age: take_number(input)?,
             backup_count: take_number(input)?,
@@ -159,7 +168,13 @@ impl Identity {
     }
 }
 
-fn sealed(body: &[u8]) -> Vec<u8> {
+/// The part of a mode that is believed of someone else: files that a recovery makes are the owner's to read and write, are
+/// no programs, and nobody but the owner and the group may write them.
+fn contained(mode: u32) -> u32 {
+    mode & 0o664 | 0o600
+}
+
+pub(super) fn sealed(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 16);
     out.extend_from_slice(&(body.len() as u64).to_le_bytes());
     out.extend_from_slice(&xxh3_64(body).to_le_bytes());
@@ -167,7 +182,7 @@ fn sealed(body: &[u8]) -> Vec<u8> {
     out
 }
 
-fn opened(mut bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn opened(mut bytes: &[u8]) -> Option<&[u8]> {
     let length = usize::try_from(take_number(&mut bytes)?).ok()?;
     let checksum = take_number(&mut bytes)?;
     let body = bytes.get(..length)?;
@@ -186,7 +201,7 @@ fn take_text(input: &mut &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-fn take_number(input: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_number(input: &mut &[u8]) -> Option<u64> {
     let (number, rest) = input.split_first_chunk()?;
     *input = rest;
     Some(u64::from_le_bytes(*number))
@@ -243,6 +258,14 @@ mod tests {
         }
         assert_eq!(start_time(pid), None, "a zombie that nobody waited for");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_mode_that_was_planted_makes_no_program_and_lets_nobody_else_write() {
+        for (planted, mode) in [(0o4777, 0o664), (0, 0o600), (0o640, 0o640), (u32::MAX, 0o664), (0o222, 0o620)] {
+            let bytes = Identity { file_mode: planted, ..Identity::default() }.to_bytes();
+            assert_eq!(Identity::from_bytes(&bytes).unwrap().file_mode, mode);
+        }
     }
 
     #[test]

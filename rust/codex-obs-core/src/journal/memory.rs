@@ -16,6 +16,7 @@ use rustix::fs::FallocateFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::fault::Watch;
+use super::layout::WORD_BYTES;
 use crate::error::{Error, Result};
 use crate::fs::Held;
 use crate::generation;
@@ -34,6 +35,9 @@ pub enum Backing {
 
 /// File systems on which a store into a preallocated mapping survives a full disk: ext2/3/4 and tmpfs.
 const MAPPABLE: [u64; 2] = [0xEF53, 0x0102_1994];
+
+/// Read at a time from the journal of a dead process.
+const SNAPSHOT_BYTES: usize = 256 << 10;
 
 /// A fixed range of bytes that outlives the process.
 #[derive(Debug)]
@@ -57,26 +61,16 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Gives `file` (empty and new) `length` bytes, preallocated, and opens them.
-    pub fn create(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::INVAL) => {
-                file.set_len(length as u64).map_err(|source| Error::io("size", path, source))?;
-            }
-            Err(errno) => return Err(Error::io("preallocate", path, errno.into())),
-        }
-        Self::open(file, path, length, backing)
-    }
-
-    /// Opens the first `length` bytes of `file`, which has at least as many.
-    pub fn open(file: File, path: &Path, length: usize, backing: Backing) -> Result<Self> {
+    /// Opens `length` bytes over `file`, which is empty and new and gets the first `allocated` of them; nobody may touch the
+    /// rest before it is [allocated](Self::allocate).
+    pub fn create(file: File, path: &Path, length: usize, allocated: usize, backing: Backing) -> Result<Self> {
         let file = Held::over(file, path)?;
         let mapped = match backing {
             Backing::Mapped => true,
             Backing::Mirrored => false,
             Backing::Auto => is_mappable(&file),
         };
+        allocate(&file, 0, allocated, mapped).map_err(|source| Error::io("preallocate", path, source))?;
         if mapped {
             let start = map(Some(&file), path, length)?;
             // SAFETY: mapped just now, and unmapped by `drop` alone, which drops the watch first.
@@ -86,11 +80,50 @@ impl Memory {
             // SAFETY: mapped just now, and nobody knows it.
             let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), length) };
         }
+        let memory = Self::over(map(None, path, length)?, length, file, None);
+        memory.populate(0, allocated);
+        Ok(memory)
+    }
+
+    /// Gives the file the bytes `from..to`, of which nothing exists yet, or leaves it as it is.
+    pub fn allocate(&self, from: usize, to: usize) -> io::Result<()> {
+        let outcome = self.with_file(|file| {
+            // A part that was allocated before the disk was full is given back.
+            allocate(file, from, to, !self.mirrored).inspect_err(|_| drop(file.set_len(from as u64)))
+        });
+        if outcome.is_ok() && self.mirrored {
+            self.populate(from, to - from);
+        }
+        outcome
+    }
+
+    /// A copy in private memory of the first `length` bytes of `file`, so that nothing that is done to the file changes what is
+    /// read. What is stored goes to the file as well. Holes and zeros take no memory, and what the file lacks is zero.
+    pub fn snapshot(file: File, path: &Path, length: usize) -> Result<Self> {
+        let file = Held::over(file, path)?;
         let start = map(None, path, length)?;
         let memory = Self::over(start, length, file, None);
-        // SAFETY: nobody else knows the range yet.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) };
-        memory.with_file(|file| file.read_exact_at(bytes, 0)).map_err(|source| Error::io("read", path, source))?;
+        let mut block = vec![0; SNAPSHOT_BYTES.min(length)];
+        let mut at = 0;
+        while at < length {
+            let room = block.len().min(length - at);
+            let mut read = 0;
+            let outcome = memory.with_file(|file| {
+                read = file.read_at(&mut block[..room], at as u64)?;
+                Ok(())
+            });
+            match outcome {
+                Ok(()) if read == 0 => break,
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(Error::io("read", path, source)),
+            }
+            if block[..read].iter().any(|&byte| byte != 0) {
+                // SAFETY: nobody else knows the range yet.
+                unsafe { memory.copy_in(at, &block[..read]) };
+            }
+            at += read;
+        }
         Ok(memory)
     }
 
@@ -158,7 +191,13 @@ impl Memory {
     /// Where the kernel is older than 5.14, or has no such page to give, it is the store that waits, or finds that out.
     pub fn make_ready(&self, offset: usize, length: usize) {
         assert!(offset <= self.length && length <= self.length - offset, "what is made ready lies inside the journal");
-        if self.mirrored || length == 0 {
+        if !self.mirrored {
+            self.populate(offset, length);
+        }
+    }
+
+    fn populate(&self, offset: usize, length: usize) {
+        if length == 0 {
             return;
         }
         let first = offset - offset % rustix::param::page_size();
@@ -198,6 +237,19 @@ impl Memory {
             self.with_file(|file| file.write_all_at(&value.to_le_bytes(), offset as u64))?;
         }
         word.store(value.to_le(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Stores a control word and its copy behind it, one after the other.
+    pub fn store_twice(&self, offset: usize, value: u64) -> io::Result<()> {
+        let words = [self.word(offset), self.word(offset + WORD_BYTES)];
+        if self.is_written() {
+            let bytes = [value.to_le_bytes(), value.to_le_bytes()];
+            self.with_file(|file| file.write_all_at(bytes.as_flattened(), offset as u64))?;
+        }
+        for word in words {
+            word.store(value.to_le(), Ordering::Release);
+        }
         Ok(())
     }
 
@@ -252,6 +304,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Gives `file` the bytes `from..to` on the disk. Where that cannot be asked for, zeros are written if the file is mapped: a
+/// store into a hole would end the process on a full disk.
+fn allocate(file: &File, from: usize, to: usize, mapped: bool) -> io::Result<()> {
+    use rustix::io::Errno;
+
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), from as u64, (to - from) as u64) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) if mapped => {
+                return file.write_all_at(&vec![0; to - from], from as u64);
+            }
+            Err(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => return file.set_len(to as u64),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// Maps `file`, or private memory if there is none.
 fn map(file: Option<&File>, path: &Path, length: usize) -> Result<NonNull<u8>> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
@@ -261,7 +331,7 @@ fn map(file: Option<&File>, path: &Path, length: usize) -> Result<NonNull<u8>> {
         Some(file) => unsafe { rustix::mm::mmap(address, length, protection, MapFlags::SHARED, file, 0) },
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
         None => unsafe {
-            rustix::mm::mmap_anonymous(address, length, protection, MapFlags::PRIVATE | MapFlags::POPULATE)
+            rustix::mm::mmap_anonymous(address, length, protection, MapFlags::PRIVATE | MapFlags::NORESERVE)
         },
     };
     let start = mapped.map_err(|errno| Error::io("map", path, errno.into()))?;
@@ -308,7 +378,7 @@ mod tests {
         for backing in [Backing::Mapped, Backing::Mirrored] {
             let path = folder.path().join("journal");
             let file = crate::fs::open_read_write(&path, 0o600).unwrap();
-            let memory = Memory::create(file, &path, 8192, backing).unwrap();
+            let memory = Memory::create(file, &path, 8192, 8192, backing).unwrap();
             assert_eq!(memory.is_mirrored(), backing == Backing::Mirrored);
             // SAFETY: only this thread knows the memory.
             unsafe {
@@ -330,7 +400,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let file = crate::fs::open_read_write(&path, 0o600).unwrap();
-        let memory = Memory::create(file, &path, 4096, Backing::Mirrored).unwrap();
+        let memory = Memory::create(file, &path, 4096, 4096, Backing::Mirrored).unwrap();
         // SAFETY: only this thread knows the memory.
         unsafe { memory.copy_in(4090, b"too long") };
     }

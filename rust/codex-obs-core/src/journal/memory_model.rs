@@ -10,8 +10,8 @@ use std::path::Path;
 use loom::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::{
-    HEADER_BYTES, OFFSET_BEGUN, OFFSET_DONE, OFFSET_DROPPED, OFFSET_MAGIC, OFFSET_PUBLISHED, OFFSET_RING_BYTES,
-    OFFSET_SLOTS, OFFSET_VERSION,
+    HEADER_BYTES, OFFSET_BEGUN, OFFSET_DONE, OFFSET_DROPPED, OFFSET_MAGIC, OFFSET_PUBLISHED, OFFSET_PUBLISHED_ROWS,
+    OFFSET_RING_BYTES, OFFSET_SLOTS, OFFSET_VERSION, WORD_BYTES,
 };
 use crate::error::Result;
 
@@ -27,8 +27,20 @@ pub enum Backing {
     Mirrored,
 }
 
-const WORDS: [usize; 7] =
-    [OFFSET_MAGIC, OFFSET_VERSION, OFFSET_RING_BYTES, OFFSET_PUBLISHED, OFFSET_BEGUN, OFFSET_DONE, OFFSET_DROPPED];
+const WORDS: [usize; 12] = [
+    OFFSET_MAGIC,
+    OFFSET_VERSION,
+    OFFSET_RING_BYTES,
+    OFFSET_RING_BYTES + WORD_BYTES,
+    OFFSET_PUBLISHED,
+    OFFSET_PUBLISHED_ROWS,
+    OFFSET_BEGUN,
+    OFFSET_BEGUN + WORD_BYTES,
+    OFFSET_DONE,
+    OFFSET_DONE + WORD_BYTES,
+    OFFSET_DROPPED,
+    OFFSET_DROPPED + WORD_BYTES,
+];
 /// Frames and slots are multiples of this.
 const UNIT: usize = 8;
 /// Bytes of a ring that a model may use, however large the ring is.
@@ -52,12 +64,17 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     /// `length` bytes.
-    pub fn create(_file: File, _path: &Path, length: usize, _backing: Backing) -> Result<Self> {
+    pub fn create(_file: File, _path: &Path, length: usize, _allocated: usize, _backing: Backing) -> Result<Self> {
         Ok(Self::new(length))
     }
 
+    /// There is no file.
+    pub fn allocate(&self, _from: usize, _to: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// As [`create`](Self::create).
-    pub fn open(_file: File, _path: &Path, length: usize, _backing: Backing) -> Result<Self> {
+    pub fn snapshot(_file: File, _path: &Path, length: usize) -> Result<Self> {
         Ok(Self::new(length))
     }
 
@@ -120,6 +137,12 @@ impl Memory {
     pub fn store(&self, offset: usize, value: u64) -> io::Result<()> {
         self.word(offset).store(value, Ordering::Release);
         Ok(())
+    }
+
+    /// Stores a control word and its copy.
+    pub fn store_twice(&self, offset: usize, value: u64) -> io::Result<()> {
+        self.store(offset, value)?;
+        self.store(offset + WORD_BYTES, value)
     }
 
     /// The parts of the memory that a range touches. The identity is written before anybody else knows the memory.

@@ -1,9 +1,11 @@
 //! The journal: a ring of frames in a file, which is both the queue and the crash safety.
 
+pub mod check;
 pub mod cursor;
 #[cfg(not(loom))]
 pub mod fault;
 pub mod frame;
+pub mod header;
 pub mod holder;
 pub mod identity;
 pub mod layout;
@@ -12,6 +14,7 @@ pub mod memory;
 #[cfg(loom)]
 #[path = "memory_model.rs"]
 pub mod memory;
+pub mod number;
 pub mod owner;
 pub mod ring;
 mod succession;

@@ -1,5 +1,8 @@
 //! The ring of frames: any thread appends under a short lock, one thread reads behind them.
 
+mod dead;
+mod gap;
+
 use std::io;
 use std::path::Path;
 use std::sync::PoisonError;
@@ -7,16 +10,24 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::cursor::{self, Cursor};
-use super::frame::{Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, first_length, lengths, pad_header, rows_of, seal};
+use super::frame::{
+    Frame, HEADER_BYTES as FRAME_HEADER_BYTES, Kind, end_mark, first_length, lengths, pad_header, rows_of, seal,
+};
+use super::header::Header;
 use super::identity::Identity;
 use super::layout::{
-    HEADER_BYTES, LAYOUT_VERSION, MAGIC, MAX_IDENTITY_BYTES, OFFSET_DROPPED, OFFSET_IDENTITY, OFFSET_MAGIC,
-    OFFSET_PUBLISHED, OFFSET_RING_BYTES, OFFSET_VERSION,
+    HEADER_BYTES, LAYOUT_VERSION, MAGIC, OFFSET_BLOCKS, OFFSET_DROPPED, OFFSET_MAGIC, OFFSET_PUBLISHED,
+    OFFSET_PUBLISHED_ROWS, OFFSET_RING_BYTES, OFFSET_VERSION,
 };
 use super::memory::{Backing, Memory};
+use super::number;
 use crate::error::{Error, Result};
+use crate::fs::FileId;
 use crate::limits::{JOURNAL_RETRY_FREE, JOURNAL_RETRY_SHARE};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
+
+use dead::{Dead, Version};
+pub use gap::Gap;
 
 /// A value on a cache line of its own, so that producers and consumer do not slow each other down.
 #[derive(Debug, Default)]
@@ -39,8 +50,8 @@ pub struct Producer {
     next_check: u64,
     /// Frames that are in memory only. A recovery would stop before them.
     unsaved: Option<Unsaved>,
-    /// Rows published so far; kept by those who publish.
-    pub rows: u64,
+    /// Rows published so far.
+    rows: u64,
     /// Whoever publishes a call too large for the ring piece by piece; everyone else waits meanwhile.
     pub reserved: Option<std::thread::ThreadId>,
     /// No frame is accepted any more.
@@ -81,6 +92,10 @@ fn same(error: &io::Error) -> io::Error {
 pub struct Ring {
     memory: Memory,
     size: u64,
+    /// Bytes that stay free behind the newest frame, for the mark of its end.
+    spare: u64,
+    /// What is known if its process is gone.
+    dead: Dead,
     producer: Mutex<Producer>,
     /// Up to here frames are whole. Stored with release by producers, loaded with acquire by the consumer.
     published: Padded,
@@ -103,19 +118,29 @@ pub enum Appended {
 impl Ring {
     /// Makes a new journal in `file`, which is empty.
     pub fn create(file: std::fs::File, path: &Path, size: u64, backing: Backing, identity: &Identity) -> Result<Self> {
-        let identity = identity.to_bytes();
-        if identity.len() > MAX_IDENTITY_BYTES {
-            return Err(Error::setting("run_id", "is too long; use at most 4096 bytes"));
-        }
-        let memory = Memory::create(file, path, HEADER_BYTES + size as usize, backing)?;
-        memory.make_ready(0, memory.len().min(HEADER_BYTES + FIRST_BYTES));
+        let header = Header {
+            version: LAYOUT_VERSION,
+            id: Some(FileId::of(&file, path)?),
+            first_bytes: size,
+            ring_bytes: size,
+            identity: identity.clone(),
+        };
+        let block = header.to_bytes()?;
+        let length = HEADER_BYTES + size as usize;
+        let memory = Memory::create(file, path, length, length, backing)?;
+        memory.make_ready(0, length.min(HEADER_BYTES + FIRST_BYTES));
         let initialise = || -> io::Result<()> {
-            // SAFETY: nobody else knows the journal before its version is stored.
-            unsafe {
-                memory.copy_in(OFFSET_IDENTITY, &identity);
-                memory.publish(OFFSET_IDENTITY, identity.len())?;
+            for at in OFFSET_BLOCKS {
+                // SAFETY: nobody else knows the journal before its version is stored.
+                unsafe {
+                    memory.copy_in(at, &block);
+                    memory.publish(at, block.len())?;
+                }
             }
-            memory.store(OFFSET_RING_BYTES, size)?;
+            number::store(&memory, OFFSET_RING_BYTES, size)?;
+            memory.store(OFFSET_PUBLISHED, number::seal(0))?;
+            memory.store(OFFSET_PUBLISHED_ROWS, number::seal(0))?;
+            number::store(&memory, OFFSET_DROPPED, 0)?;
             cursor::initialise(&memory)?;
             memory.store(OFFSET_MAGIC, MAGIC)?;
             memory.store(OFFSET_VERSION, LAYOUT_VERSION)
@@ -124,42 +149,15 @@ impl Ring {
         Ok(Self::over(memory, size, Cursor::default(), Cursor::default()))
     }
 
-    /// Opens the journal of a process that is gone, or `None` if it was never finished being made: then it holds nothing.
-    pub fn attach(file: std::fs::File, path: &Path, backing: Backing) -> Result<Option<(Self, Identity)>> {
-        let length = file.metadata().map_err(|source| Error::io("examine", path, source))?.len() as usize;
-        if length < HEADER_BYTES {
-            return Ok(None);
-        }
-        let memory = Memory::open(file, path, length, backing)?;
-        if memory.load(OFFSET_VERSION) == 0 {
-            return Ok(None);
-        }
-        let size = memory.load(OFFSET_RING_BYTES);
-        if memory.load(OFFSET_MAGIC) != MAGIC || memory.load(OFFSET_VERSION) != LAYOUT_VERSION {
-            return Err(Error::corrupt(path, "it is no journal of this version"));
-        }
-        if !size.is_power_of_two() || size as usize != length - HEADER_BYTES {
-            return Err(Error::corrupt(path, "its length is not the one it was made with"));
-        }
-        // SAFETY: the identity is written once, before the version.
-        let identity = Identity::from_bytes(unsafe { memory.bytes(OFFSET_IDENTITY, MAX_IDENTITY_BYTES) })
-            .ok_or_else(|| Error::corrupt(path, "its identity cannot be read"))?;
-        // Without a cursor nothing is within reach, but all can still be surveyed.
-        let sound = cursor::is_sound(&memory);
-        let start = if sound { cursor::current(&memory) } else { Cursor::default() };
-        let ring = Self::over(memory, size, start, start);
-        let end = ring.find_end(start);
-        Ok(Some((Self::over(ring.memory, size, start, end), identity)))
-    }
-
     fn over(memory: Memory, size: u64, start: Cursor, end: Cursor) -> Self {
+        let spare = if memory.is_mirrored() { FRAME_HEADER_BYTES as u64 } else { 0 };
         let producer = Producer {
             position: end.position,
             sequence: end.sequence,
             consumed: start.position,
             next_check: end.position,
             unsaved: None,
-            rows: 0,
+            rows: end.row,
             reserved: None,
             closed: false,
             largest_step: None,
@@ -168,70 +166,12 @@ impl Ring {
         Self {
             memory,
             size,
+            spare,
+            dead: Dead::default(),
             producer: Mutex::new(producer),
             published: Padded(AtomicU64::new(end.position)),
             consumed: Padded(AtomicU64::new(start.position)),
         }
-    }
-
-    /// Follows the frames from `start` as long as sequence numbers go on and checksums are right.
-    fn find_end(&self, start: Cursor) -> Cursor {
-        let mut end = start;
-        while end.position - start.position < self.size {
-            let (at, room) = self.place(end.position);
-            if room < FRAME_HEADER_BYTES {
-                end.position += room as u64;
-                continue;
-            }
-            // SAFETY: the journal is not written to while it is being attached.
-            let bytes = unsafe { self.memory.bytes(at, room) };
-            match Frame::parse(bytes) {
-                Some((frame, length)) if frame.verify(end.sequence) => {
-                    end.position += length as u64;
-                    end.sequence += 1;
-                }
-                _ => break,
-            }
-        }
-        end
-    }
-
-    /// Every whole frame in the ring, whatever the cursor says, as its sequence number, position in the ring and length:
-    /// for a journal whose control words cannot be trusted.
-    #[must_use]
-    pub fn survey(&self) -> Vec<(u64, usize, usize)> {
-        // SAFETY: the caller looks at the journal of a dead process.
-        let bytes = unsafe { self.memory.bytes(HEADER_BYTES, self.size as usize) };
-        let mut found = Vec::new();
-        let mut at = 0;
-        while at + FRAME_HEADER_BYTES <= bytes.len() {
-            match Frame::parse(&bytes[at..]) {
-                Some((frame, length)) if frame.verify(frame.sequence) => {
-                    found.push((frame.sequence, at, length));
-                    // A pad says nothing of the bytes that it fills: newer frames may stand there.
-                    at += if frame.kind == Kind::Pad { FRAME_HEADER_BYTES } else { length };
-                }
-                _ => at += 8,
-            }
-        }
-        found.sort_unstable();
-        found
-    }
-
-    /// Frames that cannot be reached from the cursor because one between was damaged.
-    #[must_use]
-    pub fn unreachable_frames(&self) -> u64 {
-        let (end, _) = self.end();
-        let last = self.survey().last().map_or(0, |&(sequence, ..)| sequence + 1);
-        last.saturating_sub(end.sequence)
-    }
-
-    /// The frame that [`survey`](Self::survey) found at `at`.
-    #[must_use]
-    pub fn surveyed(&self, at: usize, length: usize) -> Option<Frame<'_>> {
-        // SAFETY: as in `survey`.
-        let bytes = unsafe { self.memory.bytes(HEADER_BYTES + at, length) };
-        Frame::parse(bytes).map(|(frame, _)| frame)
     }
 
     /// The producers' lock. Hold it for an append or two, never while waiting.
@@ -278,7 +218,7 @@ impl Ring {
     /// little of the callers' time.
     #[inline]
     pub fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> (Appended, io::Result<()>) {
-        let needed = self.needed(producer.position, lengths(frames));
+        let needed = self.needed(producer.position, lengths(frames)) + self.spare;
         if producer.position + needed - producer.consumed > self.size {
             // Acquire: pairs with the release in `release`; the consumer is done with what lies behind.
             producer.consumed = self.consumed.0.load(Ordering::Acquire);
@@ -300,7 +240,8 @@ impl Ring {
         // Release: pairs with the acquire in `published`; the frames are whole.
         self.published.0.store(producer.position, Ordering::Release);
         if !self.memory.is_mirrored() {
-            outcome = outcome.and(self.memory.store(OFFSET_PUBLISHED, producer.position));
+            outcome = outcome.and(self.memory.store(OFFSET_PUBLISHED, number::seal(producer.position / 8)));
+            outcome = outcome.and(self.memory.store(OFFSET_PUBLISHED_ROWS, number::seal(producer.rows)));
         }
         let mut backlog = false;
         if producer.position >= producer.next_check {
@@ -320,26 +261,46 @@ impl Ring {
 
     #[inline]
     fn put(&self, producer: &mut Producer, frame: &mut [u8]) -> io::Result<()> {
-        seal(frame, producer.sequence);
-        let (at, _) = self.place(producer.position);
+        seal(frame, producer.sequence, producer.rows);
+        let (at, room) = self.place(producer.position);
+        let rows = rows_of(frame);
         // SAFETY: the range lies between the published and the consumed position, so the consumer does not read it, and the
         // producers' lock is held.
         unsafe { self.memory.copy_in(at, frame) };
+        let mut length = frame.len();
+        if self.spare > 0 {
+            length += self.put_end(at + length, room - length, producer.sequence + 1, producer.rows + rows);
+        }
         let mut outcome = Ok(());
         // Behind frames that are not saved, it goes with them.
         if producer.unsaved.is_none() {
-            // SAFETY: as above.
-            outcome = unsafe { self.memory.publish(at, frame.len()) };
+            // SAFETY: as above, and room for the mark behind it was asked for.
+            outcome = unsafe { self.memory.publish(at, length) };
             if let Err(error) = &outcome {
                 producer.unsaved = Some(Unsaved::at(producer.position, error, Instant::now()));
             }
         }
         if let Some(unsaved) = &mut producer.unsaved {
-            unsaved.rows += rows_of(frame);
+            unsaved.rows += rows;
         }
         producer.position += frame.len() as u64;
         producer.sequence += 1;
+        producer.rows += rows;
         outcome
+    }
+
+    /// Marks the end of what is published at `at`, which has `room` bytes to the ring's end, so that damage to the newest frame
+    /// can be counted. Where frames are stored, not written, a control word says as much. Gives the mark's length.
+    fn put_end(&self, at: usize, room: usize, sequence: u64, rows: u64) -> usize {
+        if room < FRAME_HEADER_BYTES {
+            // The next frame begins at the ring's start, and says so itself.
+            return 0;
+        }
+        let mut mark = end_mark();
+        seal(&mut mark, sequence, rows);
+        // SAFETY: as in `put`.
+        unsafe { self.memory.copy_in(at, &mark) };
+        mark.len()
     }
 
     /// Saves the frames that could not be saved before.
@@ -389,7 +350,9 @@ impl Ring {
             unsafe { self.memory.publish(at, length as usize) }?;
             from += length;
         }
-        Ok(())
+        let (at, room) = self.place(producer.position);
+        // SAFETY: as above; here stands the mark of the end.
+        unsafe { self.memory.publish(at, room.min(FRAME_HEADER_BYTES)) }
     }
 
     #[cold]
@@ -411,14 +374,14 @@ impl Ring {
         self.published.0.load(Ordering::Acquire)
     }
 
-    /// The next frame at or behind `cursor` that holds something, with `cursor` moved to it; `None` at the end. The cursor
-    /// must not lie before what was [released](Self::release).
+    /// The next frame at or behind `cursor` that holds something, with `cursor` moved to it; `None` at the end and at a
+    /// [gap](Self::gap). The cursor must not lie before what was [released](Self::release).
     #[must_use]
     pub fn frame(&self, cursor: &mut Cursor) -> Option<(Frame<'_>, Cursor)> {
         let end = self.published();
-        while cursor.position < end {
+        while cursor.position < end && self.gap(cursor).is_none() {
             let (at, room) = self.place(cursor.position);
-            if room < FRAME_HEADER_BYTES {
+            if room < self.dead.header_bytes() {
                 cursor.position += room as u64;
                 continue;
             }
@@ -426,7 +389,7 @@ impl Ring {
             // SAFETY: producers do not touch what lies between the consumed and the published position.
             let bytes = unsafe { self.memory.bytes(at, readable as usize) };
             let (frame, length) = Frame::parse(bytes)?;
-            let next = Cursor { position: cursor.position + length as u64, sequence: cursor.sequence + 1, rows: 0 };
+            let next = cursor.behind(&frame, length);
             if frame.kind != Kind::Pad {
                 return Some((frame, next));
             }
@@ -439,7 +402,8 @@ impl Ring {
     #[must_use]
     pub fn end(&self) -> (Cursor, u64) {
         let producer = self.lock();
-        (Cursor { position: producer.position, sequence: producer.sequence, rows: 0 }, producer.rows)
+        let end = Cursor { position: producer.position, sequence: producer.sequence, rows: 0, row: producer.rows };
+        (end, producer.rows)
     }
 
     /// Lets producers find the pages in place that the next `length` bytes behind `position` take, and the one that says how far
@@ -466,13 +430,10 @@ impl Ring {
 
     /// Keeps the number of rows that were dropped and are not on record where a recovery finds it.
     pub fn store_dropped(&self, rows: u64) -> io::Result<()> {
-        self.memory.store(OFFSET_DROPPED, rows)
-    }
-
-    /// The number that [`store_dropped`](Self::store_dropped) kept.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.memory.load(OFFSET_DROPPED)
+        match self.dead.version {
+            Version::First => self.memory.store(OFFSET_DROPPED, rows),
+            Version::Current => number::store(&self.memory, OFFSET_DROPPED, rows),
+        }
     }
 }
 

@@ -126,7 +126,6 @@ impl Session {
         match self.append(&mut producer, frames.bytes_mut()) {
             Appended::Done { backlog } => {
                 producer.largest_step = producer.largest_step.max(frames.step());
-                producer.rows += frames.rows();
                 self.stats.rows_logged.add(frames.rows());
                 drop(producer);
                 if backlog {
@@ -205,7 +204,6 @@ impl Session {
                 }
                 if self.append(&mut producer, frame) != Appended::Full {
                     producer.largest_step = producer.largest_step.max(step);
-                    producer.rows += rows;
                     self.stats.rows_logged.add(rows);
                     break;
                 }
@@ -282,7 +280,7 @@ impl Session {
             Cause::Full => self.stats.rows_dropped_full.add(rows),
             Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
             // Told of by others, never by a call.
-            Cause::Journal | Cause::Died | Cause::Unopened => {}
+            Cause::Journal | Cause::Died | Cause::Unopened | Cause::Damaged => {}
         }
         self.note_loss(cause, Loss { rows, first_step: step, last_step: step });
         self.warnings.push("dropped", || {

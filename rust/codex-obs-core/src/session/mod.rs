@@ -427,6 +427,7 @@ fn note_owner(directory: &Path, rank: u64, owner: &Owner, process: &Process, war
 /// Counts what was recovered and queues what the user should hear of it.
 fn note_recovered(recovered: &Recovered, stats: &Stats, warnings: &Warnings) {
     stats.rows_recovered.add(recovered.rows_recovered);
+    stats.rows_damaged.add(recovered.rows_damaged);
     stats.frames_damaged.add(recovered.frames_damaged);
     stats.torn_tails.add(recovered.torn_tails);
     if recovered.rows_dropped > 0 {
@@ -434,10 +435,19 @@ fn note_recovered(recovered: &Recovered, stats: &Stats, warnings: &Warnings) {
             format!("an earlier process dropped {} before it died", count(recovered.rows_dropped, "row"))
         });
     }
+    if recovered.rows_damaged > 0 {
+        warnings.push("unreadable", || {
+            let rows = count(recovered.rows_damaged, "row");
+            format!("{rows} of an earlier process {} lost: its journal was damaged", was(recovered.rows_damaged))
+        });
+    }
     if recovered.journals_damaged > 0 {
         warnings.push("damaged", || {
             let journals = count(recovered.journals_damaged, "journal");
-            format!("{journals} could not be read and {} set aside in {INTERNALS}", was(recovered.journals_damaged))
+            format!(
+                "{journals} could not be read and {} kept as {INTERNALS}/damaged-journal-*",
+                was(recovered.journals_damaged)
+            )
         });
     }
     if recovered.journals_foreign > 0 {

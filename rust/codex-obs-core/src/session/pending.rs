@@ -10,13 +10,12 @@ use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::Process;
-use crate::journal::memory::Backing;
 use crate::journal::owner;
 use crate::journal::ring::Ring;
 use crate::shard::name::Stream;
 use crate::worker::files::FileKind;
 use crate::worker::owed::Owed;
-use crate::worker::recover::{Distance, Recovered, journal_path};
+use crate::worker::recover::{Distance, Recovered, belongs, journal_path};
 use crate::worker::replay::{Frames, Missing};
 
 /// What a journal adds to the shards of a stream.
@@ -87,15 +86,19 @@ fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<
         Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Mirrored: the file is copied into memory of our own and not written unless asked to.
-    let Ok(Some((ring, identity))) = Ring::attach(file, &path, Backing::Mirrored) else { return Ok(None) };
+    // The file is copied into memory of our own and not written unless asked to.
+    let Ok(Some((ring, identity))) = Ring::attach(file, &path) else { return Ok(None) };
+    if !belongs(&identity, directory, stream) {
+        return Ok(None);
+    }
     let ring = Arc::new(ring);
     let (mut cut, mut from) = (None, Cursor::default());
     let mut is_trusted = false;
     match Distance::of(&identity.process, observer) {
         Distance::Foreign => return Ok(None),
         Distance::Machine => {}
-        Distance::Boot if !cursor::is_sound(ring.memory()) => return Ok(None),
+        // Of a cursor that cannot be believed, or a copy, the files say how far it was.
+        Distance::Boot if !ring.is_sound() || ring.is_copy() => {}
         Distance::Boot => {
             from = cursor::current(ring.memory());
             is_trusted = true;

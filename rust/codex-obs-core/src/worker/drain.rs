@@ -190,7 +190,7 @@ impl Drain {
                     }
                     return Ok(true);
                 }
-                Kind::Pad => {}
+                Kind::Pad | Kind::End => {}
             }
             at = next;
         }

@@ -11,6 +11,7 @@ use super::notes::Notes;
 use super::tenure::Tenure;
 use super::thread::Errands;
 use crate::encode::line::{Tracking, tracking};
+use crate::journal::ring::Gap;
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::timeline::Timeline;
 use crate::words::{count, was};
@@ -28,6 +29,8 @@ pub enum Cause {
     Died,
     /// A process could not open its stream at first.
     Unopened,
+    /// They were in the journal of a process that died, which was damaged since.
+    Damaged,
 }
 
 impl Cause {
@@ -40,6 +43,7 @@ impl Cause {
             Self::Journal => "journal",
             Self::Died => "died",
             Self::Unopened => "unopened",
+            Self::Damaged => "damaged",
         }
     }
 
@@ -50,6 +54,7 @@ impl Cause {
             Self::Journal => "the journal's file was truncated or its disk failed",
             Self::Died => "an earlier process could not write them out and died",
             Self::Unopened => "this process could not open its stream at first",
+            Self::Damaged => "the journal of an earlier process was damaged before they were written out",
         }
     }
 }
@@ -75,6 +80,12 @@ impl Loss {
         self.rows += later.rows;
         self.last_step = later.last_step.or(self.last_step);
     }
+}
+
+/// The line that puts the rows of a gap on record.
+#[must_use]
+pub fn damaged(micros: i64, gap: &Gap) -> Vec<u8> {
+    record(micros, Cause::Damaged, &Loss { rows: gap.rows(), first_step: gap.first_step, last_step: gap.last_step })
 }
 
 /// The losses that are not on record yet.

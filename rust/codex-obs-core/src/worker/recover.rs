@@ -22,9 +22,9 @@ use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
+use crate::home::{self, Home};
 use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::{Identity, Process};
-use crate::journal::memory::Backing;
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
 use crate::shard::name::Stream;
@@ -47,6 +47,8 @@ pub struct Recovered {
     pub rows_recovered: u64,
     /// Rows that the dead process had dropped for want of room, as it counted them.
     pub rows_dropped: u64,
+    /// Rows that were in the journal of a dead process and could not be read.
+    pub rows_damaged: u64,
     /// Frames that could not be read.
     pub frames_damaged: u64,
     /// Partial lines set aside.
@@ -56,13 +58,14 @@ pub struct Recovered {
 impl Recovered {
     /// Every count by name.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 7] {
+    pub fn counts(&self) -> [(&'static str, u64); 8] {
         [
             ("journals", self.journals),
             ("journals_foreign", self.journals_foreign),
             ("journals_damaged", self.journals_damaged),
             ("rows_recovered", self.rows_recovered),
             ("rows_dropped", self.rows_dropped),
+            ("rows_damaged", self.rows_damaged),
             ("frames_damaged", self.frames_damaged),
             ("torn_tails", self.torn_tails),
         ]
@@ -76,6 +79,7 @@ impl Recovered {
         self.journals_unreadable += other.journals_unreadable;
         self.rows_recovered += other.rows_recovered;
         self.rows_dropped += other.rows_dropped;
+        self.rows_damaged += other.rows_damaged;
         self.frames_damaged += other.frames_damaged;
         self.torn_tails += other.torn_tails;
     }
@@ -132,8 +136,7 @@ pub fn recover(
         Err(error) => return Err(error),
     };
     let mut recovered = Recovered { journals: 1, ..Recovered::default() };
-    // Mirrored: what is read cannot change any more, whatever becomes of the file meanwhile.
-    let (ring, identity) = match Ring::attach(file, &path, Backing::Mirrored) {
+    let (ring, identity) = match Ring::attach(file, &path) {
         Ok(Some(journal)) => journal,
         Ok(None) => {
             recovered.torn_tails = mend_all(directory, stream, clock)?;
@@ -142,21 +145,26 @@ pub fn recover(
         }
         Err(error) if error.io_kind().is_none() => {
             recovered.torn_tails = mend_all(directory, stream, clock)?;
-            set_aside(&path)?;
+            recovered.rows_damaged = Ring::rows_waiting(crate::fs::open_existing(&path)?, &path)?;
             recovered.journals_damaged = 1;
+            let mut files = Files::new(directory, stream, Policy::OFF, DEFAULT_FILE_MODE, clock);
+            let loss = Loss { rows: recovered.rows_damaged, ..Loss::default() };
+            let line = loss::record(clock.now_micros(), Cause::Damaged, &loss);
+            replay::append(&mut files, FileKind::Summary, &line, &Stats::default())?;
+            set_aside(&path)?;
             return Ok(recovered);
         }
         Err(error) => return Err(error),
     };
-    let distance = Distance::of(&identity.process, observer);
-    if distance == Distance::Foreign && !foreign {
-        recovered.journals_foreign = 1;
-        return Ok(recovered);
-    }
-    if distance == Distance::Boot && !cursor::is_sound(ring.memory()) {
+    if !belongs(&identity, directory, stream) {
         recovered.torn_tails = mend_all(directory, stream, clock)?;
         set_aside(&path)?;
         recovered.journals_damaged = 1;
+        return Ok(recovered);
+    }
+    let distance = Distance::of(&identity.process, observer);
+    if distance == Distance::Foreign && !foreign {
+        recovered.journals_foreign = 1;
         return Ok(recovered);
     }
     let ring = Arc::new(ring);
@@ -167,13 +175,21 @@ pub fn recover(
     let warnings = Arc::new(Warnings::default());
     let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None };
     let is_boot = distance == Distance::Boot;
-    let unreachable = if is_boot { ring.unreachable_frames() } else { 0 };
-    let from = if is_boot { cursor::current(ring.memory()) } else { Cursor::default() };
+    // What the cursor of a copy says of files is true of others.
+    let is_believed = is_boot && ring.is_sound() && !ring.is_copy();
+    let from = if is_boot && !ring.is_copy() { cursor::current(ring.memory()) } else { Cursor::default() };
     let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
-    if is_boot && drain.take_on(directory, stream)? {
-        while drain.batch()? {}
+    if is_believed && drain.take_on(directory, stream)? {
+        loop {
+            while drain.batch()? {}
+            // The record and the step over the gap are one append: it is counted once, whenever this dies.
+            let Some(gap) = ring.gap(&drain.cursor()) else { break };
+            drain.pass_gap(gap, &loss::damaged(clock.now_micros(), gap))?;
+            stats.rows_damaged.add(gap.rows());
+            stats.frames_damaged.add(gap.frames());
+        }
     } else {
-        replay::replay(directory, stream, &ring, &identity, from, drain.files(), &stats)?;
+        replay::replay(directory, stream, &ring, &identity, from, drain.files(), &stats, clock)?;
         drain.pass_all()?;
     }
     if is_boot && recovered.rows_dropped > 0 {
@@ -187,16 +203,18 @@ pub fn recover(
     sync(drain.files())?;
     crate::fs::sync_folder(directory)?;
     recovered.rows_recovered = stats.rows_written.get();
-    recovered.frames_damaged = stats.frames_damaged.get() + unreachable;
+    recovered.rows_damaged = stats.rows_damaged.get();
+    recovered.frames_damaged = stats.frames_damaged.get();
     recovered.torn_tails = stats.torn_tails.get();
-    if unreachable > 0 {
-        // Frames of this journal cannot be reached; it is kept for whoever wants to look.
-        recovered.journals_damaged = 1;
-        set_aside(&path)?;
-    } else {
-        crate::fs::remove(&path)?;
-    }
+    crate::fs::remove(&path)?;
     Ok(recovered)
+}
+
+/// Whether a journal is of this stream and run, as far as the run says who it is: rows of another are not mixed into its files.
+#[must_use]
+pub fn belongs(identity: &Identity, directory: &Path, stream: &Stream) -> bool {
+    let home = Home::read(&directory.join(home::FILE_NAME)).ok().flatten();
+    identity.stream == stream.as_str() && home.is_none_or(|home| home.run_id == identity.run_id)
 }
 
 /// Sets the torn tails of the files aside to which nothing was appended: neither a power cut nor another program

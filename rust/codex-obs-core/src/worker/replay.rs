@@ -13,6 +13,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::files::{FileKind, Files};
+use super::loss::{self, Cause, Loss};
+use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::journal::cursor::Cursor;
@@ -36,6 +38,8 @@ const ORDER: [FileKind; 5] =
     [FileKind::Manifest, FileKind::Metrics, FileKind::Params, FileKind::Summary, FileKind::Session];
 
 /// Appends the lines of all frames of `ring` from `from` on that are missing from the files, and counts their rows as written.
+/// Rows whose frames cannot be read and that are not in the files are put on record before.
+#[expect(clippy::too_many_arguments, reason = "what a recovery has, for one call")]
 pub fn replay(
     directory: &Path,
     stream: &Stream,
@@ -44,10 +48,18 @@ pub fn replay(
     from: Cursor,
     files: &mut Files,
     stats: &Stats,
+    clock: &Clock,
 ) -> Result<()> {
     let frames = Arc::new(Frames::new(ring, identity, from));
     for kind in ORDER {
         let missing = Missing::find(&frames, kind, directory, stream)?;
+        let (lost, rows) = if kind == FileKind::Metrics { missing.lost() } else { (0, 0) };
+        if lost > 0 {
+            let loss = Loss { rows, ..Loss::default() };
+            append(files, FileKind::Summary, &loss::record(clock.now_micros(), Cause::Damaged, &loss), stats)?;
+            stats.rows_damaged.add(rows);
+            stats.frames_damaged.add(lost);
+        }
         let mut lines = missing.lines();
         while lines.fill() {
             append(files, kind, &lines.chunk, stats)?;
@@ -57,7 +69,7 @@ pub fn replay(
 }
 
 /// Appends whole lines, rotating where the rules say so.
-fn append(files: &mut Files, kind: FileKind, chunk: &[u8], stats: &Stats) -> Result<()> {
+pub fn append(files: &mut Files, kind: FileKind, chunk: &[u8], stats: &Stats) -> Result<()> {
     let torn = files.torn_tails();
     let writer = files.get(kind);
     writer.open()?;
@@ -150,6 +162,26 @@ impl Frames {
         *place = Place { frame: place.frame + 1, row: 0 };
     }
 
+    /// Frames that cannot be read behind the frame `known`, and rows in them. Of journals that do not number rows the rows are
+    /// not known.
+    fn lost(&self, known: Option<u64>) -> (u64, u64) {
+        let (mut frames, mut rows) = (0, 0);
+        let mut before: Option<(u64, Option<u64>)> = None;
+        for &(sequence, at, length) in &self.places {
+            let Some(frame) = self.ring.surveyed(at, length) else { continue };
+            if let Some((last, end)) =
+                before.filter(|(last, _)| sequence > last + 1 && known.is_none_or(|n| sequence > n))
+            {
+                frames += sequence - last - 1;
+                rows += frame.row.zip(end).map_or(0, |(row, end)| row.saturating_sub(end));
+            }
+            before = Some((sequence, frame.row.map(|row| row.saturating_add(frame.rows()))));
+        }
+        let published = self.ring.rows_published().zip(before.and_then(|(_, end)| end));
+        let behind = published.map_or(0, |(published, end)| published.saturating_sub(end));
+        (frames + u64::from(behind > 0), rows + behind)
+    }
+
     /// Rows of metrics from `place` on.
     fn rows_from(&self, place: Place) -> u64 {
         let rows = |&(_, at, length): &(u64, usize, usize)| {
@@ -169,13 +201,15 @@ pub struct Missing {
     start: Place,
     /// Lines behind the start that are there nevertheless, by hash, with their number.
     present: HashMap<u64, u32>,
+    /// Lines of none of the frames that the files have behind the newest line of one.
+    behind: u64,
 }
 
 impl Missing {
     /// Everything from where `frames` begin, for a journal whose progress is trusted.
     #[must_use]
     pub fn all(frames: &Arc<Frames>, kind: FileKind) -> Self {
-        Self { frames: Arc::clone(frames), kind, start: frames.start(), present: HashMap::new() }
+        Self { frames: Arc::clone(frames), kind, start: frames.start(), present: HashMap::new(), behind: 0 }
     }
 
     /// What of `frames` is not in the files.
@@ -199,11 +233,23 @@ impl Missing {
             }
             if let Some(known) = known {
                 missing.start = Place { frame: known + 1, row: 0 };
+                missing.behind = window.behind;
                 break;
             }
             end = begin;
         }
         Ok(missing)
+    }
+
+    /// Frames that cannot be read and rows of theirs that are not in the files either.
+    #[must_use]
+    pub fn lost(&self) -> (u64, u64) {
+        let known =
+            self.start.frame.checked_sub(1).and_then(|known| self.frames.places.get(known)).map(|known| known.0);
+        let (frames, rows) = self.frames.lost(known);
+        // What the files have behind the newest line that is known is of frames that cannot be read.
+        let left = rows.saturating_sub(self.behind);
+        if left == 0 && rows > 0 { (0, 0) } else { (frames, left) }
     }
 
     /// Whether nothing is missing.
@@ -326,11 +372,14 @@ struct Window {
     bytes: u64,
     /// Whether one was found since that was last asked.
     found: bool,
+    /// Lines that are none of these, behind the newest that is, as far as was looked.
+    behind: u64,
 }
 
 impl Window {
     fn new(frames: &Frames, kind: FileKind, range: std::ops::Range<usize>) -> Self {
-        let mut window = Self { ends: Vec::new(), hashes: Vec::new(), counts: HashMap::new(), bytes: 0, found: false };
+        let mut window =
+            Self { ends: Vec::new(), hashes: Vec::new(), counts: HashMap::new(), bytes: 0, found: false, behind: 0 };
         let mut encoder = frames.encoder();
         let mut chunk = Vec::new();
         for index in range {
@@ -375,6 +424,7 @@ impl Window {
                 let packed = if coding == Coding::Zstandard { Footer::of(&file, &path)? } else { None };
                 seen += packed.map_or(file.metadata().map_err(failed)?.len(), |footer| footer.plain_bytes);
                 let file = BufReader::with_capacity(SCAN_BLOCK_BYTES, file);
+                let newer = std::mem::take(&mut self.behind);
                 match coding {
                     Coding::Plain => self.count_in(file).map_err(failed)?,
                     // What cannot be unpacked has no lines that a reader could give.
@@ -387,6 +437,7 @@ impl Window {
                         let _ = self.count_in(BufReader::with_capacity(SCAN_BLOCK_BYTES, decoder));
                     }
                 }
+                self.behind += newer;
                 // Of two forms of a shard, the plain one is what counts.
                 break;
             }
@@ -442,6 +493,9 @@ impl Window {
         if let Some(count) = self.counts.get_mut(&hash) {
             count.there = count.there.saturating_add(1);
             self.found = true;
+            self.behind = 0;
+        } else {
+            self.behind += 1;
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod corpora;
 mod exporting;
+mod first_journals;
 mod golden;
 mod properties;
 mod recovery;

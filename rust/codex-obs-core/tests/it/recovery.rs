@@ -4,10 +4,12 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use codex_obs_core::encode::line;
 use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
 use codex_obs_core::journal::frame::{FrameBuilder, LineFile, first_length, line_frame};
 use codex_obs_core::journal::identity::{Identity, Process};
+use codex_obs_core::journal::layout;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
 use codex_obs_core::session::{recover_directory, recover_for_reading};
@@ -78,12 +80,15 @@ fn every_state_of_an_unfinished_append_ends_in_the_same_file() {
             let mut builder = FrameBuilder::default();
             call(&mut builder, 0, 0, 2, 4096);
             let length = first_length(builder.bytes_mut()).unwrap() as u64;
-            let before = Intent { after: Cursor { position: 2 * length, sequence: 2, rows: 0 }, extents: [None; 2] };
+            let before =
+                Intent { after: Cursor { position: 2 * length, sequence: 2, rows: 0, row: 4 }, extents: [None; 2] };
             cursor::begin(ring.memory(), &before).unwrap();
             cursor::complete(ring.memory()).unwrap();
             let extent = Extent { file: 0, id, length: two_calls as u64 };
-            let intent =
-                Intent { after: Cursor { position: 4 * length, sequence: 4, rows: 0 }, extents: [None, Some(extent)] };
+            let intent = Intent {
+                after: Cursor { position: 4 * length, sequence: 4, rows: 0, row: 8 },
+                extents: [None, Some(extent)],
+            };
             cursor::begin(ring.memory(), &intent).unwrap();
             if finished {
                 if written < all.len() {
@@ -256,7 +261,7 @@ fn after_a_reboot_only_missing_lines_are_appended_and_nothing_is_cut() {
         // Control words that reached the disk at another time than the file.
         let id = FileId { device: 1, inode: 1 };
         let extents = [None, Some(Extent { file: 0, id, length: 3 })];
-        let after = Cursor { position: 1 << 20, sequence: 9, rows: 1 };
+        let after = Cursor { position: 1 << 20, sequence: 9, rows: 1, row: 0 };
         cursor::begin(ring.memory(), &Intent { after, extents }).unwrap();
         drop(ring);
         let whole: String = all.split_inclusive('\n').take(kept).collect();
@@ -290,13 +295,15 @@ fn after_a_reboot_a_line_that_lacks_only_its_newline_is_not_appended_again() {
 fn after_a_reboot_a_line_in_one_file_says_nothing_of_another_file() {
     let folder = tempfile::tempdir().unwrap();
     let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 3);
-    let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, b"{}\n"));
+    let pieces = line::Params { cli: b"{}", config: b"{}", derived: b"{}", metadata: b"" };
+    let params = line::params(0, "r1", &pieces);
+    let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, &params));
     assert!(matches!(appended, Appended::Done { .. }) && outcome.is_ok());
     drop(ring);
-    std::fs::write(folder.path().join("params.ndjson"), "{}\n").unwrap();
+    std::fs::write(folder.path().join("params.ndjson"), &params).unwrap();
     assert_eq!(recover(folder.path(), false), 6);
     assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
-    assert_eq!(text(folder.path(), "params.ndjson"), "{}\n");
+    assert_eq!(text(folder.path(), "params.ndjson").as_bytes(), params);
 }
 
 #[test]
@@ -324,35 +331,40 @@ fn a_journal_of_another_machine_waits_until_it_is_asked_for() {
     assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
 }
 
-#[test]
-fn a_journal_that_makes_no_sense_is_set_aside_and_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    drop(leave_journal(folder.path(), gone(), 3));
-    let path = folder.path().join(".codex_obs/journal-main");
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[0] ^= 1;
-    std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(recover_directory(folder.path(), false).unwrap().journals_damaged, 1);
-    assert_eq!(std::fs::read(folder.path().join(".codex_obs/damaged-journal-main-0")).unwrap(), bytes);
+/// Damages both copies of what says whose a journal is.
+fn make_ownerless(ring: &Ring) {
+    for at in layout::OFFSET_BLOCKS {
+        ring.memory().store(at + 16, 7).unwrap();
+    }
 }
 
 #[test]
-fn a_cursor_that_no_writer_leaves_is_not_followed() {
-    for (offset, word) in [(512, u64::MAX - 7), (512, 4), (520, u64::MAX), (528, u64::MAX), (192, u64::MAX), (128, 2)] {
+fn a_journal_that_makes_no_sense_is_set_aside_and_its_rows_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), gone(), 3);
+    make_ownerless(&ring);
+    drop(ring);
+    let bytes = std::fs::read(folder.path().join(".codex_obs/journal-main")).unwrap();
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.journals_damaged, recovered.rows_damaged), (1, 6));
+    assert_eq!(std::fs::read(folder.path().join(".codex_obs/damaged-journal-main-0")).unwrap(), bytes);
+    assert!(text(folder.path(), "tracking_summary.ndjson").contains("\"cause\":\"damaged\",\"count\":6"));
+}
+
+#[test]
+fn a_cursor_that_cannot_be_read_is_not_followed_and_the_files_say_what_is_missing() {
+    for offset in [layout::OFFSET_SLOTS[0], layout::OFFSET_DONE, layout::OFFSET_BEGUN] {
         let folder = tempfile::tempdir().unwrap();
         let ring = leave_journal(folder.path(), gone(), 3);
-        ring.memory().store(offset, word).unwrap();
+        for at in [offset, offset + layout::WORD_BYTES, offset + layout::SLOT_BYTES] {
+            ring.memory().store(at, 4).unwrap();
+        }
         drop(ring);
+        std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 2) + "{\"torn").unwrap();
         let recovered = recover_directory(folder.path(), false).unwrap();
-        assert_eq!((recovered.journals_damaged, recovered.rows_recovered), (1, 0), "{word} at {offset}");
-        assert!(folder.path().join(".codex_obs/damaged-journal-main-0").exists());
+        assert_eq!((recovered.journals_damaged, recovered.rows_recovered), (0, 4), "{offset}");
+        assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
     }
-    // After a reboot no cursor is followed anyway.
-    let folder = tempfile::tempdir().unwrap();
-    let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 3);
-    ring.memory().store(512, u64::MAX - 7).unwrap();
-    drop(ring);
-    assert_eq!(recover(folder.path(), false), 6);
 }
 
 #[test]
@@ -360,7 +372,9 @@ fn no_file_keeps_half_a_line_whatever_became_of_the_journal() {
     for damaged in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let ring = leave_journal(folder.path(), gone(), 2);
-        ring.memory().store(0, if damaged { 7 } else { ring.memory().load(0) }).unwrap();
+        if damaged {
+            make_ownerless(&ring);
+        }
         drop(ring);
         std::fs::write(folder.path().join("run.ndjson"), "{\"record\":\"sta").unwrap();
         let recovered = recover_directory(folder.path(), false).unwrap();
@@ -391,7 +405,7 @@ fn a_reader_that_finds_nothing_to_recover_changes_nothing() {
 }
 
 #[test]
-fn a_journal_damaged_in_the_middle_is_kept_and_its_frames_are_counted() {
+fn rows_around_a_damaged_frame_come_back_and_its_own_are_put_on_record() {
     let folder = tempfile::tempdir().unwrap();
     drop(leave_journal(folder.path(), gone(), 10));
     let path = folder.path().join(".codex_obs/journal-main");
@@ -399,12 +413,38 @@ fn a_journal_damaged_in_the_middle_is_kept_and_its_frames_are_counted() {
     call(&mut builder, 0, 0, 2, 4096);
     let length = first_length(builder.bytes_mut()).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[codex_obs_core::journal::layout::HEADER_BYTES + 4 * length + 40] ^= 1;
+    for frame in [4, 9] {
+        bytes[layout::HEADER_BYTES + frame * length + length - 9] ^= 1;
+    }
     std::fs::write(&path, &bytes).unwrap();
     let recovered = recover_directory(folder.path(), false).unwrap();
-    assert_eq!((recovered.rows_recovered, recovered.frames_damaged, recovered.journals_damaged), (8, 6, 1));
-    assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..4, 2));
-    assert!(folder.path().join(".codex_obs/damaged-journal-main-0").exists() && !path.exists());
+    assert_eq!((recovered.rows_recovered, recovered.rows_damaged), (16, 4));
+    assert_eq!((recovered.frames_damaged, recovered.journals_damaged), (2, 0));
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines((0..4).chain(5..9), 2));
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    for step in [4, 9] {
+        let extra = format!("{{\"cause\":\"damaged\",\"count\":2,\"first_step\":{step},\"last_step\":{step}}}");
+        assert!(summary.contains(&extra), "{summary}");
+    }
+    assert!(!path.exists() && !folder.path().join(".codex_obs/damaged-journal-main-0").exists());
+}
+
+#[test]
+fn a_journal_of_another_run_or_stream_is_set_aside() {
+    for name in ["journal-main", "journal-rank-1"] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(leave_journal(folder.path(), gone(), 3));
+        let internals = folder.path().join(".codex_obs");
+        if name == "journal-main" {
+            std::fs::write(folder.path().join("run.json"), r#"{"run_id":"another"}"#).unwrap();
+        } else {
+            std::fs::rename(internals.join("journal-main"), internals.join(name)).unwrap();
+        }
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.journals_damaged, recovered.rows_recovered), (1, 0));
+        assert!(internals.join(format!("damaged-{name}-0")).exists());
+        assert!(!folder.path().join("metrics.ndjson").exists());
+    }
 }
 
 /// What a reader gets that may not write the log, here because the file has a second name: where a file is cut, and the rows
@@ -451,14 +491,17 @@ fn a_reader_that_may_not_write_gets_what_a_recovery_would_append() {
 fn after_a_reboot_equal_lines_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let ring = leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 0);
+    let pieces = line::Params { cli: b"{}", config: b"{}", derived: b"{}", metadata: b"" };
+    let params = String::from_utf8(line::params(0, "r1", &pieces)).unwrap();
     for _ in 0..5 {
-        let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, b"{}\n"));
+        let mut frame = line_frame(LineFile::Params, params.as_bytes());
+        let (appended, outcome) = ring.append(&mut ring.lock(), &mut frame);
         assert!(matches!(appended, Appended::Done { .. }) && outcome.is_ok());
     }
     drop(ring);
-    std::fs::write(folder.path().join("params.ndjson"), "{}\n{}\n").unwrap();
+    std::fs::write(folder.path().join("params.ndjson"), params.repeat(2)).unwrap();
     recover(folder.path(), false);
-    assert_eq!(text(folder.path(), "params.ndjson"), "{}\n".repeat(5));
+    assert_eq!(text(folder.path(), "params.ndjson"), params.repeat(5));
 }
 
 #[test]
@@ -483,5 +526,39 @@ fn after_a_reboot_a_recovery_that_ends_amid_a_line_is_recovered_in_turn() {
         std::fs::write(folder.path().join("metrics.ndjson"), &all[..written]).unwrap();
         recover(folder.path(), false);
         assert_eq!(text(folder.path(), "metrics.ndjson"), all, "{written} bytes were written");
+    }
+}
+
+#[test]
+fn after_a_reboot_rows_of_damaged_frames_that_the_files_lack_are_counted() {
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap();
+    // Frames that are damaged, whole calls in the file, lines of the next call, and the rows that are lost.
+    for (damaged, calls, lines_behind, lost) in [
+        (&[4_usize][..], 2, 0, 2),
+        (&[4], 3, 1, 2),
+        (&[4], 4, 1, 1),
+        (&[4], 5, 0, 0),
+        (&[4, 5, 9], 2, 0, 6),
+        (&[9], 10, 0, 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 10));
+        let path = folder.path().join(".codex_obs/journal-main");
+        let mut bytes = std::fs::read(&path).unwrap();
+        for frame in damaged {
+            bytes[layout::HEADER_BYTES + frame * length + length - 9] ^= 1;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let all = lines(0..10, 2);
+        let kept: String = all.split_inclusive('\n').take(2 * calls + lines_behind).collect();
+        std::fs::write(folder.path().join("metrics.ndjson"), &kept).unwrap();
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!(recovered.rows_damaged, lost, "{damaged:?} {calls} {lines_behind}");
+        let found = text(folder.path(), "metrics.ndjson");
+        assert!(found.starts_with(&kept) && found.lines().count() as u64 == 20 - lost, "{found}");
+        let summary = std::fs::read_to_string(folder.path().join("tracking_summary.ndjson")).unwrap_or_default();
+        assert_eq!(summary.contains(&format!("\"cause\":\"damaged\",\"count\":{lost},")), lost > 0, "{summary}");
     }
 }

@@ -1,6 +1,6 @@
 //! A call prepared once: text stands in the frame already, time, step and numbers are filled in.
 
-use super::{Call, FLAG_NO_STEP, FrameBuilder, OFFSET_FLAGS, OFFSET_STEP, OFFSET_TIMESTAMP};
+use super::{Call, FLAG_NO_STEP, FrameBuilder, MAX_ROWS, OFFSET_FLAGS, OFFSET_STEP, OFFSET_TIMESTAMP};
 
 /// The finished frame of a call whose values are all numbers, without them.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl FrameBuilder {
         self.rows_before = 0;
         self.prefix = template.prefix;
         self.max_frame_bytes = usize::MAX;
+        self.max_rows = MAX_ROWS;
         self.step = step;
         true
     }

@@ -1,10 +1,13 @@
 //! What is owed from before: an append that failed, that a panic ended, or that a dead writer had begun.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::Drain;
 use crate::error::Result;
-use crate::journal::cursor::{self, Intent};
+use crate::fs::FileId;
+use crate::journal::cursor::{self, Cursor, Intent};
+use crate::journal::ring::Gap;
 use crate::shard::name::Stream;
 use crate::worker::files::FileKind;
 use crate::worker::owed::Owed;
@@ -14,6 +17,10 @@ impl Drain {
     /// the journal says of its progress is certain.
     pub fn take_on(&mut self, directory: &Path, stream: &Stream) -> Result<bool> {
         let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(true) };
+        if let Some(gap) = self.ring.gap(&self.cursor).filter(|gap| gap.to.position == intent.after.position) {
+            let after = gap.to;
+            return self.take_on_record(directory, stream, &intent, after).map(|()| true);
+        }
         let owed = Owed::again(&self.ring, self.cursor, &intent, &mut self.encoder);
         let Some(owed) = owed.filter(|owed| !owed.pieces.is_empty() || owed.after == self.cursor) else {
             return Ok(false);
@@ -21,6 +28,36 @@ impl Drain {
         let fits = owed.fits(directory, stream)?;
         self.owed = fits.then_some(owed);
         Ok(fits)
+    }
+
+    /// Puts a gap of a dead process's journal on record with `line` and goes on behind it, in one append.
+    pub fn pass_gap(&mut self, gap: &Gap, line: &[u8]) -> Result<()> {
+        self.append_line(FileKind::Summary, line, gap.to)
+    }
+
+    /// Takes on [the record of a gap](Self::pass_gap). If it is in the file as a whole, it is done; else it is made again, and
+    /// what is torn of it is set aside when the file is opened.
+    fn take_on_record(&mut self, directory: &Path, stream: &Stream, intent: &Intent, after: Cursor) -> Result<()> {
+        let mut is_done = false;
+        for extent in intent.extents.into_iter().flatten() {
+            let Some(kind) = FileKind::from_number(extent.file) else { continue };
+            let Ok(file) = crate::fs::open_read(&kind.path(directory, stream)) else { continue };
+            let mut last = [0];
+            is_done =
+                file.metadata().is_ok_and(|found| FileId::from(&found) == extent.id && found.len() > extent.length)
+                    && file.metadata().is_ok_and(|found| file.read_exact_at(&mut last, found.len() - 1).is_ok())
+                    && last == *b"\n";
+        }
+        let settled = match is_done {
+            true => cursor::complete(self.ring.memory()),
+            false => cursor::abandon(self.ring.memory()),
+        };
+        self.journal_worked(settled)?;
+        if is_done {
+            self.cursor = after;
+            self.ring.release(after.position);
+        }
+        Ok(())
     }
 
     /// Goes on behind everything in the ring, which was written by other means. That is noted in one piece: a death before it

@@ -87,7 +87,7 @@ fn write(mut input: Input<'_>) {
     while !rest.is_empty() {
         let length = Frame::parse(rest).expect("frames stand one behind the other").1;
         let (bytes, behind) = rest.split_at_mut(length);
-        seal(bytes, sequence);
+        seal(bytes, sequence, 0);
         let (frame, _) = Frame::parse(bytes).expect("a sealed frame is one");
         assert!(frame.verify(sequence) && !frame.verify(sequence.wrapping_add(1)) && frame.kind == Kind::Metrics);
         let call = frame.metrics().expect("a frame of metrics has a call");

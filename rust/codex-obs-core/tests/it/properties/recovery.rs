@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use codex_obs_core::encode::RowEncoder;
+use codex_obs_core::encode::line::{Tracking, tracking};
 use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
 use codex_obs_core::journal::frame::{Call, Frame, FrameBuilder, LineFile, Value, line_frame};
@@ -123,8 +124,11 @@ impl<'a> Scene<'a> {
         match input.byte() % 8 {
             0..=2 => self.log(1 + u32::from(input.byte() % 6)),
             3 => {
-                let line =
-                    serde_json::json!({ "number": self.accepted.len(), "text": input.text(40) }).to_string() + "\n";
+                let extra = serde_json::json!({ "number": self.accepted.len(), "text": input.text(40) });
+                // As everywhere, what is not ASCII is escaped.
+                let extra: String = extra.to_string().chars().filter(char::is_ascii).collect();
+                let pieces = Tracking { component: "test", status: "enabled", reason: None, extra: extra.as_bytes() };
+                let line = String::from_utf8(tracking(1, &pieces)).expect("lines are ASCII");
                 self.append(&mut line_frame(LineFile::Summary, line.as_bytes()), FileKind::Summary, vec![line]);
             }
             4 | 5 => self.write(input),
@@ -171,12 +175,12 @@ impl<'a> Scene<'a> {
     fn forge(&mut self, input: &mut Input<'_>) {
         let (kind, flags) = (input.byte() % 5, input.byte());
         let length = usize::from(input.byte());
-        let mut frame = vec![0; 24];
+        let mut frame = vec![0; 32];
         frame.extend_from_slice(input.take(length));
         frame.resize(frame.len().next_multiple_of(8), 0);
         let length = (frame.len() as u32).to_le_bytes();
         frame[8..12].copy_from_slice(&length);
-        (frame[12], frame[13], frame[14]) = (1, kind, flags);
+        (frame[12], frame[13], frame[14]) = (2, kind, flags);
         let (_, saved) = self.ring.append(&mut self.ring.lock(), &mut frame);
         saved.expect("memory can be written");
         self.forged = true;

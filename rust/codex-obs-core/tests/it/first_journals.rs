@@ -1,0 +1,116 @@
+//! Journals of the first version, as the program before this one left them, are still recovered.
+
+use std::io::Read;
+use std::path::Path;
+
+use codex_obs_core::fs::FileId;
+use codex_obs_core::journal::identity::Identity;
+use codex_obs_core::journal::layout::{OFFSET_BLOCKS, OFFSET_SLOTS};
+use codex_obs_core::session::recover_directory;
+
+use crate::recovery::gone;
+use crate::support::text;
+
+/// Puts a golden journal into a new run, as that of a process of this boot that is gone.
+fn put(directory: &Path, name: &str, damage: impl FnOnce(&mut [u8])) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(golden).unwrap()).read_to_end(&mut bytes).unwrap();
+    let block = &mut bytes[OFFSET_BLOCKS[0]..];
+    let identity = Identity { process: gone(), ..Identity::from_bytes(block).unwrap() }.to_bytes();
+    block[..identity.len()].copy_from_slice(&identity);
+    damage(&mut bytes);
+    std::fs::create_dir_all(directory.join(".codex_obs")).unwrap();
+    let path = directory.join(".codex_obs/journal-main");
+    std::fs::write(&path, bytes).unwrap();
+}
+
+fn row(step: i64, metric: &str) -> String {
+    let time = codex_obs_core::record::timestamp::format(1_700_000_000_000_000 + step);
+    let (value, manifest) = match metric {
+        "loss" => (format!("{:?}", step as f64 / 4.0), String::new()),
+        "ok" => (u8::from(step % 2 == 0).to_string(), String::new()),
+        _ => ("null".to_owned(), format!("\"manifest_id\":\"manifest-{}\",", format!("{step:02x}").repeat(16))),
+    };
+    format!(
+        "{{\"$schema\":\"https://codexml.ai/schemas/run_metrics.schema.json\",\"schema_version\":\"v1\",\"timestamp\":\"{}\",\
+         \"run_id\":\"golden\",\"step\":{step},\"split\":\"eval\",\"metric\":\"{metric}\",\"value\":{value},\"dataset\":\"d\",\
+         \"tags\":{{{manifest}\"phase\":\"warm\"}}}}\n",
+        std::str::from_utf8(&time).unwrap()
+    )
+}
+
+fn rows(steps: impl IntoIterator<Item = i64>) -> String {
+    steps.into_iter().flat_map(|step| ["loss", "ok", "hist"].map(|metric| row(step, metric))).collect()
+}
+
+#[test]
+fn frames_that_waited_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "journal-v1-waiting.gz", |_| ());
+    assert_eq!(recover_directory(folder.path(), false).unwrap().rows_recovered, 24);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), rows(0..8));
+    assert_eq!(text(folder.path(), "metrics_manifest.ndjson").lines().count(), 8);
+    assert!(text(folder.path(), "params.ndjson").ends_with("\"config\":{},\"derived\":{}}\n"));
+    assert!(!folder.path().join(".codex_obs/journal-main").exists());
+}
+
+#[test]
+fn an_append_that_was_begun_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, manifest) = (folder.path().join("metrics.ndjson"), folder.path().join("metrics_manifest.ndjson"));
+    std::fs::write(&metrics, rows(0..2)).unwrap();
+    std::fs::write(&manifest, "{}\n{}\n").unwrap();
+    let lengths = [std::fs::metadata(&manifest).unwrap().len(), std::fs::metadata(&metrics).unwrap().len()];
+    let ids = [&manifest, &metrics].map(|path| FileId::at(path).unwrap().unwrap());
+    std::fs::write(&metrics, rows(0..2) + &row(2, "loss") + "{\"torn").unwrap();
+    put(folder.path(), "journal-v1-begun.gz", |bytes| {
+        for (extent, (id, length)) in ids.into_iter().zip(lengths).enumerate() {
+            let at = OFFSET_SLOTS[0] + 8 * (4 + 4 * extent);
+            for (word, number) in [id.device, id.inode, length].into_iter().enumerate() {
+                bytes[at + 8 * (word + 1)..][..8].copy_from_slice(&number.to_le_bytes());
+            }
+        }
+    });
+    assert_eq!(recover_directory(folder.path(), false).unwrap().rows_recovered, 12);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), rows(0..6));
+    assert_eq!(text(folder.path(), "metrics_manifest.ndjson").lines().count(), 6);
+}
+
+#[test]
+fn a_ring_after_many_laps_goes_on_amid_a_call_and_says_what_was_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "journal-v1-laps.gz", |_| ());
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.rows_recovered, recovered.rows_dropped, recovered.rows_damaged), (29, 7, 0));
+    let expected = rows(190..200);
+    assert_eq!(text(folder.path(), "metrics.ndjson"), expected[expected.find('\n').unwrap() + 1..]);
+}
+
+#[test]
+fn rows_around_damage_come_back_and_the_damaged_ones_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    // The last byte of the third frame's value: frames of this golden file are as long as one another.
+    let mut length = 0;
+    put(folder.path(), "journal-v1-waiting.gz", |bytes| {
+        let ring = &mut bytes[16 << 10..];
+        length = u32::from_le_bytes(ring[8..12].try_into().unwrap()) as usize;
+        ring[2 * length + length / 2] ^= 8;
+    });
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.rows_recovered, recovered.rows_damaged, recovered.frames_damaged), (21, 3, 1));
+    assert_eq!(text(folder.path(), "metrics.ndjson"), rows((0..2).chain(3..8)));
+}
+
+#[test]
+fn a_cursor_that_leads_nowhere_loses_nothing() {
+    for (at, flip) in
+        [(OFFSET_SLOTS[0], 0x40), (OFFSET_SLOTS[0] + 8, 1), (OFFSET_SLOTS[0] + 14, 1), (OFFSET_SLOTS[0] + 6, 2)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "journal-v1-waiting.gz", |bytes| bytes[at] ^= flip);
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.rows_recovered, recovered.rows_damaged), (24, 0), "{at}");
+        assert_eq!(text(folder.path(), "metrics.ndjson"), rows(0..8));
+    }
+}
