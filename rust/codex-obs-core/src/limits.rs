@@ -25,6 +25,11 @@ pub const DEFAULT_RING_BYTES: u64 = 8 << 20;
 /// that is larger than half of the ring is dropped and counted.
 pub const MIN_RING_BYTES: u64 = 256 << 10;
 
+/// Part of the ring that is allocated when a journal is made: the least that is accepted. The writer adds the rest once a quarter
+/// of it is used, so that a run that logs little leaves little behind, and a tight loop takes as long to fill what is left as
+/// the writer to wake up.
+pub const FIRST_RING_BYTES: u64 = MIN_RING_BYTES;
+
 /// Largest ring accepted: it is preallocated on disk and mapped whole.
 pub const MAX_RING_BYTES: u64 = 1 << 30;
 

@@ -107,7 +107,12 @@ mod tests {
             id: Some(FileId { device: 1, inode: 2 }),
             first_bytes: 4096,
             ring_bytes: 8192,
-            identity: Identity { run_id: "r\u{e9}1".into(), stream: "main".into(), ..Identity::default() },
+            identity: Identity {
+                run_id: "r\u{e9}1".into(),
+                stream: "main".into(),
+                file_mode: 0o600,
+                ..Identity::default()
+            },
         };
         let bytes = header.to_bytes().unwrap();
         assert_eq!(Header::from_bytes(&bytes), Some(header));

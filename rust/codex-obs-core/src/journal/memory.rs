@@ -88,6 +88,10 @@ impl Memory {
     /// Gives the file the bytes `from..to`, of which nothing exists yet, or leaves it as it is.
     pub fn allocate(&self, from: usize, to: usize) -> io::Result<()> {
         let outcome = self.with_file(|file| {
+            if file.metadata()?.len() < from as u64 {
+                // Someone truncated it. Longer again, it would show zeros where frames were.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             // A part that was allocated before the disk was full is given back.
             allocate(file, from, to, !self.mirrored).inspect_err(|_| drop(file.set_len(from as u64)))
         });

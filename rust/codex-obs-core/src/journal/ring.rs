@@ -2,6 +2,7 @@
 
 mod dead;
 mod gap;
+mod room;
 
 use std::io;
 use std::path::Path;
@@ -28,6 +29,7 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard};
 
 use dead::{Dead, Version};
 pub use gap::Gap;
+use room::Room;
 
 /// A value on a cache line of its own, so that producers and consumer do not slow each other down.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ pub struct Producer {
     position: u64,
     /// Sequence number of the next frame.
     sequence: u64,
-    /// The consumer's position when it was last looked at.
+    /// The consumer's position when it was last looked at; 0 as long as the ring may still grow.
     consumed: u64,
     /// Position at which the backlog is looked at again.
     next_check: u64,
@@ -91,7 +93,7 @@ fn same(error: &io::Error) -> io::Error {
 #[derive(Debug)]
 pub struct Ring {
     memory: Memory,
-    size: u64,
+    room: Room,
     /// Bytes that stay free behind the newest frame, for the mark of its end.
     spare: u64,
     /// What is known if its process is gone.
@@ -118,17 +120,30 @@ pub enum Appended {
 impl Ring {
     /// Makes a new journal in `file`, which is empty.
     pub fn create(file: std::fs::File, path: &Path, size: u64, backing: Backing, identity: &Identity) -> Result<Self> {
+        Self::create_part(file, path, size, size, backing, identity)
+    }
+
+    /// As [`create`](Self::create), with `first` bytes of the ring. The consumer [allocates](Self::grow) the rest once it is
+    /// needed.
+    pub fn create_part(
+        file: std::fs::File,
+        path: &Path,
+        first: u64,
+        size: u64,
+        backing: Backing,
+        identity: &Identity,
+    ) -> Result<Self> {
         let header = Header {
             version: LAYOUT_VERSION,
             id: Some(FileId::of(&file, path)?),
-            first_bytes: size,
+            first_bytes: first,
             ring_bytes: size,
             identity: identity.clone(),
         };
         let block = header.to_bytes()?;
-        let length = HEADER_BYTES + size as usize;
-        let memory = Memory::create(file, path, length, length, backing)?;
-        memory.make_ready(0, length.min(HEADER_BYTES + FIRST_BYTES));
+        let (length, allocated) = (HEADER_BYTES + size as usize, HEADER_BYTES + first as usize);
+        let memory = Memory::create(file, path, length, allocated, backing)?;
+        memory.make_ready(0, allocated.min(HEADER_BYTES + FIRST_BYTES));
         let initialise = || -> io::Result<()> {
             for at in OFFSET_BLOCKS {
                 // SAFETY: nobody else knows the journal before its version is stored.
@@ -137,7 +152,7 @@ impl Ring {
                     memory.publish(at, block.len())?;
                 }
             }
-            number::store(&memory, OFFSET_RING_BYTES, size)?;
+            number::store(&memory, OFFSET_RING_BYTES, first)?;
             memory.store(OFFSET_PUBLISHED, number::seal(0))?;
             memory.store(OFFSET_PUBLISHED_ROWS, number::seal(0))?;
             number::store(&memory, OFFSET_DROPPED, 0)?;
@@ -146,7 +161,7 @@ impl Ring {
             memory.store(OFFSET_VERSION, LAYOUT_VERSION)
         };
         initialise().map_err(|source| Error::io("write", path, source))?;
-        Ok(Self::over(memory, size, Cursor::default(), Cursor::default()))
+        Ok(Self { room: Room::part(first, size), ..Self::over(memory, size, Cursor::default(), Cursor::default()) })
     }
 
     fn over(memory: Memory, size: u64, start: Cursor, end: Cursor) -> Self {
@@ -165,7 +180,7 @@ impl Ring {
         };
         Self {
             memory,
-            size,
+            room: Room::whole(size),
             spare,
             dead: Dead::default(),
             producer: Mutex::new(producer),
@@ -179,10 +194,11 @@ impl Ring {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Size of the ring in bytes.
+    /// Size of the ring in bytes, as far as it is in use.
     #[must_use]
+    #[inline]
     pub fn size(&self) -> u64 {
-        self.size
+        self.room.in_use()
     }
 
     /// Whether an append is a system call.
@@ -219,10 +235,15 @@ impl Ring {
     #[inline]
     pub fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> (Appended, io::Result<()>) {
         let needed = self.needed(producer.position, lengths(frames)) + self.spare;
-        if producer.position + needed - producer.consumed > self.size {
+        let size = self.size();
+        if producer.position + needed - producer.consumed > size {
+            // The part of a ring goes round only once it is known that there will be no more of it.
+            if self.room.ask() {
+                return (Appended::Full, Ok(()));
+            }
             // Acquire: pairs with the release in `release`; the consumer is done with what lies behind.
             producer.consumed = self.consumed.0.load(Ordering::Acquire);
-            if producer.position + needed - producer.consumed > self.size {
+            if producer.position + needed - producer.consumed > size {
                 return (Appended::Full, Ok(()));
             }
         }
@@ -245,9 +266,12 @@ impl Ring {
         }
         let mut backlog = false;
         if producer.position >= producer.next_check {
-            producer.consumed = self.consumed.0.load(Ordering::Acquire);
-            producer.next_check = producer.position + self.size / 16;
-            backlog = producer.position - producer.consumed >= self.size / 8;
+            let consumed = self.consumed.0.load(Ordering::Acquire);
+            producer.next_check = producer.position + size / 16;
+            backlog = producer.position - consumed >= size / 8 || self.room.is_short(producer.position);
+            if self.room.is_settled() {
+                producer.consumed = consumed;
+            }
         }
         (Appended::Done { backlog }, outcome)
     }
@@ -255,8 +279,9 @@ impl Ring {
     /// Position in memory of a position in the stream of bytes, and the bytes from there to the ring's end.
     #[inline]
     fn place(&self, position: u64) -> (usize, usize) {
-        let at = (position & (self.size - 1)) as usize;
-        (HEADER_BYTES + at, self.size as usize - at)
+        let size = self.size();
+        let at = (position & (size - 1)) as usize;
+        (HEADER_BYTES + at, size as usize - at)
     }
 
     #[inline]
@@ -410,7 +435,7 @@ impl Ring {
     /// they have come.
     pub fn make_ready(&self, position: u64, length: u64) {
         let (at, room) = self.place(position);
-        let length = length.min(self.size) as usize;
+        let length = length.min(self.size()) as usize;
         self.memory.make_ready(OFFSET_PUBLISHED, 8);
         self.memory.make_ready(at, length.min(room));
         self.memory.make_ready(HEADER_BYTES, length.saturating_sub(room));

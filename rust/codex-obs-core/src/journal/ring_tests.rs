@@ -253,6 +253,9 @@ fn a_survey_finds_frames_behind_a_stale_pad() {
         ring.memory().copy_in(HEADER_BYTES, &pad);
         ring.memory().copy_in(HEADER_BYTES + 512, builder.bytes_mut());
     }
+    drop(ring);
+    let path = folder.path().join("journal");
+    let (ring, _) = Ring::attach(crate::fs::open_existing(&path).unwrap(), &path).unwrap().unwrap();
     let sequences: Vec<u64> = ring.survey().into_iter().map(|(sequence, _, _)| sequence).collect();
     assert_eq!(sequences, [1, 9]);
 }

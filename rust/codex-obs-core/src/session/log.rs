@@ -50,12 +50,18 @@ impl Session {
         if step == Step::Next {
             self.learn_largest_step();
         }
+        let started = Instant::now();
+        let mut patience = self.patience();
+        while frames.len() as u64 > self.ring.size() / 2 && self.ring.ask_for_room() {
+            if !self.wait_for_room(&mut patience) {
+                self.drop_rows(Cause::Full, frames.rows(), frames.step());
+                return self.note_blocked(started);
+            }
+        }
         if frames.len() as u64 > self.ring.size() / 2 {
             self.log_in_pieces(frames, step, time);
             return;
         }
-        let started = Instant::now();
-        let mut patience = self.patience();
         while self.attempt(frames, step, time) == Attempt::Wait {
             if !self.wait_for_room(&mut patience) {
                 self.drop_rows(Cause::Full, frames.rows(), frames.step());

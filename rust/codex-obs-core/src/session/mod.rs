@@ -41,6 +41,7 @@ use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::{self, Owner};
 use crate::journal::ring::Ring;
+use crate::limits::FIRST_RING_BYTES;
 use crate::pulse::Pulse;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
@@ -335,7 +336,7 @@ impl Session {
     /// Writes a finished line (with its newline) to another file, in order with the rows. Gives whether it was accepted.
     pub fn write_line(&self, file: LineFile, line: &[u8]) -> bool {
         let mut frame = line_frame(file, line);
-        if frame.len() as u64 > self.ring.size() / 2 || self.is_closed() {
+        if frame.len() as u64 > self.ring.largest_size() / 2 || self.is_closed() {
             return false;
         }
         self.append_patiently(&mut frame)
@@ -482,16 +483,16 @@ fn create_ring(
     };
     let path = journal_path(directory, stream);
     let file = crate::fs::create_new(&path, 0o600)?;
-    let ring = Ring::create(file, &path, size, settings.backing, &identity);
+    // Whoever never waits for the writer does not wait for it to make room either.
+    let first = if settings.overflow == Overflow::Drop { size } else { size.min(FIRST_RING_BYTES) };
+    let ring = Ring::create_part(file, &path, first, size, settings.backing, &identity);
     if ring.is_err() {
         let _ = crate::fs::remove(&path);
     }
     ring.map_err(|error| match error.io_kind() {
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => Error::setting(
             "ring_bytes",
-            format!(
-                "there is no room on the disk for the journal of {size} bytes ({error}); free some or ask for less"
-            ),
+            format!("there is no room on the disk for a journal of {first} bytes ({error}); free some or ask for less"),
         ),
         _ => error,
     })

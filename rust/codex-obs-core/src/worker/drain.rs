@@ -146,6 +146,19 @@ impl Drain {
         Ok(())
     }
 
+    /// Lets the ring have all of its size once a quarter of its first part is used.
+    fn make_room(&self) {
+        if let Err(error) = self.ring.grow() {
+            self.reporting.warnings.push("room", || {
+                let size = self.ring.size();
+                format!(
+                    "there is no room on the disk for the whole journal ({error}): it stays at {size} bytes, and log waits \
+                     sooner for the writer"
+                )
+            });
+        }
+    }
+
     /// Puts pages in place for twice as much as was logged since the last look at the ring, unless most of that is there
     /// already. A run that logs nothing has none dirtied anew after each write-back.
     fn make_ready(&mut self) {
@@ -164,6 +177,7 @@ impl Drain {
         self.metrics.clear();
         self.manifest.clear();
         self.rows = 0;
+        self.make_room();
         self.make_ready();
         let mut at = self.cursor;
         let ring = Arc::clone(&self.ring);

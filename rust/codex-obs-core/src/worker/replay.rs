@@ -484,7 +484,10 @@ impl Window {
         if let Some(mut hasher) = long {
             // A last line that lacks nothing else gets its newline when the file is opened.
             hasher.update(b"\n");
+            let behind = self.behind;
             self.saw(hasher.digest());
+            // A torn one counts as none.
+            self.behind = self.behind.min(behind);
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl Ring {
         }
         let is_copy = header.id.is_some_and(|own| own != FileId::from(&metadata));
         let is_sound = cursor::is_sound(&memory);
-        let rules = Rules::new(&header.identity.run_id, size);
+        let rules = Rules::new(&header.identity.run_id, header.ring_bytes);
         let mut dead = Dead { version, gaps: Vec::new(), is_copy, is_sound, rules };
         let start = if is_sound { cursor::current(&memory) } else { Cursor::default() };
         let mut ring = Self::over(memory, size, start, start);
@@ -185,8 +185,8 @@ impl Ring {
 
     /// Follows the frames from `start`. Behind one that is damaged, the next whole one is looked for.
     fn walk(&self, start: Cursor) -> (Cursor, Vec<Gap>) {
-        let limit = start.position + self.size;
-        let (mut at, mut gaps, mut looks) = (start, Vec::new(), Looks::at(self.size));
+        let limit = start.position + self.size();
+        let (mut at, mut gaps, mut looks) = (start, Vec::new(), Looks::at(self.size()));
         while at.position < limit {
             let (_, room) = self.place(at.position);
             if room < self.dead.header_bytes() {
@@ -292,10 +292,10 @@ impl Ring {
     /// for a journal whose control words cannot be trusted.
     #[must_use]
     pub fn survey(&self) -> Vec<(u64, usize, usize)> {
-        let (mut found, mut looks) = (Vec::new(), Looks::at(self.size));
+        let (mut found, mut looks) = (Vec::new(), Looks::at(self.size()));
         let mut at = 0;
-        while at + self.dead.header_bytes() as u64 <= self.size {
-            match self.frame_at(at, self.size) {
+        while at + self.dead.header_bytes() as u64 <= self.size() {
+            match self.frame_at(at, self.size()) {
                 Some((frame, length)) if looks.is_whole(&frame, length) => {
                     if frame.kind != Kind::End && self.dead.rules.allow(&frame) {
                         found.push((frame.sequence, at as usize, length));
