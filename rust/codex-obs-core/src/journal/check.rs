@@ -131,7 +131,7 @@ fn is_object(text: &[u8]) -> bool {
 
 /// Whether `text` is one JSON value as we write them: ASCII, and no character that ends a line.
 fn is_json(text: &[u8]) -> bool {
-    text.iter().all(|byte| (b' '..=b'~').contains(byte)) && serde_json::from_slice::<IgnoredAny>(text).is_ok()
+    text.iter().all(|byte| (b' '..=0x7F).contains(byte)) && serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 #[cfg(all(test, not(loom)))]

@@ -30,7 +30,8 @@ fn tags(text: &str, marks: [u32; 3]) -> Tags {
 #[test]
 fn what_a_writer_makes_is_allowed() {
     let last = NESTED.rfind("\"z\"").unwrap() as u32;
-    let ours = [tags("", [0; 3]), tags("{}", [1; 3]), tags(NESTED, [7, last, last])];
+    let ours =
+        [tags("", [0; 3]), tags("{\"a\":\"\u{7f}\"}", [8; 3]), tags("{}", [1; 3]), tags(NESTED, [7, last, last])];
     for tags in &ours {
         let mut frame = call(tags, |builder| {
             builder.float("a name\n\u{0}", f64::NAN);

@@ -52,8 +52,8 @@ pub struct Producer {
     next_check: u64,
     /// Frames that are in memory only. A recovery would stop before them.
     unsaved: Option<Unsaved>,
-    /// Rows published so far.
-    rows: u64,
+    /// Rows published so far; counted by the ring.
+    pub rows: u64,
     /// Whoever publishes a call too large for the ring piece by piece; everyone else waits meanwhile.
     pub reserved: Option<std::thread::ThreadId>,
     /// No frame is accepted any more.

@@ -177,7 +177,7 @@ pub fn recover(
     let is_boot = distance == Distance::Boot;
     // What the cursor of a copy says of files is true of others.
     let is_believed = is_boot && ring.is_sound() && !ring.is_copy();
-    let from = if is_boot && !ring.is_copy() { cursor::current(ring.memory()) } else { Cursor::default() };
+    let from = if is_believed { cursor::current(ring.memory()) } else { Cursor::default() };
     let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
     if is_believed && drain.take_on(directory, stream)? {
         loop {

@@ -126,7 +126,7 @@ fn leave_unfinished(directory: &Path, file: FileKind, id: FileId, noted: u64) {
     let mut builder = FrameBuilder::default();
     call(&mut builder, 0, 0, 2, 4096);
     let length = first_length(builder.bytes_mut()).unwrap() as u64;
-    let at = |calls: u64| Cursor { position: calls * length, sequence: calls, rows: 0 };
+    let at = |calls: u64| Cursor { position: calls * length, sequence: calls, rows: 0, row: 2 * calls };
     cursor::begin(ring.memory(), &Intent { after: at(2), extents: [None; 2] }).unwrap();
     cursor::complete(ring.memory()).unwrap();
     let extent = Extent { file: file as u64, id, length: noted };

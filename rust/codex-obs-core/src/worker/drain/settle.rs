@@ -48,10 +48,8 @@ impl Drain {
                     && file.metadata().is_ok_and(|found| file.read_exact_at(&mut last, found.len() - 1).is_ok())
                     && last == *b"\n";
         }
-        let settled = match is_done {
-            true => cursor::complete(self.ring.memory()),
-            false => cursor::abandon(self.ring.memory()),
-        };
+        let memory = self.ring.memory();
+        let settled = if is_done { cursor::complete(memory) } else { cursor::abandon(memory) };
         self.journal_worked(settled)?;
         if is_done {
             self.cursor = after;
