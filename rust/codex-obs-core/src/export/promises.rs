@@ -1,7 +1,8 @@
 //! What earlier deliveries still need of a stream's shards, by the progress that they left on disk.
 //!
 //! A session keeps the rows that an earlier one meant for a destination, also where it has none itself. Its own rows were
-//! promised to nobody: what is needed ends where the log ended when it began.
+//! promised to nobody: what is needed ends where the log ended when it began. Unless another process delivers the stream right
+//! now: that one needs everything from its cursor on.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::error::Result;
 use crate::fs::FileId;
 use crate::home::Home;
 use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::journal::owner::{Attempt, Owner, Purpose, is_held};
 use crate::scan::{Snapshot, Source};
 use crate::shard::kept::{Claims, Need};
 use crate::shard::name::{Coding, Stream};
@@ -60,36 +61,39 @@ enum Stand {
 type Place = (usize, u64);
 
 impl Promises {
-    /// What is promised of `stream` right now; `None` if nothing ever was. How far the deliveries have come is looked up once
-    /// it is [needed](Claims::need): a place in an archive takes reading it.
-    pub fn find(directory: &Path, stream: &Stream, warnings: &Arc<Warnings>) -> Result<Option<Self>> {
-        if progress_paths(directory, stream)?.is_empty() {
-            return Ok(None);
-        }
+    /// What is promised of `stream` right now. How far the deliveries have come is looked up once it is
+    /// [needed](Claims::need): a place in an archive takes reading it. Of a stream that `is_new` nothing is promised yet, and
+    /// nothing is looked at.
+    pub fn find(directory: &Path, stream: &Stream, warnings: &Arc<Warnings>, is_new: bool) -> Result<Self> {
+        let is_nothing = is_new || progress_paths(directory, stream)?.is_empty();
+        let end = if is_nothing { None } else { Self::end(directory, stream)? };
+        let (directory, stream) = (directory.to_owned(), stream.clone());
+        Ok(Self { directory, stream, end, done: Mutex::default(), warnings: Arc::clone(warnings) })
+    }
+
+    fn end(directory: &Path, stream: &Stream) -> Result<Option<End>> {
         let sources = Snapshot::of_stream(directory, stream)?.sources;
         let hashes = first_lines(&sources)?;
         let newest = (0..sources.len()).rev().find_map(|index| Some((&sources[index], hashes[index]?)));
-        let end = newest.map(|(source, shard)| End {
+        Ok(newest.map(|(source, shard)| End {
             shard,
             ordinal: source.ordinal,
             file: source.file_id().unwrap_or_default(),
             length: source.stored_length(),
             is_plain: source.coding == Coding::Plain,
-        });
-        let (directory, stream) = (directory.to_owned(), stream.clone());
-        Ok(Some(Self { directory, stream, end, done: Mutex::default(), warnings: Arc::clone(warnings) }))
+        }))
     }
 
     fn sources(&self) -> Result<Vec<Source>> {
         Ok(Snapshot::of_stream(&self.directory, &self.stream)?.sources)
     }
 
-    /// How far the delivery with its progress at `path` has come.
-    fn stand(path: &Path, sources: &[Source], end: End, end_now: Place) -> Result<Stand> {
-        let progress = Progress::load(path)?;
+    /// How far the delivery with this progress has come. `end` is where what it was promised ends, and where that is now.
+    fn stand(progress: &Progress, sources: &[Source], end: Option<(End, Place)>) -> Result<Stand> {
         if progress.is_superseded {
             return Ok(Stand::Superseded);
         }
+        let Some((end, end_now)) = end else { return Ok(Stand::Done) };
         let at = match &progress.cursor {
             // Of a shard that was packed since, it could not be told any more where in it the end was.
             Some(cursor) if end.is_reached_by(cursor) => return Ok(Stand::Done),
@@ -99,27 +103,50 @@ impl Promises {
         Ok(if at < end_now { Stand::At(at) } else { Stand::Done })
     }
 
+    /// Whether a living process delivers the stream to `address` right now; where that is not known, to any that the run has.
+    fn is_delivered(&self, address: Option<&str>) -> Result<bool> {
+        let observer = Process::current();
+        let is_held = |address: &str| {
+            let path = lock_path(&self.directory, &self.stream, address);
+            path.exists() && is_held(&path, &observer)
+        };
+        match address {
+            Some(address) => Ok(is_held(address)),
+            None => Ok(Home::of(&self.directory)?.destinations.keys().any(|address| is_held(address))),
+        }
+    }
+
     /// What is needed now.
     fn look(&self, own: Option<&Path>) -> Result<Need> {
-        let Some(end) = self.end else { return Ok(Need::Nothing) };
-        let mut open = progress_paths(&self.directory, &self.stream)?;
-        {
-            let done = self.done();
-            open.retain(|path| Some(path.as_path()) != own && !done.contains(path));
+        let mut open = Vec::new();
+        for path in progress_paths(&self.directory, &self.stream)? {
+            if Some(path.as_path()) == own {
+                continue;
+            }
+            let progress = Progress::load(&path)?;
+            let is_live = self.is_delivered(progress.address.as_deref())?;
+            if is_live || self.end.is_some() && !self.done().contains(&path) {
+                open.push((path, progress, is_live));
+            }
         }
         if open.is_empty() {
             return Ok(Need::Nothing);
         }
         let sources = self.sources()?;
         let hashes = first_lines(&sources)?;
-        let Some(end_now) = end.among(&sources, &hashes) else { return Ok(Need::Nothing) };
+        let end = self.end.and_then(|end| Some((end, end.among(&sources, &hashes)?)));
         let mut need = Need::Nothing;
-        for path in open {
-            match Self::stand(&path, &sources, end, end_now)? {
+        for (path, progress, is_live) in open {
+            let stand = match &progress.cursor {
+                Some(cursor) if is_live => Stand::At(place(&sources, cursor, true)?),
+                None if is_live => Stand::At((0, 0)),
+                _ => Self::stand(&progress, &sources, end)?,
+            };
+            match stand {
                 Stand::Done => drop(self.done().insert(path)),
                 Stand::Superseded => {}
                 Stand::At((index, offset)) => {
-                    let ordinal = sources[index].ordinal;
+                    let ordinal = sources.get(index).map_or(0, |source| source.ordinal);
                     let is_known = ordinal > 0;
                     need = need.and(if is_known { Need::From { ordinal, offset } } else { Need::Everything });
                 }
@@ -298,7 +325,7 @@ mod tests {
         Progress { cursor: Some(cursor), ..Progress::default() }.save(&path).unwrap();
         // Half of the archive can be read to its first line and not to its end.
         std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
-        let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
+        let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
         let before = promises.need(None);
         assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
         std::fs::write(&archive, &whole).unwrap();
@@ -327,13 +354,42 @@ mod tests {
             std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
             cursor.pass(delivered, b"{\"a\":2}\n");
             Progress { cursor: Some(cursor.clone()), ..Progress::default() }.save(&path).unwrap();
-            let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
+            let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
             let archive = directory.join("metrics.ndjson.1.gz");
             std::fs::write(&archive, gzip("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n")).unwrap();
             std::fs::write(&log, "{\"new\":1}\n").unwrap();
             assert_eq!(promises.need(None).unwrap(), needed);
             std::fs::remove_file(&archive).unwrap();
         }
+    }
+
+    #[test]
+    fn a_delivery_that_is_at_work_needs_everything_from_its_cursor_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, stream) = (folder.path(), Stream::main());
+        std::fs::create_dir(directory.join(INTERNALS)).unwrap();
+        let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
+        for (number, line) in [(2, "{\"a\":1}\n"), (1, "{\"b\":1}\n")] {
+            std::fs::write(directory.join(format!("metrics.ndjson.{number}")), line).unwrap();
+        }
+        std::fs::write(directory.join("metrics.ndjson"), "{\"c\":1}\n").unwrap();
+        let path = progress_path(directory, &stream, "test", "1");
+        let address = Some("test".to_owned());
+        Progress { address: address.clone(), ..Progress::default() }.save(&path).unwrap();
+        assert_eq!(promises.need(None).unwrap(), Need::Nothing, "nobody was promised these rows");
+        let lock = lock_path(directory, &stream, "test");
+        let Attempt::Taken(owner) = Owner::acquire(&lock, &Process::current(), Purpose::Write).unwrap() else {
+            panic!("the lock is free")
+        };
+        assert_eq!(promises.need(None).unwrap(), Need::From { ordinal: 1, offset: 0 });
+        assert_eq!(promises.need(Some(&path)).unwrap(), Need::Nothing, "its own are counted elsewhere");
+        let mut cursor = Cursor::default();
+        cursor.enter(hash(b"{\"b\":1}\n"), 2, FileId::default());
+        cursor.pass(8, b"{\"b\":1}\n");
+        Progress { cursor: Some(cursor), address, ..Progress::default() }.save(&path).unwrap();
+        assert_eq!(promises.need(None).unwrap(), Need::From { ordinal: 2, offset: 8 });
+        drop(owner);
+        assert_eq!(promises.need(None).unwrap(), Need::Nothing, "it has gone away");
     }
 
     #[test]
@@ -357,7 +413,7 @@ mod tests {
             }
             let lock = held.map(|address| lock_path(directory, &stream, address));
             let lock = lock.map(|path| Owner::acquire(&path, &Process::current(), Purpose::Write).unwrap());
-            let promises = Promises::find(directory, &stream, &Arc::default()).unwrap().unwrap();
+            let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
             promises.pass(1).unwrap();
             drop(lock);
             paths.each_ref().map(|path| Progress::load(path).unwrap().cursor.unwrap().offset == 0)

@@ -36,13 +36,9 @@ pub(super) fn keep(
     warnings: &Arc<Warnings>,
     is_new: bool,
 ) -> Option<Arc<Kept>> {
-    // Of a stream without rows nothing was ever to be delivered.
-    let found = if is_new { Ok(None) } else { Promises::find(directory, stream, warnings) };
-    let others = found.unwrap_or_else(|error| {
-        warnings.push("promises", || format!("{error}: {UNPROMISED}"));
-        None
-    });
-    let others = others.map(|promises| Box::new(promises) as Box<dyn Claims>);
+    let others = Promises::find(directory, stream, warnings, is_new)
+        .inspect_err(|error| warnings.push("promises", || format!("{error}: {UNPROMISED}")));
+    let others = others.ok().map(|promises| Box::new(promises) as Box<dyn Claims>);
     let most = settings.max_unexported_shards;
     let kept = if settings.export.as_ref().is_some_and(|export| export.includes(stream)) {
         Kept::new(most).and_for(others)
