@@ -18,7 +18,7 @@ from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, fail, say, visible
 from codex_obs._input import InputError, find_input
 from codex_obs._progress import Line, share
 from codex_obs._setting_table import TABLE
-from codex_obs._sync_words import IDENTITY, beforehand, interrupted, no_run, notices, result, sentence, would
+from codex_obs._sync_words import IDENTITY, beforehand, interrupted, is_incomplete, no_run, notices, result, sentence, would
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
@@ -132,6 +132,10 @@ def sync(
             help="Give up after this many seconds without progress. Default: 60; with --follow never.",
         ),
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 also if an earlier delivery already reported the missing rows."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Send everything the server does not have yet, from a finished, crashed, offline or running run.
@@ -155,6 +159,7 @@ def sync(
         has_experiment=_has_experiment(settings, experiment_id, experiment_name),
         follow=follow,
         dry_run=dry_run,
+        strict=strict,
         quiet=as_json,
     )
     account = _Account()
@@ -190,6 +195,7 @@ class _Options:
     has_experiment: bool
     follow: bool
     dry_run: bool
+    strict: bool
     quiet: bool
 
 
@@ -271,7 +277,7 @@ def _report(
         words = notices(outcome)
         if problem is not None:
             words.append(watch.in_short(problem))
-        if problem is not None or outcome.rejected:
+        if problem is not None or outcome.rejected or is_incomplete(outcome, strict=options.strict):
             code = EXIT_INCOMPLETE
         # What is wrong with a server is wrong for every stream.
         for word in words:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from codex_obs._backend import StreamOutcome
 
 IDENTITY = "run.json"
+MISSING = "are missing on the server (tag codex_obs.rows_missing)"
 
 
 def beforehand(known: str | None, asked: str | None, *, new_run: bool, has_experiment: bool) -> list[str]:
@@ -92,9 +93,18 @@ def notices(outcome: StreamOutcome) -> list[str]:
     if outcome.lines_skipped:
         are = "that is not a row was" if outcome.lines_skipped == 1 else "that are not rows were"
         words.append(f"{_count(outcome.lines_skipped, 'line')} {are} skipped")
+    if outcome.rows_missing:
+        were = "row was" if outcome.rows_missing == 1 else "rows were"
+        words.append(f"{outcome.rows_missing:,} {were} deleted before delivery and {MISSING}")
     if outcome.gaps:
-        words.append(f"some rows were deleted or truncated before delivery ({_count(outcome.gaps, 'gap')})")
+        words.append(f"some rows were deleted or truncated before delivery ({_count(outcome.gaps, 'gap')}) and {MISSING}")
     return words
+
+
+def is_incomplete(outcome: StreamOutcome, *, strict: bool) -> bool:
+    """Give whether the server lacks rows that nothing can deliver any more: what was known before counts if `strict`."""
+    missing = (outcome.rows_missing_new, outcome.gaps_new)
+    return any((*missing, outcome.rows_missing, outcome.gaps) if strict else missing)
 
 
 def unshown(outcome: StreamOutcome) -> list[str]:
@@ -127,6 +137,7 @@ def result(path: Path, outcome: StreamOutcome, problem: str | None, *, dry_run: 
         "rows_structured": outcome.rows_structured,
         "rows_without_step": outcome.rows_without_step,
         "rows_without_value": outcome.rows_without_value,
+        "rows_missing": outcome.rows_missing,
         "gaps": outcome.gaps,
         "mlflow_run_id": outcome.remote_run,
         "page": outcome.page,

@@ -79,6 +79,73 @@ def test_a_run_without_a_server_is_delivered_once(tracking: Any, log: Path) -> N
     assert sum("metrics" in body and bool(body["metrics"]) for _, body in tracking.calls) == before
 
 
+def log_with_deletion(run_dir: Path, steps: range, **settings: Any) -> int:
+    """Log rows of which few are kept, and give how many are left in the files."""
+    few: Any = {"archive": "none", "backup_count": 1, "max_shard_bytes": 8192, **settings}
+    with codex_obs.init(run_dir, **few) as run:
+        for step in steps:
+            run.log({"loss": step / 2}, step=step)
+            run.flush()
+    return codex_obs.read(run_dir).height
+
+
+def missing_tag(tracking: Any) -> str | None:
+    (remote,) = tracking.runs.values()
+    return {tag["key"]: tag["value"] for tag in remote["data"]["tags"]}.get("codex_obs.rows_missing")
+
+
+def test_rows_that_were_deleted_before_delivery_are_said_once_and_stay_on_record(tracking: Any, tmp_path: Path) -> None:
+    left = log_with_deletion(tmp_path / "run", range(500))
+    assert 0 < left < 500
+    done = sync(tmp_path / "run", "--uri", tracking.uri)
+    words = f"{500 - left} rows were deleted before delivery and are missing on the server (tag codex_obs.rows_missing)"
+    assert (done.returncode, done.stderr.count(words)) == (1, 1), done.stderr
+    assert done.stdout.startswith(f"{tmp_path / 'run'}: {left} points delivered")
+    assert "run marked finished" in done.stdout
+    assert [step for *_, step in tracking.points()] == list(range(500 - left, 500))
+    assert missing_tag(tracking) == str(500 - left)
+    again = sync(tmp_path / "run", "--uri", tracking.uri)
+    assert (again.returncode, again.stderr.count(words)) == (0, 1), again.stderr
+    assert sync(tmp_path / "run", "--uri", tracking.uri, "--strict").returncode == 1
+    (as_data,) = results(sync(tmp_path / "run", "--uri", tracking.uri, "--json"))
+    assert (as_data["rows_missing"], as_data["gaps"], as_data["done"]) == (500 - left, 0, True)
+
+
+def test_of_rows_deleted_behind_a_cursor_only_the_missing_ones_count(tracking: Any, tmp_path: Path) -> None:
+    log_with_deletion(tmp_path / "run", range(20))
+    assert sync(tmp_path / "run", "--uri", tracking.uri).returncode == 0
+    assert missing_tag(tracking) is None
+    left = log_with_deletion(tmp_path / "run", range(20, 520), max_unexported_shards=0)
+    done = sync(tmp_path / "run", "--uri", tracking.uri)
+    assert f"{500 - left} rows were deleted before delivery" in done.stderr
+    assert done.returncode == 1
+    assert len(tracking.points()) == 20 + left
+    assert missing_tag(tracking) == str(500 - left)
+    left_again = log_with_deletion(tmp_path / "run", range(520, 1020), max_unexported_shards=0)
+    assert sync(tmp_path / "run", "--uri", tracking.uri).returncode == 1
+    assert missing_tag(tracking) == str(1000 - len(tracking.points()) + 20)
+    assert len(tracking.points()) == 20 + left + left_again
+
+
+def test_what_is_delivered_may_be_deleted_without_a_word(tracking: Any, tmp_path: Path) -> None:
+    with codex_obs.init(
+        tmp_path / "run",
+        archive="none",
+        backup_count=1,
+        max_shard_bytes=8192,
+        mlflow_tracking_uri=tracking.uri,
+        export_interval_s=0.05,
+    ) as run:
+        for step in range(300):
+            run.log({"loss": 1.0}, step=step)
+        run.flush()
+        run.close(60.0)
+    assert run.stats()["export_rows_missing"] == 0
+    done = sync(tmp_path / "run", "--uri", tracking.uri)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(tracking.points()) == 300
+
+
 def test_what_mlflow_has_no_form_for_is_counted_and_named(tracking: Any, tmp_path: Path) -> None:
     with codex_obs.init(tmp_path / "run") as run:
         run.log({"a": 1.0, "histogram": [1, 2], "none": None, "words": "text"}, step=1)

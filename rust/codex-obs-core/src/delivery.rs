@@ -16,7 +16,7 @@ use self::account::{Account, Shown};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::export::courier::{Context, Courier, Step};
-use crate::export::cursor::Cursor;
+use crate::export::cursor::{Cursor, Missing};
 use crate::export::left::bytes_left;
 use crate::export::rows::UnshownRows;
 use crate::export::{ExportSettings, RunStatus, Wait};
@@ -93,8 +93,10 @@ pub struct StreamOutcome {
     pub lines_skipped: u64,
     /// Rows that the destination has no form for, and which were not sent.
     pub unshown: UnshownRows,
-    /// Times that rows were gone before they were delivered.
-    pub gaps: u64,
+    /// What the destination lacks since it was deleted before it was delivered.
+    pub missing: Missing,
+    /// The part of that which was not known before.
+    pub missing_new: Missing,
     /// The remote run.
     pub remote_run: Option<String>,
     /// Where people look at the remote run.
@@ -355,6 +357,9 @@ impl Runner {
             return;
         }
         let Ok(Some((status, end_micros))) = last_status(&self.directory, &leader) else { return };
+        let others = self.tasks.iter().enumerate().filter(|(index, _)| *index != main);
+        let elsewhere = others.fold(Missing::default(), |sum, (_, task)| sum.and(task.courier.missing()));
+        self.tasks[main].courier.note_missing_elsewhere(elsewhere);
         self.tasks[main].courier.end_as(status, end_micros);
         self.tasks[main].is_idle = false;
         self.deliver(true);
@@ -415,6 +420,7 @@ impl Task {
             context: Arc::clone(&self.context),
             remote_run: self.courier.remote_run().map(str::to_owned),
             page: self.courier.page(),
+            missing: self.courier.missing(),
             done: self.is_idle && self.problem.is_none(),
             problem: self.problem.clone(),
             status: status.filter(|told| self.courier.told() == Some(*told)),

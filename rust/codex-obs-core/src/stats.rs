@@ -101,6 +101,8 @@ stats! {
     export_errors,
     /// Lines of the log that were no rows and not exported.
     export_lines_skipped,
+    /// Rows that were deleted before they were delivered.
+    export_rows_missing,
     /// Rows with a structured value, for which a destination has no form.
     export_rows_structured,
     /// Rows without a step, for which a destination has no place.

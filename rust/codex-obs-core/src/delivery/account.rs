@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{StreamOutcome, SyncProgress};
 use crate::export::RunStatus;
 use crate::export::courier::Context;
+use crate::export::cursor::Missing;
 use crate::export::rows::UnshownRows;
 use crate::shard::name::Stream;
 
@@ -22,6 +23,7 @@ pub(super) struct Account {
     pub(super) context: Arc<Context>,
     pub(super) remote_run: Option<String>,
     pub(super) page: Option<String>,
+    pub(super) missing: Missing,
     pub(super) done: bool,
     pub(super) problem: Option<String>,
     pub(super) status: Option<RunStatus>,
@@ -44,7 +46,8 @@ impl Account {
                 without_step: stats.export_rows_without_step.get(),
                 without_value: stats.export_rows_without_value.get(),
             },
-            gaps: stats.export_gaps.get(),
+            missing: self.missing,
+            missing_new: Missing { rows: stats.export_rows_missing.get(), gaps: stats.export_gaps.get() },
             remote_run: self.remote_run.clone(),
             page: self.page.clone(),
             done: self.done,

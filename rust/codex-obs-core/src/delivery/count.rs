@@ -8,7 +8,7 @@ use super::{COUNT_POINTS, StreamOutcome, SyncOutcome, SyncProgress, Tick, contex
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::export::ExportSettings;
-use crate::export::cursor::Progress;
+use crate::export::cursor::{Missing, Progress};
 use crate::export::follower::{Follower, Stopped};
 use crate::export::left::bytes_left;
 use crate::export::params::Params;
@@ -42,7 +42,7 @@ pub(super) fn count(
         progress.stream = stream.to_string();
         progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
         let rows = Rows::new("", home.created_micros);
-        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor)?;
+        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor, known.rows)?;
         let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
         // The others' parameters and ends stay here, as in a delivery.
         if stream.is_main() || index == 0 {
@@ -70,7 +70,9 @@ pub(super) fn count(
         counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&address).cloned());
         counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
         let losses = follower.losses();
-        (counted.lines_skipped, counted.gaps, counted.unshown) = (losses.refused, losses.gaps, losses.unshown);
+        (counted.lines_skipped, counted.unshown) = (losses.refused, losses.unshown);
+        counted.missing_new = Missing { rows: losses.missing, gaps: losses.gaps };
+        counted.missing = known.missing.and(counted.missing_new);
         outcome.streams.push(counted);
     }
     Ok(outcome)

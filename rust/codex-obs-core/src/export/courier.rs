@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::command::SyncCommand;
 pub use super::context::Context;
-use super::cursor::{Cursor, Progress, lock_path, progress_path};
-use super::destination::{Delivery, Destination, RunFacts, RunStatus};
+use super::cursor::{Cursor, Missing, Progress, lock_path, progress_path};
+use super::destination::{Delivery, Destination, ROWS_MISSING_TAG, RunFacts, RunStatus};
 use super::follower::{Follower, Losses, Stopped};
 use super::origin::Origin;
 use super::params::Params;
@@ -21,7 +21,7 @@ use crate::home::Home;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose, is_held_by};
 use crate::sync::Instant;
-use crate::words::some_of;
+use crate::words::{count, some_of};
 
 /// Parameters that one warning names.
 const SHOWN_PARAMETERS: usize = 10;
@@ -70,6 +70,8 @@ pub struct Courier {
     /// How the run ended, once that is known: to be told when everything is delivered.
     status: Option<(RunStatus, i64)>,
     counted: Losses,
+    /// What the destination lacks of the streams that others deliver.
+    missing_elsewhere: Missing,
 }
 
 /// A delivery whose remote run is known.
@@ -86,6 +88,8 @@ struct Route {
     sealed: bool,
     /// The cursor moved on without a delivery.
     unsaved: bool,
+    /// What was missing before this delivery.
+    missing: Missing,
 }
 
 impl Courier {
@@ -104,6 +108,7 @@ impl Courier {
             health: Health::Unknown,
             status: None,
             counted: Losses::default(),
+            missing_elsewhere: Missing::default(),
         }
     }
 
@@ -116,6 +121,17 @@ impl Courier {
     #[must_use]
     pub fn remote_run(&self) -> Option<&str> {
         self.destination.remote_run()
+    }
+
+    /// What the destination lacks of the stream since it was deleted before it was delivered.
+    #[must_use]
+    pub fn missing(&self) -> Missing {
+        self.route.as_ref().map_or_else(Missing::default, |route| route.progress.missing)
+    }
+
+    /// Hears what the destination lacks of the other streams, which it is told together.
+    pub fn note_missing_elsewhere(&mut self, missing: Missing) {
+        self.missing_elsewhere = missing;
     }
 
     /// Where people look at the remote run, if it is known.
@@ -244,7 +260,7 @@ impl Courier {
         let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
         let rows = Rows::new(&prefix, facts.start_micros);
         let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
-        let mut follower = Follower::open(directory, stream, rows, live, progress.cursor.clone())?;
+        let mut follower = Follower::open(directory, stream, rows, live, progress.cursor.clone(), progress.rows)?;
         // Everything was delivered before the end was told, and nothing was written since.
         if progress.told.is_some() && progress.told == self.context.ended {
             follower.miss_nothing();
@@ -252,7 +268,9 @@ impl Courier {
         if let (Some((feed, _)), Some(kept)) = (&self.context.live, &self.context.kept) {
             follower.ask(Arc::clone(feed), Arc::clone(kept));
         }
-        let route = Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false };
+        let missing = progress.missing;
+        let route =
+            Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false, missing };
         if let Some(kept) = &self.context.kept {
             kept.note_progress(&route.path);
             if let Some((ordinal, offset)) = route.follower.place() {
@@ -345,6 +363,9 @@ impl Courier {
         }
         (route.sealed, route.since, route.unsaved) = (false, None, false);
         route.progress.cursor = Some(route.follower.cursor().clone());
+        route.progress.rows = route.follower.position();
+        let losses = route.follower.losses();
+        route.progress.missing = route.missing.and(Missing { rows: losses.missing, gaps: losses.gaps });
         if let (Some(kept), Some((ordinal, offset))) = (&self.context.kept, route.follower.place()) {
             kept.note(ordinal, offset);
         }
@@ -357,9 +378,23 @@ impl Courier {
         let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
             return Step::Idle(None);
         };
-        let Some(route) = self.route.as_mut().filter(|route| route.progress.told != self.status) else {
+        let elsewhere = self.missing_elsewhere;
+        let Some(route) = self.route.as_mut() else { return Step::Idle(None) };
+        let missing = route.progress.missing.and(elsewhere);
+        if missing.is_some() && route.progress.told_missing != missing {
+            let tag = (ROWS_MISSING_TAG.to_owned(), missing.words());
+            return match settle(self.destination.tags(&[tag], wait)) {
+                Ok(_) => {
+                    route.progress.told_missing = missing;
+                    self.save();
+                    Step::Worked
+                }
+                Err(step) => step,
+            };
+        }
+        if route.progress.told == self.status {
             return Step::Idle(None);
-        };
+        }
         match settle(self.destination.finish(status, end_micros, wait)) {
             Ok(_) => {
                 route.progress.told = self.status;
@@ -389,6 +424,18 @@ impl Courier {
         let Some(route) = &self.route else { return };
         let losses = route.follower.losses();
         let new = (losses.refused - self.counted.refused, losses.gaps - self.counted.gaps);
+        let missing = losses.missing - self.counted.missing;
+        self.context.stats.export_rows_missing.add(missing);
+        if missing > 0 {
+            self.context.warnings.push("export_missing", || {
+                format!(
+                    "run {}: {} deleted before delivery to {}: rows_retired and rows_retired_undelivered count such rows",
+                    self.context.directory.display(),
+                    count(missing, "row"),
+                    self.address
+                )
+            });
+        }
         let (unshown, known) = (losses.unshown, self.counted.unshown);
         self.context.stats.export_rows_structured.add(unshown.structured - known.structured);
         self.context.stats.export_rows_without_step.add(unshown.without_step - known.without_step);

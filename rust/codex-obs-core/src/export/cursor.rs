@@ -65,6 +65,45 @@ impl Cursor {
     }
 }
 
+/// What a destination lacks since it was deleted before it was delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Rows, as far as their number is known.
+    pub rows: u64,
+    /// Times that an unknown number of rows may have gone.
+    pub gaps: u64,
+}
+
+impl Missing {
+    /// Whether anything is missing.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self != Self::default()
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { rows: self.rows + other.rows, gaps: self.gaps + other.gaps }
+    }
+
+    /// The number of rows, or that it is not known.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self { gaps: 0, rows } => rows.to_string(),
+            Self { rows: 0, .. } => "unknown".to_owned(),
+            Self { rows, .. } => format!("at least {rows}"),
+        }
+    }
+
+    fn of(document: &Value, key: &str) -> Self {
+        let number =
+            |field| document.get(key).and_then(|missing| missing.get(field)).and_then(Value::as_u64).unwrap_or(0);
+        Self { rows: number("rows"), gaps: number("gaps") }
+    }
+}
+
 /// What is kept of a delivery on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -78,6 +117,12 @@ pub struct Progress {
     pub is_superseded: bool,
     /// Where it is delivered to; `None` of an older version's.
     pub address: Option<String>,
+    /// Lines of the stream before the cursor, also those that were deleted; `None` where that is not known.
+    pub rows: Option<u64>,
+    /// What is missing there.
+    pub missing: Missing,
+    /// What the destination was told is missing.
+    pub told_missing: Missing,
 }
 
 impl Progress {
@@ -124,7 +169,16 @@ impl Progress {
         });
         let is_superseded = document.get("superseded").and_then(Value::as_bool).unwrap_or(false);
         let address = document.get("address").and_then(Value::as_str).map(str::to_owned);
-        Some(Self { cursor, params_offset: number(document, "params_offset")?, told, is_superseded, address })
+        Some(Self {
+            cursor,
+            params_offset: number(document, "params_offset")?,
+            told,
+            is_superseded,
+            address,
+            rows: number(document, "rows"),
+            missing: Missing::of(document, "missing"),
+            told_missing: Missing::of(document, "told_missing"),
+        })
     }
 
     /// Puts it on disk.
@@ -138,7 +192,9 @@ impl Progress {
         let told = self.told.map(|(status, end_micros)| json!({"status": status.word(), "end_micros": end_micros}));
         let document = json!({
             "cursor": cursor, "params_offset": self.params_offset, "told": told, "superseded": self.is_superseded,
-            "address": self.address,
+            "address": self.address, "rows": self.rows,
+            "missing": {"rows": self.missing.rows, "gaps": self.missing.gaps},
+            "told_missing": {"rows": self.told_missing.rows, "gaps": self.told_missing.gaps},
         });
         fs::replace(path, format!("{document}\n").as_bytes(), MODE)
     }
@@ -189,7 +245,9 @@ mod tests {
         }
         assert_eq!((cursor.completed.len(), cursor.completed.last()), (MAX_COMPLETED, Some(&98)));
         let address = Some("test http://x".to_owned());
-        let progress = Progress { cursor: Some(cursor), params_offset: 5, address, ..Progress::default() };
+        let (rows, missing) = (Some(77), Missing { rows: 3, gaps: 1 });
+        let progress =
+            Progress { cursor: Some(cursor), params_offset: 5, address, rows, missing, ..Progress::default() };
         for told in [None, Some((RunStatus::Killed, -1)), Some((RunStatus::Failed, i64::MAX))] {
             let progress = Progress { told, is_superseded: told.is_some(), ..progress.clone() };
             progress.save(&path).unwrap();

@@ -8,6 +8,9 @@ use super::origin::Origin;
 use super::point::Point;
 use super::wait::Wait;
 
+/// The tag of a remote run that lacks rows since they were deleted before they were delivered: their number.
+pub const ROWS_MISSING_TAG: &str = "codex_obs.rows_missing";
+
 /// What came of handing something to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {

@@ -16,6 +16,7 @@ use crate::fs::FileId;
 use crate::scan::{Snapshot, Source};
 use crate::shard::kept::Kept;
 use crate::shard::name::Stream;
+use crate::shard::ordinal::gone;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::files::FileKind;
 
@@ -41,8 +42,10 @@ pub enum Stopped {
 pub struct Losses {
     /// Lines that are no rows, and archives whose rest cannot be read.
     pub refused: u64,
-    /// Times that the cursor's shard, or one behind it, was gone, so that rows may be missing.
+    /// Times that the cursor's shard, or one behind it, was gone, so that rows may be missing, nobody knows how many.
     pub gaps: u64,
+    /// Rows that were deleted before they were read.
+    pub missing: u64,
     /// Rows that have no form at a destination.
     pub unshown: UnshownRows,
 }
@@ -87,18 +90,22 @@ pub struct Follower {
     missed: Option<u64>,
     /// Lines read.
     passed: u64,
+    /// Lines of the stream before the place, also those that were deleted; `None` where that is not known.
+    position: Option<u64>,
     losses: Losses,
 }
 
 impl Follower {
-    /// Goes on at `cursor`; without one at the start of the oldest shard.
+    /// Goes on at `cursor`, which has `position` lines before it; without one at the start of the oldest shard.
     pub fn open(
         directory: &Path,
         stream: &Stream,
         rows: Rows,
         live: Option<Receiver<Batch>>,
         cursor: Option<Cursor>,
+        position: Option<u64>,
     ) -> Result<Self> {
+        let position = if cursor.is_none() { Some(0) } else { position };
         let mut follower = Self {
             directory: directory.to_owned(),
             stream: stream.clone(),
@@ -112,6 +119,7 @@ impl Follower {
             writer: None,
             missed: None,
             passed: 0,
+            position,
             losses: Losses::default(),
         };
         if follower.has_begun() {
@@ -127,7 +135,13 @@ impl Follower {
 
     /// Hears that nothing was behind the cursor when it was opened.
     pub fn miss_nothing(&mut self) {
-        self.losses.gaps = 0;
+        (self.losses.gaps, self.losses.missing) = (0, 0);
+    }
+
+    /// Lines of the stream before the place, also those that were deleted; `None` where that is not known.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        self.position
     }
 
     /// The place behind everything that was read.
@@ -181,6 +195,7 @@ impl Follower {
                 take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
                 shard.advance(length);
                 self.passed += 1;
+                self.position = self.position.map(|lines| lines + 1);
                 stretch += length as u64;
                 if stretch >= STRETCH_BYTES && points.len() < most {
                     return Ok(Stopped::Stretch);
@@ -276,6 +291,7 @@ impl Follower {
             take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
             shard.advance(length);
             self.passed += 1;
+            self.position = self.position.map(|lines| lines + 1);
         }
         self.open_next()
     }
@@ -290,12 +306,14 @@ impl Follower {
             if let Some(shard) = Shard::open(&source)? {
                 self.shard = Some(shard);
                 self.entered = false;
+                self.skip_deleted()?;
                 return Ok(true);
             }
             // Deleted since it was listed, or compressed.
             self.look_ahead()?;
             let is_there = self.queue.iter().any(|(_, other)| *other == first_line);
-            self.losses.gaps += u64::from(first_line.is_some() && !is_there);
+            let is_counted = self.position.is_some() && self.is_on_record(source.ordinal)?;
+            self.losses.gaps += u64::from(first_line.is_some() && !is_there && !is_counted);
         }
         Ok(false)
     }
@@ -330,11 +348,27 @@ impl Follower {
         if let Some(index) = likeliest(sources, &hashes, &self.cursor) {
             return Ok(index + 1);
         }
-        if self.missed != Some(self.cursor.shard) && !self.misses_nothing() {
+        // What retention deleted is on record, with its number of rows, which is counted where the next shard is entered.
+        let is_counted = self.position.is_some() && self.is_on_record(self.cursor.ordinal)?;
+        if self.missed != Some(self.cursor.shard) && !is_counted && !self.misses_nothing() {
             self.missed = Some(self.cursor.shard);
             self.losses.gaps += 1;
         }
         Ok(behind(sources, &hashes, &self.cursor).unwrap_or(0))
+    }
+
+    /// Whether the deletion of the shard with this ordinal is on record.
+    fn is_on_record(&self, ordinal: u64) -> Result<bool> {
+        Ok(ordinal > 0 && gone(&self.base)?.ordinal >= ordinal)
+    }
+
+    /// Counts what was deleted between the place and the shard that begins now: all that was deleted came before it.
+    fn skip_deleted(&mut self) -> Result<()> {
+        let Some(position) = self.position else { return Ok(()) };
+        let deleted = gone(&self.base)?.rows;
+        self.losses.missing += deleted.saturating_sub(position);
+        self.position = Some(position.max(deleted));
+        Ok(())
     }
 
     /// Whether nothing was in the cursor's shard, which is gone, behind the cursor, nor in those that went with it.
@@ -366,6 +400,9 @@ impl Follower {
             self.losses.gaps += 1;
         }
         (self.cursor.file, self.cursor.ordinal) = (shard.id, shard.ordinal);
+        if self.cursor.offset != shard.offset() {
+            self.position = None;
+        }
         self.cursor.offset = shard.offset();
         if shard.offset() == 0 {
             self.cursor.last = 0;

@@ -23,7 +23,7 @@ pub(super) fn line(step: i64) -> String {
 }
 
 pub(super) fn open(folder: &Path, cursor: Option<Cursor>) -> Follower {
-    Follower::open(folder, &Stream::main(), Rows::new("", 0), None, cursor).unwrap()
+    Follower::open(folder, &Stream::main(), Rows::new("", 0), None, cursor, None).unwrap()
 }
 
 /// The steps of everything that comes next.
@@ -237,7 +237,7 @@ fn a_batch_of_a_shard_that_was_cut_meanwhile_does_not_fit_by_chance() {
     let log = Log::new();
     let (feed, receiver) = Feed::new();
     let mut follower =
-        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None).unwrap();
+        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None, None).unwrap();
     feed.want(true);
     let file = FileId::at(&log.base).unwrap().unwrap();
     let mut offset = 0;
@@ -295,7 +295,8 @@ fn live_batches_are_used_where_they_fit_and_the_file_where_not() {
     let mut log = Log::new();
     let (feed, receiver) = Feed::new();
     let mut follower =
-        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver.clone()), None).unwrap();
+        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver.clone()), None, None)
+            .unwrap();
     feed.want(true);
     let mut seen = Vec::new();
     for round in 0..200 {
@@ -324,7 +325,7 @@ fn what_a_batch_says_is_used_without_a_look_at_the_file() {
     let log = Log::new();
     let (feed, receiver) = Feed::new();
     let mut follower =
-        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None).unwrap();
+        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None, None).unwrap();
     assert_eq!(rest(&mut follower), [] as [i64; 0]);
     feed.want(true);
     let file = FileId::at(&log.base).unwrap().unwrap();

@@ -183,7 +183,7 @@ fn a_session_without_a_destination_keeps_what_one_before_could_not_deliver() {
         remote.act(Act::Accept);
         let options = SyncOptions::default();
         let outcome = sync(folder.path(), &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap();
-        assert!(outcome.streams[0].done && outcome.streams[0].gaps == 0, "{outcome:?}");
+        assert!(outcome.streams[0].done && outcome.streams[0].missing_new.gaps == 0, "{outcome:?}");
         let mut arrived = remote.keys();
         arrived.dedup();
         assert_eq!(arrived, expected(0..200, 8));
@@ -275,7 +275,7 @@ fn a_delivered_shard_that_is_deleted_leaves_no_gap() {
     let deliver = || {
         let options = SyncOptions::default();
         let outcome = sync(folder.path(), &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap();
-        (outcome.streams[0].delivered, outcome.streams[0].gaps)
+        (outcome.streams[0].delivered, outcome.streams[0].missing_new.gaps)
     };
     assert_eq!(deliver(), (2, 0));
     go_on_without(folder.path(), 12..300, 64);

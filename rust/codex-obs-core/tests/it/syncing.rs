@@ -328,7 +328,7 @@ fn files_that_are_emptied_after_everything_was_delivered_are_no_gap() {
         }
         std::fs::write(folder.path().join("metrics.ndjson"), "").unwrap();
         let outcome = run(folder.path(), &remote, ONCE);
-        assert_eq!((outcome.streams[0].done, outcome.streams[0].gaps), (true, gaps), "round {round}");
+        assert_eq!((outcome.streams[0].done, outcome.streams[0].missing_new.gaps), (true, gaps), "round {round}");
     }
 }
 
