@@ -18,7 +18,17 @@ from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, fail, say, visible
 from codex_obs._input import InputError, find_input
 from codex_obs._progress import Line, share
 from codex_obs._setting_table import TABLE
-from codex_obs._sync_words import IDENTITY, beforehand, interrupted, is_incomplete, no_run, notices, result, sentence, would
+from codex_obs._sync_words import (
+    IDENTITY,
+    beforehand,
+    interrupted,
+    is_incomplete,
+    no_run,
+    notices,
+    result,
+    sentence,
+    would,
+)
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:

@@ -97,12 +97,13 @@ def notices(outcome: StreamOutcome) -> list[str]:
         were = "row was" if outcome.rows_missing == 1 else "rows were"
         words.append(f"{outcome.rows_missing:,} {were} deleted before delivery and {MISSING}")
     if outcome.gaps:
-        words.append(f"some rows were deleted or truncated before delivery ({_count(outcome.gaps, 'gap')}) and {MISSING}")
+        gaps = _count(outcome.gaps, "gap")
+        words.append(f"some rows were deleted or truncated before delivery ({gaps}) and {MISSING}")
     return words
 
 
 def is_incomplete(outcome: StreamOutcome, *, strict: bool) -> bool:
-    """Give whether the server lacks rows that nothing can deliver any more: what was known before counts if `strict`."""
+    """Give whether the server lacks rows for good; with `strict` also if an earlier delivery said so."""
     missing = (outcome.rows_missing_new, outcome.gaps_new)
     return any((*missing, outcome.rows_missing, outcome.gaps) if strict else missing)
 
