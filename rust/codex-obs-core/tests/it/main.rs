@@ -1,6 +1,7 @@
 //! Tests of the engine from outside, as one binary.
 
 mod corpora;
+mod damage;
 mod exporting;
 mod first_journals;
 mod golden;

@@ -1,0 +1,139 @@
+//! Journals that were damaged after their writers died.
+
+use codex_obs_core::journal::frame::{FrameBuilder, first_length};
+use codex_obs_core::journal::identity::Process;
+use codex_obs_core::journal::layout;
+use codex_obs_core::journal::ring::Ring;
+use codex_obs_core::session::recover_directory;
+
+use crate::recovery::{gone, leave_journal};
+use crate::support::{call, lines, text};
+
+/// Damages both copies of what says whose a journal is.
+fn make_ownerless(ring: &Ring) {
+    for at in layout::OFFSET_BLOCKS {
+        ring.memory().store(at + 16, 7).unwrap();
+    }
+}
+
+#[test]
+fn a_journal_that_makes_no_sense_is_set_aside_and_its_rows_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = leave_journal(folder.path(), gone(), 3);
+    make_ownerless(&ring);
+    drop(ring);
+    let bytes = std::fs::read(folder.path().join(".codex_obs/journal-main")).unwrap();
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.journals_damaged, recovered.rows_damaged), (1, 6));
+    assert_eq!(std::fs::read(folder.path().join(".codex_obs/damaged-journal-main-0")).unwrap(), bytes);
+    assert!(text(folder.path(), "tracking_summary.ndjson").contains("\"cause\":\"damaged\",\"count\":6"));
+}
+
+#[test]
+fn a_cursor_that_cannot_be_read_is_not_followed_and_the_files_say_what_is_missing() {
+    for offset in [layout::OFFSET_SLOTS[0], layout::OFFSET_DONE, layout::OFFSET_BEGUN] {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = leave_journal(folder.path(), gone(), 3);
+        for at in [offset, offset + layout::WORD_BYTES, offset + layout::SLOT_BYTES] {
+            ring.memory().store(at, 4).unwrap();
+        }
+        drop(ring);
+        std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 2) + "{\"torn").unwrap();
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.journals_damaged, recovered.rows_recovered), (0, 4), "{offset}");
+        assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..3, 2));
+    }
+}
+
+#[test]
+fn no_file_keeps_half_a_line_whatever_became_of_the_journal() {
+    for damaged in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = leave_journal(folder.path(), gone(), 2);
+        if damaged {
+            make_ownerless(&ring);
+        }
+        drop(ring);
+        std::fs::write(folder.path().join("run.ndjson"), "{\"record\":\"sta").unwrap();
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.journals_damaged, recovered.torn_tails), (damaged.into(), 1));
+        assert_eq!(text(folder.path(), "run.ndjson"), "");
+    }
+}
+
+#[test]
+fn rows_around_a_damaged_frame_come_back_and_its_own_are_put_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(leave_journal(folder.path(), gone(), 10));
+    let path = folder.path().join(".codex_obs/journal-main");
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    for frame in [4, 9] {
+        bytes[layout::HEADER_BYTES + frame * length + length - 9] ^= 1;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let recovered = recover_directory(folder.path(), false).unwrap();
+    assert_eq!((recovered.rows_recovered, recovered.rows_damaged), (16, 4));
+    assert_eq!((recovered.frames_damaged, recovered.journals_damaged), (2, 0));
+    assert_eq!(text(folder.path(), "metrics.ndjson"), lines((0..4).chain(5..9), 2));
+    let summary = text(folder.path(), "tracking_summary.ndjson");
+    for step in [4, 9] {
+        let extra = format!("{{\"cause\":\"damaged\",\"count\":2,\"first_step\":{step},\"last_step\":{step}}}");
+        assert!(summary.contains(&extra), "{summary}");
+    }
+    assert!(!path.exists() && !folder.path().join(".codex_obs/damaged-journal-main-0").exists());
+}
+
+#[test]
+fn a_journal_of_another_run_or_stream_is_set_aside() {
+    for name in ["journal-main", "journal-rank-1"] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(leave_journal(folder.path(), gone(), 3));
+        let internals = folder.path().join(".codex_obs");
+        if name == "journal-main" {
+            std::fs::write(folder.path().join("run.json"), r#"{"run_id":"another"}"#).unwrap();
+        } else {
+            std::fs::rename(internals.join("journal-main"), internals.join(name)).unwrap();
+        }
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!((recovered.journals_damaged, recovered.rows_recovered), (1, 0));
+        assert!(internals.join(format!("damaged-{name}-0")).exists());
+        assert!(!folder.path().join("metrics.ndjson").exists());
+    }
+}
+
+#[test]
+fn after_a_reboot_rows_of_damaged_frames_that_the_files_lack_are_counted() {
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap();
+    // Frames that are damaged, whole calls in the file, lines of the next call, and the rows that are lost.
+    for (damaged, calls, lines_behind, lost) in [
+        (&[4_usize][..], 2, 0, 2),
+        (&[4], 3, 1, 2),
+        (&[4], 4, 1, 1),
+        (&[4], 5, 0, 0),
+        (&[4, 5, 9], 2, 0, 6),
+        (&[9], 10, 0, 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(leave_journal(folder.path(), Process { boot_id: "before".into(), ..gone() }, 10));
+        let path = folder.path().join(".codex_obs/journal-main");
+        let mut bytes = std::fs::read(&path).unwrap();
+        for frame in damaged {
+            bytes[layout::HEADER_BYTES + frame * length + length - 9] ^= 1;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let all = lines(0..10, 2);
+        let kept: String = all.split_inclusive('\n').take(2 * calls + lines_behind).collect();
+        std::fs::write(folder.path().join("metrics.ndjson"), &kept).unwrap();
+        let recovered = recover_directory(folder.path(), false).unwrap();
+        assert_eq!(recovered.rows_damaged, lost, "{damaged:?} {calls} {lines_behind}");
+        let found = text(folder.path(), "metrics.ndjson");
+        assert!(found.starts_with(&kept) && found.lines().count() as u64 == 20 - lost, "{found}");
+        let summary = std::fs::read_to_string(folder.path().join("tracking_summary.ndjson")).unwrap_or_default();
+        assert_eq!(summary.contains(&format!("\"cause\":\"damaged\",\"count\":{lost},")), lost > 0, "{summary}");
+    }
+}
