@@ -264,3 +264,74 @@ def test_a_wrong_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(variable, text)
     with pytest.raises(codex_obs.SettingError, match=variable):
         codex_obs.init(tmp_path)
+
+
+def test_what_cannot_be_packed_stays_plain_until_it_can(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = codex_obs.init(tmp_path, run_id="r1", **SMALL)  # type: ignore[arg-type]
+    obstacle = tmp_path / "metrics.ndjson.archive-new"
+    obstacle.mkdir()
+    for step in range(1000):
+        run.log({"loss": step * 0.5, "acc": 0.25}, step=step)
+    assert run.close()
+    stats = run.stats()
+    assert stats["pack_errors"] > 0
+    assert stats["shards_packed"] == 0
+    assert [message for message in caplog.messages if str(obstacle) in message and "stay unpacked" in message]
+    assert not [name for name in names(tmp_path) if name.endswith(".zst")]
+    assert steps_of(tmp_path) == list(range(1000))
+    obstacle.rmdir()
+    # Whoever closes a run need not be who packs it.
+    codex_obs.recover(tmp_path)
+    assert names(tmp_path)[-3:] == [".2", ".1", ""]
+    assert names(tmp_path)[0] == ".archive-000001.zst"
+    assert steps_of(tmp_path) == list(range(1000))
+
+
+def test_a_copy_of_a_live_run_has_every_row_once(tmp_path: Path) -> None:
+    """The copy walks a folder whose files are renamed and packed meanwhile."""
+    run = codex_obs.init(tmp_path / "run", run_id="r1", max_shard_bytes=4000, backup_count=1)
+    copies = 0
+    for step in range(6000):
+        run.log({"loss": step * 0.5}, step=step)
+        if step % 600 == 599:
+            copy = tmp_path / f"copy-{step}"
+            subprocess.run(["cp", "-r", tmp_path / "run", copy], check=False, stderr=subprocess.DEVNULL)
+            steps = steps_of(copy)
+            assert steps == sorted(set(steps))
+            copies += 1
+    run.close()
+    assert copies == 10
+    assert steps_of(tmp_path / "run") == list(range(6000))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forks_amid_packing_cost_neither_side_a_row(tmp_path: Path) -> None:
+    run = codex_obs.init(tmp_path, run_id="r1", **SMALL)  # type: ignore[arg-type]
+    children = []
+    for step in range(3000):
+        run.log({"loss": step * 0.5, "acc": 0.25}, step=step)
+        if step % 500 == 250:
+            child = os.fork()
+            if child == 0:
+                run.log({"loss": step * 0.5}, step=step)
+                run.close()
+                os._exit(0)
+            children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+    assert run.close()
+    rows = codex_obs.read(tmp_path)
+    main = rows.filter((pl.col("stream") == "main") & (pl.col("metric") == "loss"))
+    assert main["step"].to_list() == list(range(3000))
+    assert rows.height - 2 * main.height == len(children)
+    assert names(tmp_path)[-3:] == [".2", ".1", ""]
+
+
+def test_large_archives_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log_steps(tmp_path, range(10))
+    with (tmp_path / "metrics.ndjson.archive-000001.zst").open("wb") as file:
+        file.truncate(10 << 30)
+    for start in (10, 1000):
+        log_steps(tmp_path, range(start, start + 990))
+    said = [message for message in caplog.messages if "10 GiB" in message]
+    assert len(said) == 1
+    assert "CODEX_OBS_ARCHIVE_MAX_BYTES" in said[0]
