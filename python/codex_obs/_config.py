@@ -228,7 +228,10 @@ def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[st
     if unknown:
         raise TypeError(f"unknown setting {unknown[0]!r}: there are {', '.join(TABLE)}")
     chosen = {
-        name for name, entry in TABLE.items() if name in given and not (given[name] is None and entry.default is None)
+        name
+        for name, entry in TABLE.items()
+        # None is not given, but where it is a value: it switches a limit off.
+        if name in given and not (given[name] is None and entry.default is None and not entry.empty_is_value)
     }
     values = {
         name: _checked(name, entry, given[name]) if name in chosen else _from_environment(entry, environ)
