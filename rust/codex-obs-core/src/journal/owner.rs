@@ -257,7 +257,10 @@ fn is_held_by_record(path: &Path, file: &File, observer: &Process, strangers: St
 /// Whether the lock at `path` is held by a process that lives or may live, for those who may only read.
 #[must_use]
 pub fn is_held(path: &Path, observer: &Process) -> bool {
-    let Ok(file) = fs::open_read(path) else { return path.symlink_metadata().is_ok() };
+    let file = match fs::open_read(path) {
+        Ok(file) => file,
+        Err(error) => return error.io_kind() != Some(io::ErrorKind::NotFound),
+    };
     let holder_lives = || {
         succession::holder(path).map_or(true, |holder| holder.is_some_and(|holder| !holder.is_surely_gone(observer)))
     };
