@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Settings, claim};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::home::Home;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};

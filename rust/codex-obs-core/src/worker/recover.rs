@@ -20,7 +20,7 @@ use super::replay;
 use super::warnings::Warnings;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::FileId;
 use crate::home::{self, Home};
 use crate::journal::cursor::{self, Cursor};
