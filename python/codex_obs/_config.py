@@ -63,6 +63,7 @@ class Settings:
         fsync_interval_s: Time between two syncs under ``"interval"``, in seconds.
         file_mode: Permissions of new files, such as ``0o640``; must contain ``0o600``.
         legacy: Write rows of the old format.
+        disabled: Make a run that does nothing: no file, no thread, every counter 0.
         flatten: Turn a mapping whose leaves are scalars into metrics ``a/b``.
         mlflow_tracking_uri: Address of the MLflow server to export to, or None. An empty text is None too, whatever the
             environment says.
@@ -96,6 +97,7 @@ class Settings:
     file_mode: int
     legacy: bool
     flatten: bool
+    disabled: bool
     mlflow_tracking_uri: str | None
     mlflow_run_id: str | None
     mlflow_experiment_id: str

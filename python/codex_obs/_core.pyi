@@ -100,6 +100,7 @@ class Run:
         export: MlflowExport | None = None,
         dormant: bool = False,
         is_worker: bool = False,
+        disabled: bool = False,
     ) -> Self: ...
     @property
     def run_id(self) -> str: ...

@@ -51,6 +51,8 @@ class Wanted:
 
 def open_run(wanted: Wanted) -> Run:
     """Open a run, or find it open."""
+    if wanted.settings.disabled:
+        return _disabled(wanted)
     is_interactive = _is_interactive()
     job = _job.this_job(wanted.settings.rank, is_interactive=is_interactive)
     if wanted.settings.rank is None and job.rank.number is not None:
@@ -99,6 +101,23 @@ def open_run(wanted: Wanted) -> Run:
             run.flush(_RECORD_PATIENCE_S)
     _backend.emit_warnings(_warnings(run, job, place, is_left_alone=joined is None and not job.decides))
     return run
+
+
+def _disabled(wanted: Wanted) -> Run:
+    """Make a run that does nothing, called as the one would be that it stands for."""
+    given = _config.run_dir_from_environment() if wanted.run_dir is None else wanted.run_dir
+    if given is None:
+        given = os.path.join(_names.RUNS_ROOT, wanted.name or "disabled")  # noqa: PTH118 - text, as what is given
+    directory = _absolute(given)
+    return Run(
+        str(directory),
+        settings=wanted.settings,
+        run_id=wanted.run_id or os.urandom(16).hex(),
+        name=wanted.name or directory.name,
+        config=wanted.config,
+        tags=wanted.tags,
+        metadata_name=wanted.name,
+    )
 
 
 def _found(wanted: Wanted, base: Path | None, job: Job, *, is_bare: bool, is_interactive: bool) -> Run | None:

@@ -107,7 +107,8 @@ class Run(_backend.Recorder):
                 clock=clock,
                 backing=backing,
                 export=_export.mlflow(settings),
-                dormant=arrived,
+                dormant=arrived or settings.disabled,
+                disabled=settings.disabled,
                 is_worker=arrived and _is_worker(),
                 **_engine_options(settings),
             )
@@ -130,7 +131,7 @@ class Run(_backend.Recorder):
         metadata = {"name": metadata_name, "tags": tags}
         run._note_params(config or {}, {key: value for key, value in metadata.items() if value})
         _backend.emit_warnings(run._take_warnings())
-        if run._is_open or not arrived:
+        if run._is_open or not (arrived or settings.disabled):
             _exit.arrange()
         _open_runs.add(run, directory, as_current=as_current)
         return run
@@ -245,8 +246,8 @@ class Run(_backend.Recorder):
 
     @property
     def _is_guest(self) -> bool:
-        """Whether it came out of a pickle and has not logged here, so that `init` need not know of it."""
-        return self._arrived and not self._is_open
+        """Whether it is switched off, or came out of a pickle and has not logged here: `init` need not know of it."""
+        return (self._arrived or self._settings.disabled) and not self._is_open
 
     @property
     def _is_bare_here(self) -> bool:

@@ -158,6 +158,13 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             "structured value.",
             default_text="off",
         ),
+        "disabled": Entry(
+            ("CODEX_OBS_DISABLED",),
+            Flag(),
+            default=False,
+            meaning="1, true, yes or on: `init` gives a run that does nothing. No file, no thread, every counter 0.",
+            default_text="off",
+        ),
         "mlflow_tracking_uri": Entry(
             ("CODEX_OBS_MLFLOW_TRACKING_URI",),
             Address(),

@@ -65,6 +65,7 @@ class SettingsFields(TypedDict, total=False):
     file_mode: int
     legacy: bool
     flatten: bool
+    disabled: bool
     mlflow_tracking_uri: str | None
     mlflow_run_id: str | None
     mlflow_experiment_id: str

@@ -42,15 +42,14 @@ impl Recorder {
         max_shard_bytes = Some(limits::DEFAULT_MAX_SHARD_BYTES),
         max_shard_age_s = Some(limits::DEFAULT_MAX_SHARD_AGE_S),
         backup_count = Some(limits::DEFAULT_BACKUP_COUNT), archive = "zstd", archive_max_bytes = None,
-        max_unexported_shards = limits::DEFAULT_MAX_UNEXPORTED_SHARDS,
-        ring_bytes = limits::DEFAULT_RING_BYTES,
+        max_unexported_shards = limits::DEFAULT_MAX_UNEXPORTED_SHARDS, ring_bytes = limits::DEFAULT_RING_BYTES,
         max_block_s = limits::DEFAULT_MAX_BLOCK_S,
         overflow = "block",
         fsync = "interval",
         fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
         file_mode = limits::DEFAULT_FILE_MODE,
         legacy = false, flatten = false, clock = None, backing = "auto", export = None,
-        dormant = false, is_worker = false,
+        dormant = false, is_worker = false, disabled = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
     fn new(
@@ -79,6 +78,7 @@ impl Recorder {
         export: Option<&MlflowExport>,
         dormant: bool,
         is_worker: bool,
+        disabled: bool,
     ) -> PyResult<Self> {
         let raw = Raw {
             rank,
@@ -105,7 +105,7 @@ impl Recorder {
         let directory = std::path::absolute(&directory)?;
         let handle = if dormant {
             let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-            Handle::dormant(&directory, text(run_id), text(name), settings, is_worker)
+            Handle::dormant(&directory, text(run_id), text(name), settings, is_worker).switched_off(disabled)
         } else {
             py.detach(|| Handle::init(&directory, run_id, name, settings)).map_err(|error| to_python(py, &error))?
         };

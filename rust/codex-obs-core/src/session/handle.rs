@@ -40,6 +40,8 @@ pub struct Handle {
     /// Of the process that made this. One forked from it takes nobody's seat.
     generation: u64,
     closed: AtomicBool,
+    /// Whether nothing is ever opened, written or counted.
+    is_disabled: bool,
 }
 
 /// What happens in a process while it has no session.
@@ -131,7 +133,15 @@ impl Handle {
             seat,
             generation: generation::current(),
             closed: AtomicBool::new(false),
+            is_disabled: false,
         }
+    }
+
+    /// Switches the run off, or not: then it touches nothing, ever, and counts nothing.
+    #[must_use]
+    pub fn switched_off(mut self, is_disabled: bool) -> Self {
+        self.is_disabled = is_disabled;
+        self
     }
 
     /// The session of this process, if it has one.
@@ -239,6 +249,9 @@ impl Handle {
     }
 
     fn ask_after(&self, call: Loss, pause: Duration) -> Asked<'_> {
+        if self.is_disabled {
+            return Asked::Missing(None);
+        }
         let waiting = self.waiting();
         let mut state = self.lock();
         if let Some(session) = self.session() {
