@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHARD_NAME = re.compile(r"metrics(\.[a-z0-9-]+)?\.ndjson(\.[0-9]+(\.(gz|zst))?)?")
+_SHARD_NAME = re.compile(r"metrics(\.[a-z0-9-]+)?\.ndjson(\.(archive-)?[0-9]+)?(\.(gz|zst))?")
 
 
 class InputError(Exception):

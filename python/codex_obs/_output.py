@@ -30,6 +30,7 @@ _OWN_FILE = re.compile(
     r"\.(ndjson|jsonl)(\..*)?|run\.(nd)?json",
     re.IGNORECASE,
 )
+_SHARD = re.compile(r"metrics(\.[a-z0-9-]+)?\.ndjson(\.[0-9]+)?(\.gz|\.zst)?")
 _INTERNALS = ".codex_obs"
 
 
@@ -81,7 +82,9 @@ def check_destination(destination: Path, inputs: Sequence[Path] = ()) -> None:
 
 def _is_of_a_run(destination: Path, inputs: Sequence[Path]) -> bool:
     folder = Path(os.path.realpath(destination.parent))
-    if _INTERNALS in folder.parts or (_OWN_FILE.fullmatch(destination.name) and _holds_a_run(folder)):
+    if _INTERNALS in folder.parts or (_OWN_FILE.fullmatch(destination.name) and _holds_a_run(folder, destination.name)):
+        return True
+    if _SHARD.fullmatch(destination.name) and destination.exists():
         return True
     try:
         there = destination.stat()
@@ -90,11 +93,13 @@ def _is_of_a_run(destination: Path, inputs: Sequence[Path]) -> bool:
     return any(os.path.samestat(there, own) for own in _files_of(inputs))
 
 
-def _holds_a_run(folder: Path) -> bool:
+def _holds_a_run(folder: Path, destination_name: str) -> bool:
+    """Tell whether other files than the destination, which may be an earlier result, are those of a run."""
     try:
-        return any(path.name == _INTERNALS or _OWN_FILE.fullmatch(path.name) for path in folder.iterdir())
+        names = {path.name for path in folder.iterdir()} - {destination_name}
     except OSError:
         return False
+    return any(name == _INTERNALS or _OWN_FILE.fullmatch(name) for name in names)
 
 
 def _files_of(inputs: Sequence[Path]) -> Iterator[os.stat_result]:

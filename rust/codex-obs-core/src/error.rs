@@ -19,6 +19,7 @@ enum Kind {
     Conflict { message: String },
     NoLog { message: String },
     Corrupt { path: PathBuf, reason: String },
+    TooLarge { message: String },
 }
 
 impl Error {
@@ -64,7 +65,14 @@ impl Error {
         Self(Box::new(Kind::Corrupt { path: path.to_owned(), reason: reason.into() }))
     }
 
-    /// A word for the kind of failure: `io`, `not_ours`, `setting`, `conflict`, `no_log` or `corrupt`.
+    /// What was asked for takes more than a stated limit.
+    #[must_use]
+    #[cold]
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self(Box::new(Kind::TooLarge { message: message.into() }))
+    }
+
+    /// A word for the kind of failure: `io`, `not_ours`, `setting`, `conflict`, `no_log`, `corrupt` or `too_large`.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {
         match *self.0 {
@@ -74,6 +82,7 @@ impl Error {
             Kind::Conflict { .. } => "conflict",
             Kind::NoLog { .. } => "no_log",
             Kind::Corrupt { .. } => "corrupt",
+            Kind::TooLarge { .. } => "too_large",
         }
     }
 
@@ -122,7 +131,7 @@ impl fmt::Display for Error {
                 write!(f, "refusing to use {}: {reason}; remove it or choose another run directory", path.display())
             }
             Kind::Setting { name, reason } => write!(f, "{name}: {reason}"),
-            Kind::Conflict { message } | Kind::NoLog { message } => f.write_str(message),
+            Kind::Conflict { message } | Kind::NoLog { message } | Kind::TooLarge { message } => f.write_str(message),
             Kind::Corrupt { path, reason } => write!(f, "{} is damaged: {reason}", path.display()),
         }
     }

@@ -70,6 +70,23 @@ pub const FORK_WAIT_S: f64 = 0.1;
 /// Longest line a reader takes: many times the longest one that the writer makes. It bounds what a hostile file costs.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
+/// A longer line than this is read by one thread at a time, so that what a hostile file costs does not grow with the number of
+/// cores.
+pub const LONG_LINE_BYTES: usize = 1 << 20;
+
+/// Most memory that a reader's distinct texts and groups may take, all threads together: 250,000 groups with names of usual
+/// length. A reading that needs more ends with an error.
+pub const MAX_GROUP_BYTES: usize = 144 << 20;
+
+/// Threads of a reading. Each may hold a decompressor's window and a table of its own.
+pub const MAX_SCAN_THREADS: usize = 16;
+
+/// Window of a zstd file up to which every thread decompresses at once: that of level 19.
+pub const USUAL_ZSTD_WINDOW_BITS: u32 = 23;
+
+/// Largest window of a zstd file that is read at all, by one thread at a time: that of level 22 for a shard of usual size.
+pub const MAX_ZSTD_WINDOW_BITS: u32 = 26;
+
 /// Bytes a reader takes from a file at once. They stay in the second-level cache until they are parsed.
 pub const SCAN_BLOCK_BYTES: usize = 256 << 10;
 

@@ -1,7 +1,9 @@
 //! A run as tables: what journals hold is brought back first, then one pass over the shards.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -9,10 +11,11 @@ use arrow_schema::ArrowError;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fs::INTERNALS;
+use crate::journal::patience::Patience;
 use crate::rows::{self, Columns};
-use crate::scan::{self, Report, Snapshot, Source, Tail, Tick};
-use crate::session::is_written;
-use crate::session::pending::{Pending, recover_for_reading};
+use crate::scan::{self, Progress, Report, Snapshot, Source, Tail, Tick};
+use crate::session::is_written_now;
+use crate::session::pending::{Found, Pending, READER_WAIT, Why, journals, look};
 use crate::sessions;
 use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
@@ -23,7 +26,7 @@ use crate::words::count;
 /// # Errors
 /// If there is no log, or it cannot be read, or `tick` says to stop.
 pub fn summarize(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
-    let outcome = scan::run(&snapshot(paths, superseded, clock)?, Totals::default, has_writer, tick)?;
+    let outcome = scan::run(&snapshot(paths, superseded, clock, tick)?, Totals::default, has_writer, tick)?;
     let batch = summary::to_batch(&summary::merge(outcome.parts)).map_err(|error| not_a_table(&error))?;
     Ok((batch, outcome.report))
 }
@@ -38,7 +41,7 @@ pub fn read_rows(
     clock: &Clock,
     tick: Tick<'_>,
 ) -> Result<(Vec<RecordBatch>, Report)> {
-    let outcome = scan::run(&snapshot(paths, superseded, clock)?, Columns::default, has_writer, tick)?;
+    let outcome = scan::run(&snapshot(paths, superseded, clock, tick)?, Columns::default, has_writer, tick)?;
     let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
     Ok((batches, outcome.report))
 }
@@ -46,32 +49,31 @@ pub fn read_rows(
 /// Whether a process that lives writes to a source.
 fn has_writer(source: &Source) -> bool {
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Stream::parse(&source.stream).is_some_and(|stream| is_written(folder, &stream))
+    Stream::parse(&source.stream).is_some_and(|stream| is_written_now(folder, &stream))
 }
 
-fn snapshot(paths: &[PathBuf], superseded: bool, clock: &Clock) -> Result<Snapshot> {
+fn snapshot(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
     let [directory] = paths else { return Snapshot::of_files(paths) };
     if !directory.is_dir() {
         return Snapshot::of_files(paths);
     }
+    let patience = Patience::of(READER_WAIT);
     let mut rows_recovered = 0;
     let mut looks = 1;
     loop {
-        let (recovered, pending) = recover_for_reading(directory, clock)?;
-        rows_recovered += recovered.rows_recovered;
-        let tails: Vec<Tail> = pending.iter().map(tail).collect();
+        let mut found = attended(directory, clock, &patience, tick)?;
+        rows_recovered += found.recovered.rows_recovered;
+        let tails: Vec<Tail> = found.pending.iter().map(tail).collect();
         let mut snapshot = Snapshot::of_directory(directory, &tails)?;
         // Another process may have brought the same rows back on disk meanwhile. Then the journal says something else now.
-        if tails.is_empty() || looks == LOOKS || recover_for_reading(directory, clock)?.1 == pending {
+        if tails.is_empty() || looks == LOOKS || {
+            let again = attended(directory, clock, &patience, tick)?;
+            let same = again.pending == found.pending;
+            found.lost_sight = again.lost_sight;
+            same
+        } {
             snapshot.report.recovered += rows_recovered;
-            if recovered.journals_unreadable > 0 {
-                let why = format!(
-                    "holds {} that this user may not read; if a writer was killed, `codex-ndjson recover`, run by the \
-                     owner, brings its last rows back",
-                    count(recovered.journals_unreadable, "journal")
-                );
-                snapshot.report.journals.push((directory.join(INTERNALS), why));
-            }
+            note_journals(directory, found, &mut snapshot.report);
             sessions::mark(directory, &mut snapshot)?;
             if superseded {
                 keep_superseded(&mut snapshot);
@@ -89,12 +91,88 @@ fn keep_superseded(snapshot: &mut Snapshot) {
     }
 }
 
+/// Looks at the journals, and meanwhile asks `tick` whether to go on: another process may keep this one waiting.
+fn attended(directory: &Path, clock: &Clock, patience: &Patience, tick: Tick<'_>) -> Result<Found> {
+    if journals(directory).is_ok_and(|streams| streams.is_empty()) {
+        return Ok(Found::default());
+    }
+    let found = std::thread::scope(|scope| {
+        let looker = scope.spawn(|| look(directory, clock, patience));
+        let mut last = Instant::now();
+        while !looker.is_finished() {
+            std::thread::park_timeout(LOOK);
+            if last.elapsed() >= TICK {
+                last = Instant::now();
+                if !tick(Progress { done: 0, total: 0 }) {
+                    patience.stop();
+                }
+            }
+        }
+        looker.join()
+    });
+    if patience.is_stopped() {
+        return Err(Error::io("read", directory, io::ErrorKind::Interrupted.into()));
+    }
+    found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// How often it is looked whether the journals have been read, which takes microseconds as a rule.
+const LOOK: Duration = Duration::from_micros(200);
+const TICK: Duration = Duration::from_millis(50);
+
 /// How often journals are looked at until they say the same before and after a snapshot.
 const LOOKS: u32 = 16;
 
 fn tail(pending: &Pending) -> Tail {
     let lines = Arc::new(pending.tail.clone());
     Tail { stream: pending.stream.clone(), cut: pending.cut, lines, rows: pending.rows }
+}
+
+/// Tells of journals whose rows are not there, and of those that were only read.
+fn note_journals(directory: &Path, found: Found, report: &mut Report) {
+    let command = format!("codex-ndjson recover --input {}", quoted(directory));
+    for (path, why) in found.lost_sight {
+        let why = match why {
+            Why::Foreign => format!(
+                "was left by a process of another machine. If no writer lives there any more, recover its rows: {command}"
+            ),
+            Why::Recovering => {
+                "is being recovered by a process that makes no progress. Continue or end that process, and read again"
+                    .to_owned()
+            }
+            Why::Unreadable(why) => format!("cannot be read: {why}"),
+        };
+        report.journals.push((path, why));
+    }
+    if found.recovered.journals_unreadable > 0 {
+        let why = format!(
+            "holds {} that this user may not read; if a writer was killed, `codex-ndjson recover`, run by the owner, brings \
+             its last rows back",
+            count(found.recovered.journals_unreadable, "journal")
+        );
+        report.journals.push((directory.join(INTERNALS), why));
+    }
+    if found.stuck {
+        report.notes.push(format!(
+            "Rows of killed writers were read from their journals and not recovered to the files of {}: another process holds \
+             its lock and makes no progress",
+            directory.display()
+        ));
+    }
+    match found.recovered.journals_damaged {
+        0 => {}
+        1 => report.notes.push("1 journal was damaged; what could be read of it is in the files".to_owned()),
+        number => {
+            report.notes.push(format!("{number} journals were damaged; what could be read of them is in the files"))
+        }
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The columns are built to fit their schema, so Arrow has no reason to refuse them.

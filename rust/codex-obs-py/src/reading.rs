@@ -135,7 +135,9 @@ fn interruptible<T: Send>(
             if raised.is_none() {
                 raised = Python::attach(|py| {
                     py.check_signals()?;
-                    progress.map_or(Ok(()), |progress| progress.call1(py, (done, total)).map(drop))
+                    progress
+                        .filter(|_| total > 0)
+                        .map_or(Ok(()), |progress| progress.call1(py, (done, total)).map(drop))
                 })
                 .err();
             }

@@ -16,5 +16,6 @@ pub mod memory;
 pub mod memory;
 pub mod number;
 pub mod owner;
+pub mod patience;
 pub mod ring;
 mod succession;

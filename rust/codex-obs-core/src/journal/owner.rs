@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use super::holder::Holder;
 pub use super::holder::Purpose;
 use super::identity::Process;
+use super::patience::Patience;
 use super::succession;
 pub use super::succession::Strangers;
 use crate::error::{Error, Result};
@@ -71,8 +72,19 @@ impl Owner {
 
     /// As [`acquire`](Self::acquire). Where there are no locks, `strangers` says what to do with holders of another host.
     pub fn acquire_from(path: &Path, process: &Process, purpose: Purpose, strangers: Strangers) -> Result<Attempt> {
+        Self::acquire_within(path, process, purpose, strangers, &Patience::of(GUARD_WAIT))
+    }
+
+    /// As [`acquire_from`](Self::acquire_from), but other takers of locks are waited for no longer than `patience` says.
+    pub fn acquire_within(
+        path: &Path,
+        process: &Process,
+        purpose: Purpose,
+        strangers: Strangers,
+        patience: &Patience,
+    ) -> Result<Attempt> {
         // Locking a file and noting who did are two steps. Nobody looks at a record between them.
-        let Some(_guard) = Guard::acquire(path)? else {
+        let Some(_guard) = Guard::acquire(path, patience)? else {
             return Self::acquire_by_record(path, process, purpose, strangers);
         };
         loop {
@@ -257,10 +269,19 @@ fn is_held_by_record(path: &Path, file: &File, observer: &Process, strangers: St
 /// Whether the lock at `path` is held by a process that lives or may live, for those who may only read.
 #[must_use]
 pub fn is_held(path: &Path, observer: &Process) -> bool {
-    let file = match fs::open_read(path) {
-        Ok(file) => file,
-        Err(error) => return error.io_kind() != Some(io::ErrorKind::NotFound),
-    };
+    is_held_within(path, observer, &Patience::of(GUARD_WAIT))
+}
+
+/// What the lock at `path` is held for, as its record says.
+#[must_use]
+pub fn held_for(path: &Path) -> Purpose {
+    fs::open_read(path).map_or(Purpose::Write, |file| purpose_of(&file))
+}
+
+/// As [`is_held`], but takers of locks are waited for no longer than `patience` says. Then the record alone tells.
+#[must_use]
+pub fn is_held_within(path: &Path, observer: &Process, patience: &Patience) -> bool {
+    let Ok(file) = fs::open_read(path) else { return path.symlink_metadata().is_ok() };
     let holder_lives = || {
         succession::holder(path).map_or(true, |holder| holder.is_some_and(|holder| !holder.is_surely_gone(observer)))
     };
@@ -269,7 +290,7 @@ pub fn is_held(path: &Path, observer: &Process) -> bool {
     }
     let guard_path = path.with_file_name(GUARD);
     // Without the guard a process that takes the lock right now could be sent away by this look at it.
-    let Ok(Some(guard)) = fs::open_read(&guard_path).and_then(|guard| Guard::over(guard, &guard_path)) else {
+    let Ok(Some(guard)) = fs::open_read(&guard_path).and_then(|guard| Guard::over(guard, &guard_path, patience)) else {
         return holder_lives();
     };
     let is_free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
@@ -308,19 +329,18 @@ struct Guard(File);
 
 impl Guard {
     /// `None` where the file system has no locks.
-    fn acquire(path: &Path) -> Result<Option<Self>> {
+    fn acquire(path: &Path, patience: &Patience) -> Result<Option<Self>> {
         let guard_path = path.with_file_name(GUARD);
         let file = fs::open_read_write(&guard_path, MODE)?;
-        Self::over(file, &guard_path)
+        Self::over(file, &guard_path, patience)
     }
 
-    fn over(file: File, path: &Path) -> Result<Option<Self>> {
-        let deadline = Instant::now() + GUARD_WAIT;
+    fn over(file: File, path: &Path, patience: &Patience) -> Result<Option<Self>> {
         loop {
             match try_lock(&file, path)? {
                 Locking::Locked => return Ok(Some(Self(file))),
                 Locking::None => return Ok(None),
-                Locking::Busy if Instant::now() < deadline => std::thread::sleep(GUARD_LOOK),
+                Locking::Busy if !patience.is_over() => std::thread::sleep(GUARD_LOOK),
                 Locking::Busy => {
                     return Err(Error::io(
                         "lock (another process is stuck while opening the run)",

@@ -103,6 +103,10 @@ impl Sink for Columns {
         part.manifest_id.append_option(row.tags.manifest_id);
         part.tags.append_value(row.tags.json);
     }
+
+    fn held(&self) -> usize {
+        self.tag_names.held()
+    }
 }
 
 /// How the log spells a number that is not finite.

@@ -1,8 +1,9 @@
 //! Whole lines out of a part of a file, in blocks that fit the cache.
 
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 
-use crate::limits::{MAX_LINE_BYTES, SCAN_BLOCK_BYTES};
+use crate::limits::{LONG_LINE_BYTES, MAX_LINE_BYTES, SCAN_BLOCK_BYTES};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -35,11 +36,12 @@ pub enum Piece<'a> {
 }
 
 /// Gives every line that begins within `range`, in order. `input` stands at [`Range::read_from`]. `handle` ends the reading by
-/// giving `false`.
+/// giving `false`. Who reads a long line holds `long_lines` meanwhile.
 pub fn read(
     input: &mut impl Read,
     range: Range,
     buffer: &mut Vec<u8>,
+    long_lines: &Mutex<()>,
     mut handle: impl FnMut(Piece<'_>) -> bool,
 ) -> io::Result<()> {
     // Offset in the file of the buffer's first byte, and bytes in it that are not handled yet.
@@ -47,9 +49,21 @@ pub fn read(
     let mut filled = 0;
     let mut state = if range.start > 0 { State::Before } else { State::Within };
     let mut at_start = range.start == 0;
+    let mut turn = None;
     loop {
-        if buffer.len() < filled + SCAN_BLOCK_BYTES {
-            buffer.resize((filled + SCAN_BLOCK_BYTES).next_power_of_two(), 0);
+        let needed = filled + SCAN_BLOCK_BYTES;
+        if needed > LONG_LINE_BYTES && turn.is_none() {
+            // What a panic of another thread leaves is no state to worry about.
+            turn = Some(long_lines.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        if needed <= LONG_LINE_BYTES && turn.take().is_some() {
+            buffer.truncate(needed);
+            buffer.shrink_to_fit();
+        }
+        if buffer.len() < needed {
+            let roomy = (needed + needed / 2).min(MAX_LINE_BYTES + 2 * SCAN_BLOCK_BYTES).max(needed);
+            buffer.reserve_exact(roomy - buffer.len());
+            buffer.resize(roomy, 0);
         }
         // Behind the range only the end of one line is still needed.
         let wanted = usize::try_from(range.end.saturating_sub(base + filled as u64)).unwrap_or(usize::MAX);
@@ -117,8 +131,6 @@ pub fn read(
             }
             base += filled as u64;
             filled = 0;
-            buffer.truncate(SCAN_BLOCK_BYTES);
-            buffer.shrink_to_fit();
             state = State::Over;
         }
     }

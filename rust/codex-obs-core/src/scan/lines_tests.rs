@@ -20,7 +20,7 @@ fn lines(content: &[u8], step: u64, at_once: usize) -> Vec<String> {
         let range = Range { start, end: (start + step).min(length) };
         let from = &content[range.read_from() as usize..];
         let mut input = Dribble(Cursor::new(from), at_once);
-        read(&mut input, range, &mut Vec::new(), |piece| {
+        read(&mut input, range, &mut Vec::new(), &Mutex::new(()), |piece| {
             match piece {
                 Piece::Lines([]) => {}
                 Piece::Lines(bytes) => {
@@ -81,7 +81,7 @@ fn reading_ends_when_it_is_told_to() {
     let content = vec![b'\n'; 4 * SCAN_BLOCK_BYTES];
     let mut pieces = 0;
     let range = Range { start: 0, end: content.len() as u64 };
-    read(&mut Cursor::new(&content), range, &mut Vec::new(), |_| {
+    read(&mut Cursor::new(&content), range, &mut Vec::new(), &Mutex::new(()), |_| {
         pieces += 1;
         pieces < 2
     })

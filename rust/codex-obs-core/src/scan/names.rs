@@ -27,12 +27,16 @@ pub struct Names {
     numbers: HashMap<Box<str>, u32, Seeded>,
     /// For each text the one that followed when it was met last.
     next: Vec<Name>,
+    held: usize,
 }
+
+/// What a text costs beside its bytes: two boxes, an entry in the map and what the ways of reading keep for each.
+const BYTES_A_NAME: usize = 176;
 
 impl Default for Names {
     fn default() -> Self {
         // Number 0 stands for no text, so it is in no map.
-        Self { texts: vec![Box::default()], numbers: HashMap::default(), next: vec![Name::NONE] }
+        Self { texts: vec![Box::default()], numbers: HashMap::default(), next: vec![Name::NONE], held: 0 }
     }
 }
 
@@ -46,7 +50,14 @@ impl Names {
         self.texts.push(text.into());
         self.next.push(Name::NONE);
         self.numbers.insert(text.into(), number);
+        self.held += BYTES_A_NAME + 2 * text.len();
         Name(number)
+    }
+
+    /// Bytes of memory that the texts take, about.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// The number of `text`, which follows `before`: mostly that which followed last time, so it is compared first.

@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::num::NonZero;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
@@ -22,7 +23,10 @@ use super::segment::{self, Segment};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::limits::{MAX_REPORTED_LINES, SCAN_UNIT_BYTES};
+use crate::limits::{
+    MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, SCAN_UNIT_BYTES,
+    USUAL_ZSTD_WINDOW_BITS,
+};
 use crate::shard::name::Coding;
 
 /// Time between two calls of [`Tick`].
@@ -60,6 +64,9 @@ pub trait Sink: Send {
 
     /// The next row.
     fn row(&mut self, row: &Row<'_>, names: &Names, position: Position);
+
+    /// Bytes of memory that it takes beside what the table will have: distinct texts and groups. They never become less.
+    fn held(&self) -> usize;
 }
 
 /// What the threads of a pass have.
@@ -124,6 +131,21 @@ impl Tally {
     }
 }
 
+/// What the threads share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The next unit to be taken.
+    next: AtomicUsize,
+    /// Whether to stop.
+    stopped: AtomicBool,
+    /// Bytes that the sinks and texts of all threads take.
+    held: AtomicUsize,
+    /// Held by who reads a long line.
+    long_lines: Mutex<()>,
+    /// Held by who decompresses with a large window.
+    large_windows: Mutex<()>,
+}
+
 /// Reads every row of `snapshot` into sinks, one a thread. `is_written` tells whether a source has a writer that is alive: the
 /// line that it is writing is no fault.
 ///
@@ -137,10 +159,9 @@ pub fn run<S: Sink>(
 ) -> Result<Outcome<S>> {
     let units = units(&snapshot.sources);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(units.len()).max(1);
-    let next = AtomicUsize::new(0);
-    let stopped = AtomicBool::new(false);
-    let work = || read_units(&snapshot.sources, &units, &next, &stopped, new_sink());
+    let threads = cores.min(MAX_SCAN_THREADS).min(units.len()).max(1);
+    let shared = Shared::default();
+    let work = || read_units(&snapshot.sources, &units, &shared, new_sink());
     // A run that fits into one unit is not worth a thread.
     let results = if units.len() <= 1 && units.iter().all(|unit| unit.range.end < u64::MAX) {
         vec![work()]
@@ -162,17 +183,20 @@ pub fn run<S: Sink>(
                     // A thread that panics lets go of its sender; the scope passes the panic on.
                     Err(RecvTimeoutError::Disconnected) => break results,
                     // Relaxed: the flag guards nothing but itself.
-                    Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, &units, &next)) => {
-                        stopped.store(true, Ordering::Relaxed);
+                    Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, &units, &shared.next)) => {
+                        shared.stopped.store(true, Ordering::Relaxed);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                 }
             }
         })
     };
-    if stopped.load(Ordering::Relaxed) {
-        let path = snapshot.sources.first().map(|source| source.path.clone()).unwrap_or_default();
-        return Err(Error::io("read", &path, io::ErrorKind::Interrupted.into()));
+    let path = || snapshot.sources.first().map(|source| source.path.clone()).unwrap_or_default();
+    if shared.held.load(Ordering::Relaxed) > MAX_GROUP_BYTES {
+        return Err(too_many_groups(&path()));
+    }
+    if shared.stopped.load(Ordering::Relaxed) {
+        return Err(Error::io("read", &path(), io::ErrorKind::Interrupted.into()));
     }
     let mut parts = Vec::with_capacity(results.len());
     let mut tallies = Vec::with_capacity(results.len());
@@ -182,6 +206,16 @@ pub fn run<S: Sink>(
         tallies.push(tally);
     }
     Ok(Outcome { parts, report: report(snapshot, &units, tallies, is_written) })
+}
+
+#[cold]
+fn too_many_groups(path: &Path) -> Error {
+    let folder = path.parent().unwrap_or(path).display();
+    let limit = MAX_GROUP_BYTES >> 20;
+    Error::too_large(format!(
+        "{folder} has more different names, or groups of them, than fit into {limit} MiB, the limit of one reading: read fewer \
+         of its files at once"
+    ))
 }
 
 /// The units that were taken count as done: what is being read is small beside the rest, where progress matters.
@@ -214,21 +248,25 @@ fn units(sources: &[Source]) -> Vec<Unit> {
     units
 }
 
-fn read_units<S: Sink>(
-    sources: &[Source],
-    units: &[Unit],
-    next: &AtomicUsize,
-    stopped: &AtomicBool,
-    mut sink: S,
-) -> Result<(S, Names, Tally)> {
+fn read_units<S: Sink>(sources: &[Source], units: &[Unit], shared: &Shared, mut sink: S) -> Result<(S, Names, Tally)> {
     let mut parser = Parser::default();
     let mut tally = Tally::default();
     let mut buffer = Vec::new();
+    let mut held = 0;
     loop {
         // Relaxed: each number is had by one thread, and nothing else is handed over with it.
-        let number = next.fetch_add(1, Ordering::Relaxed);
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
         let Some(unit) = units.get(number) else { break };
         let source = &sources[unit.source];
+        let window_bits = source.window_bits()?;
+        if window_bits > MAX_ZSTD_WINDOW_BITS {
+            tally.refuse(number, 0, Refusal::Window);
+            tally.lines.push((number, Lines { total: 1, blank: 0 }));
+            continue;
+        }
+        let is_usual = window_bits <= USUAL_ZSTD_WINDOW_BITS;
+        // What a panic of another thread leaves is no state to worry about.
+        let turn = (!is_usual).then(|| shared.large_windows.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(mut bytes) = source.bytes(unit.range.read_from())? else { continue };
         sink.begin(number, &source.stream, unit.segment.session);
         let superseded_from = unit.segment.superseded_from.unwrap_or(i64::MAX);
@@ -257,9 +295,21 @@ fn read_units<S: Sink>(
                 },
                 |refusal, line| tally_cell.borrow_mut().refuse(number, line, refusal),
             );
-            !stopped.load(Ordering::Relaxed)
+            let now = sink.held() + parser.names.held();
+            if now > held {
+                // Relaxed, as below: numbers that guard nothing but themselves.
+                let all = shared.held.fetch_add(now - held, Ordering::Relaxed) + (now - held);
+                held = now;
+                if all > MAX_GROUP_BYTES {
+                    shared.stopped.store(true, Ordering::Relaxed);
+                }
+            }
+            !shared.stopped.load(Ordering::Relaxed)
         };
-        let outcome = passed_over.and_then(|()| lines::read(&mut bytes, unit.range, &mut buffer, &mut handle));
+        let outcome = passed_over
+            .and_then(|()| lines::read(&mut bytes, unit.range, &mut buffer, &shared.long_lines, &mut handle));
+        drop(bytes);
+        drop(turn);
         match outcome {
             Ok(()) => {}
             // Any error of a decoder is about what the archive holds, as far as one can tell.
@@ -272,7 +322,7 @@ fn read_units<S: Sink>(
         tally.rows += rows;
         tally.superseded += superseded;
         tally.lines.push((number, lines));
-        if stopped.load(Ordering::Relaxed) {
+        if shared.stopped.load(Ordering::Relaxed) {
             break;
         }
     }

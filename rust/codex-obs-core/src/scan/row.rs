@@ -115,6 +115,8 @@ pub enum Refusal {
     TooLong,
     /// The rest of a compressed file cannot be read.
     Archive,
+    /// A compressed file that takes too much memory.
+    Window,
     /// The name leads to a folder, a pipe or a device.
     NoFile,
 }
@@ -131,6 +133,7 @@ impl Refusal {
             Self::Torn => "cut off at the end of the file",
             Self::TooLong => "longer than 64 MiB",
             Self::Archive => "the rest of the compressed file is damaged",
+            Self::Window => "decompressing it takes more than 64 MiB of memory; decompress it with zstd --long=31",
             Self::NoFile => "not a regular file",
         }
     }

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
+use crate::limits::{MAX_ZSTD_WINDOW_BITS, USUAL_ZSTD_WINDOW_BITS};
 use crate::shard::name::Coding;
 
 /// One shard as it was when the snapshot was taken, or lines that a journal adds.
@@ -136,6 +137,17 @@ impl Source {
         }
     }
 
+    /// The power of two of the window that decompressing takes, 0 where that is small.
+    pub fn window_bits(&self) -> Result<u32> {
+        if self.coding != Coding::Zstandard {
+            return Ok(0);
+        }
+        let Some(file) = self.file()? else { return Ok(0) };
+        let mut start = [0; ZSTD_HEADER_BYTES];
+        let length = file.read_at(&mut start, 0).map_err(|source| Error::io("read", &self.path, source))?;
+        Ok(zstd_window_bits(&start[..length]))
+    }
+
     /// The bytes from `start` on. `None` if the file was deleted meanwhile (retention).
     pub fn bytes(&self, start: u64) -> Result<Option<Bytes<'_>>> {
         let length = match &self.content {
@@ -154,7 +166,10 @@ impl Source {
             Coding::Plain => plain,
             Coding::Gzip => Bytes::Stream(Box::new(flate2::read::MultiGzDecoder::new(plain))),
             Coding::Zstandard => {
-                let decoder = zstd::Decoder::new(plain).map_err(|source| Error::io("read", &self.path, source))?;
+                let failed = |source| Error::io("read", &self.path, source);
+                let bits = self.window_bits()?.clamp(USUAL_ZSTD_WINDOW_BITS, MAX_ZSTD_WINDOW_BITS);
+                let mut decoder = zstd::Decoder::new(plain).map_err(failed)?;
+                decoder.window_log_max(bits).map_err(failed)?;
                 Bytes::Stream(Box::new(decoder))
             }
         }))
@@ -185,6 +200,28 @@ impl Source {
         }
         Ok(None)
     }
+}
+
+/// Bytes of a zstd frame that tell its window: magic number, descriptor, window or size of the content.
+const ZSTD_HEADER_BYTES: usize = 18;
+const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+
+/// The power of two that the window of a zstd frame fits into; 0 where this is no such frame. Source: RFC 8878, 3.1.1.1.
+fn zstd_window_bits(start: &[u8]) -> u32 {
+    let Some([descriptor, rest @ ..]) = start.strip_prefix(&ZSTD_MAGIC) else { return 0 };
+    let is_single_segment = descriptor >> 5 & 1 == 1;
+    if !is_single_segment {
+        let Some(&window) = rest.first() else { return 0 };
+        // The mantissa adds eighths.
+        return u32::from(window >> 3) + 10 + u32::from(window & 7 != 0);
+    }
+    let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let (size_bytes, base) = [(1, 0), (2, 256), (4, 0), (8, 0)][usize::from(descriptor >> 6)];
+    let Some(size) = rest.get(dictionary_bytes..dictionary_bytes + size_bytes) else { return 0 };
+    let mut bytes = [0; 8];
+    bytes[..size_bytes].copy_from_slice(size);
+    let size = u64::from_le_bytes(bytes).saturating_add(base);
+    size.checked_next_power_of_two().map_or(u64::BITS, u64::trailing_zeros)
 }
 
 /// How often a file that moves is looked for.

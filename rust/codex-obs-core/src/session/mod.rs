@@ -40,6 +40,7 @@ use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::{self, Owner};
+use crate::journal::patience::Patience;
 use crate::journal::ring::Ring;
 use crate::limits::FIRST_RING_BYTES;
 use crate::pulse::Pulse;
@@ -157,10 +158,6 @@ impl Session {
             && let Ok(others) = claim::recover_all(directory, Some(&stream), &process, &settings.clock, false)
         {
             recovered.add(&others);
-        }
-        if is_helper && entry.parent.is_none() {
-            // It was refused the rank's stream, or did not ask for it. If nobody alive has that, the user hears why.
-            recovered.add(&claim::recover_one(directory, &Stream::of_rank(settings.rank), &process, &settings.clock));
         }
         // A step may be left out without looking at the files only where there are none. The folder of a run with many
         // helpers is long, so they look at the names that a stream has if it has any.
@@ -398,6 +395,13 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
 /// If something cannot be packed: it stays as it is, and is read as it is.
 pub fn pack_directory(directory: &Path) -> Result<()> {
     shards::pack_left(directory, &Process::current())
+}
+
+/// As [`is_written`], without waiting for others that look or take locks.
+#[must_use]
+pub fn is_written_now(directory: &Path, stream: &Stream) -> bool {
+    let at_once = Patience::of(Duration::ZERO);
+    owner::is_held_within(&claim::lock_path(directory, stream), &Process::current(), &at_once)
 }
 
 /// Whether a process writes `stream` of the run in `directory`, as far as can be told.

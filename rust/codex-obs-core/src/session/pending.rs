@@ -1,21 +1,25 @@
 //! Journals of dead writers, brought back for a reader: on disk where that is allowed, else as they are read.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::claim::{self, journals};
+use super::claim;
+pub use super::claim::journals;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::Process;
-use crate::journal::owner;
+use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
+use crate::journal::patience::Patience;
 use crate::journal::ring::Ring;
 use crate::shard::name::Stream;
 use crate::worker::files::FileKind;
 use crate::worker::owed::Owed;
-use crate::worker::recover::{Distance, Recovered, belongs, journal_path};
+use crate::worker::recover::{Distance, Recovered, belongs, journal_path, recover};
 use crate::worker::replay::{Frames, Missing};
 
 /// What a journal adds to the shards of a stream.
@@ -38,64 +42,155 @@ impl PartialEq for Pending {
     }
 }
 
+/// What a reader finds in the journals of a run.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What was brought back on disk.
+    pub recovered: Recovered,
+    /// What could not be, as lines.
+    pub pending: Vec<Pending>,
+    /// Journals whose rows cannot be had, and why.
+    pub lost_sight: Vec<(PathBuf, Why)>,
+    /// Whether a process that stands still kept this one from recovering what it could.
+    pub stuck: bool,
+}
+
+/// Why a reader does not get at the rows of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is of another machine, whose process may live.
+    Foreign,
+    /// Another process recovers it and makes no progress.
+    Recovering,
+    /// It cannot be read: a word about that.
+    Unreadable(String),
+}
+
+/// Longest wait of a reader for processes that take locks or recover, all together.
+pub const READER_WAIT: Duration = Duration::from_secs(2);
+const RECOVERY_LOOK: Duration = Duration::from_millis(2);
+
 /// Recovers `directory` as far as it may be written. What cannot be written comes back as [`Pending`].
 ///
 /// # Errors
-/// If a journal cannot even be read.
+/// If the files of the run cannot be read.
 pub fn recover_for_reading(directory: &Path, clock: &Clock) -> Result<(Recovered, Vec<Pending>)> {
-    match journals(directory) {
-        Ok(streams) if !streams.is_empty() => {}
-        Err(error) if !is_denied(&error) => return Err(error),
+    let found = look(directory, clock, &Patience::of(READER_WAIT))?;
+    Ok((found.recovered, found.pending))
+}
+
+/// As [`recover_for_reading`], with all that a reader should hear of, and for no longer than `patience` says.
+///
+/// # Errors
+/// As [`recover_for_reading`].
+pub fn look(directory: &Path, clock: &Clock, patience: &Patience) -> Result<Found> {
+    let mut found = Found::default();
+    let streams = match journals(directory) {
+        Ok(streams) => streams,
         // Another user's, who lets others read the log alone.
-        outcome => {
-            let journals_unreadable = outcome.is_err().into();
-            return Ok((Recovered { journals_unreadable, ..Recovered::default() }, Vec::new()));
+        Err(error) if is_denied(&error) => {
+            found.recovered.journals_unreadable = 1;
+            return Ok(found);
         }
+        Err(error) => return Err(error),
+    };
+    if streams.is_empty() {
+        return Ok(found);
     }
     let process = Process::current();
-    // An error means that a journal is left, which is looked at below.
-    let mut recovered = claim::recover_all(directory, None, &process, clock, false).unwrap_or_default();
-    let mut pending = Vec::new();
+    for stream in &streams {
+        if patience.is_stopped() {
+            return Ok(found);
+        }
+        recover_one(directory, stream, &process, clock, patience, &mut found);
+    }
     for stream in journals(directory)? {
-        match read(directory, &stream, &process) {
-            Err(error) if is_denied(&error) => recovered.journals_unreadable += 1,
-            outcome => pending.extend(outcome?),
+        match read(directory, &stream, &process, patience)? {
+            Seen::Nothing => {}
+            Seen::Rows(pending) => found.pending.push(pending),
+            Seen::Denied => found.recovered.journals_unreadable += 1,
+            Seen::LostSight(why) => found.lost_sight.push((journal_path(directory, &stream), why)),
         }
     }
-    Ok((recovered, pending))
+    found.stuck &= !found.pending.is_empty();
+    Ok(found)
+}
+
+/// Recovers a stream whose writer is gone, unless another process does so. An error means that a journal is left, which is
+/// read then.
+fn recover_one(
+    directory: &Path,
+    stream: &Stream,
+    process: &Process,
+    clock: &Clock,
+    patience: &Patience,
+    found: &mut Found,
+) {
+    let path = claim::lock_path(directory, stream);
+    loop {
+        match Owner::acquire_within(&path, process, Purpose::Recover, Strangers::Keep, patience) {
+            Ok(Attempt::Taken(_held)) => {
+                if let Ok(recovered) = recover(directory, stream, process, clock, false) {
+                    found.recovered.add(&recovered);
+                }
+                return;
+            }
+            Ok(Attempt::Held(Purpose::Recover)) if !patience.is_over() => std::thread::sleep(RECOVERY_LOOK),
+            Ok(Attempt::Held(_)) => return,
+            Err(error) => {
+                found.stuck |= error.io_kind() == Some(io::ErrorKind::TimedOut);
+                return;
+            }
+        }
+    }
+}
+
+/// What a journal that is left has for a reader.
+enum Seen {
+    Nothing,
+    Rows(Pending),
+    LostSight(Why),
+    /// Another user's, and not for others to read.
+    Denied,
 }
 
 fn is_denied(error: &Error) -> bool {
-    error.io_kind() == Some(std::io::ErrorKind::PermissionDenied)
+    error.io_kind() == Some(io::ErrorKind::PermissionDenied)
 }
 
 /// What the journal of `stream` would add, unless its writer lives or is of another machine.
-fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<Pending>> {
+fn read(directory: &Path, stream: &Stream, observer: &Process, patience: &Patience) -> Result<Seen> {
     let path = journal_path(directory, stream);
     // Who may not read it cannot see either whether its writer lives.
-    if let Err(error) = crate::fs::open_read(&path)
-        && is_denied(&error)
-    {
-        return Err(error);
+    if crate::fs::open_read(&path).is_err_and(|error| is_denied(&error)) {
+        return Ok(Seen::Denied);
     }
-    if owner::is_held(&claim::lock_path(directory, stream), observer) {
-        return Ok(None);
+    let lock = claim::lock_path(directory, stream);
+    if owner::is_held_within(&lock, observer, patience) {
+        return Ok(match owner::held_for(&lock) {
+            Purpose::Recover => Seen::LostSight(Why::Recovering),
+            Purpose::Write => Seen::Nothing,
+        });
     }
     let file = match crate::fs::open_read(&path) {
         Ok(file) => file,
-        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(Seen::Nothing),
+        Err(error) => return Ok(Seen::LostSight(Why::Unreadable(error.to_string()))),
     };
     // The file is copied into memory of our own and not written unless asked to.
-    let Ok(Some((ring, identity))) = Ring::attach(file, &path) else { return Ok(None) };
+    let (ring, identity) = match Ring::attach(file, &path) {
+        Ok(Some(journal)) => journal,
+        Ok(None) => return Ok(Seen::Nothing),
+        Err(error) => return Ok(Seen::LostSight(Why::Unreadable(error.to_string()))),
+    };
     if !belongs(&identity, directory, stream) {
-        return Ok(None);
+        return Ok(Seen::LostSight(Why::Unreadable("it is of another run or stream".to_owned())));
     }
     let ring = Arc::new(ring);
     let (mut cut, mut from) = (None, Cursor::default());
     let mut is_trusted = false;
     match Distance::of(&identity.process, observer) {
-        Distance::Foreign => return Ok(None),
+        Distance::Foreign => return Ok(Seen::LostSight(Why::Foreign)),
         Distance::Machine => {}
         // Of a cursor that cannot be believed, or a copy, the files say how far it was.
         Distance::Boot if !ring.is_sound() || ring.is_copy() => {}
@@ -118,5 +213,5 @@ fn read(directory: &Path, stream: &Stream, observer: &Process) -> Result<Option<
     } else {
         Missing::find(&frames, FileKind::Metrics, directory, stream)?
     };
-    Ok(Some(Pending { stream: stream.clone(), cut, rows: tail.count(), tail }))
+    Ok(Seen::Rows(Pending { stream: stream.clone(), cut, rows: tail.count(), tail }))
 }

@@ -86,9 +86,23 @@ impl Statistics {
         statistics
     }
 
-    /// Adds a row that stands behind all others so far.
+    /// Bytes beyond the statistics themselves.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let phases = self
+            .phases
+            .as_ref()
+            .map_or(0, |phases| size_of::<[String; 2]>() + phases.iter().map(String::capacity).sum::<usize>());
+        let manifests = self
+            .manifests
+            .as_ref()
+            .map_or(0, |ends| size_of::<(Manifest, Manifest)>() + ends.0.id.capacity() + ends.1.id.capacity());
+        self.sum.held() + phases + manifests
+    }
+
+    /// Adds a row that stands behind all others so far. Gives whether that may have taken memory.
     #[inline]
-    pub fn add(&mut self, row: &Row<'_>, position: Position) {
+    pub fn add(&mut self, row: &Row<'_>, position: Position) -> bool {
         let moment = Moment { timestamp: row.timestamp, step: row.step, position };
         if moment >= self.last.moment {
             self.last = End { moment, value: finite(row) };
@@ -98,11 +112,12 @@ impl Statistics {
             self.first = End { moment, value: finite(row) };
             self.set_phase(FIRST, row);
         }
-        self.count_row(row, moment);
+        self.count_row(row, moment)
     }
 
     #[inline]
-    fn count_row(&mut self, row: &Row<'_>, moment: Moment) {
+    fn count_row(&mut self, row: &Row<'_>, moment: Moment) -> bool {
+        let mut grown = row.tags.phase.is_some();
         self.count += 1;
         if let Some(step) = row.step {
             self.widen_steps(step, step);
@@ -110,7 +125,7 @@ impl Statistics {
         match row.value {
             Value::Finite(value) => {
                 self.numeric_count += 1;
-                self.sum.add(value);
+                grown |= self.sum.add(value);
                 self.extremes(value, value);
             }
             Value::NonFinite(_) => self.nonfinite_count += 1,
@@ -118,7 +133,9 @@ impl Statistics {
         }
         if let Some(id) = row.tags.manifest_id {
             self.manifest(&Manifest { moment, id: id.to_owned() });
+            grown = true;
         }
+        grown
     }
 
     #[inline]

@@ -30,9 +30,9 @@ pub struct ExactSum {
 }
 
 impl ExactSum {
-    /// Adds a finite number.
+    /// Adds a finite number. Gives whether that may have taken memory.
     #[inline]
-    pub fn add(&mut self, value: f64) {
+    pub fn add(&mut self, value: f64) -> bool {
         debug_assert!(value.is_finite());
         let bits = value.to_bits();
         let biased = (bits >> FRACTION_BITS) & EXPONENT_MASK;
@@ -52,16 +52,18 @@ impl ExactSum {
         self.digits[at] += (low ^ sign) - sign;
         self.digits[at + 1] += (high ^ sign) - sign;
         self.additions += 1;
+        false
     }
 
     /// Widens the range of digits or passes carries on, and adds then.
     #[cold]
-    fn make_room(&mut self, index: u32, value: f64) {
+    fn make_room(&mut self, index: u32, value: f64) -> bool {
         if self.additions >= ADDITIONS_PER_CARRY {
             self.carry();
         }
         self.cover(index, index + 2);
         self.add(value);
+        true
     }
 
     /// Makes sure that the digits from `start` to before `end` are kept.
@@ -97,6 +99,11 @@ impl ExactSum {
             *last &= DIGIT_MASK as i64;
             self.digits.push(excess);
         }
+    }
+
+    /// Bytes beyond the sum itself.
+    pub(super) fn held(&self) -> usize {
+        if self.digits.spilled() { self.digits.capacity() * size_of::<i64>() } else { 0 }
     }
 
     /// Adds another sum.

@@ -52,7 +52,9 @@ fn sums_that_go_wrong_step_by_step_are_right() {
 fn many_values_of_one_sign_pass_their_carries_on() {
     for value in [f64::MAX, -f64::MAX, 1.0, -1e-300, 5e-324, 0.1, -0.1] {
         let mut sum = ExactSum::default();
-        (0..100_003).for_each(|_| sum.add(value));
+        (0..100_003).for_each(|_| {
+            sum.add(value);
+        });
         let total = exact(&[value]) * 100_003;
         if value.abs() < 1e300 {
             assert_eq!(sum.mean(1).to_bits(), nearest(&total).to_bits());

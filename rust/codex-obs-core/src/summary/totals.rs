@@ -19,19 +19,27 @@ const GROWTH: usize = 4;
 /// Statistics of the groups that one thread meets.
 #[derive(Debug, Default)]
 pub struct Totals {
-    groups: Vec<Entry>,
+    groups: Vec<Group>,
     numbers: HashMap<u128, u32, Seeded>,
     last: u32,
+    held: usize,
 }
 
+/// A group.
 #[derive(Debug)]
-struct Entry {
+pub struct Group {
     key: Key,
     /// The groups of the rows that followed when this one was met last, and the time before that it was another: mostly
     /// one of them does so again.
     next: [u32; 2],
-    statistics: Statistics,
+    /// Bytes that its statistics took beyond themselves when they were last looked at.
+    held: u32,
+    /// Of its rows.
+    pub statistics: Statistics,
 }
+
+/// What a group costs with its place in the map.
+const BYTES_A_GROUP: usize = size_of::<Group>() + 2 * (size_of::<u128>() + size_of::<u32>());
 
 /// Run id, split, metric and dataset.
 type Key = [Name; 4];
@@ -54,7 +62,9 @@ impl Sink for Totals {
         {
             self.last = expected;
             let next = entry.next[0];
-            entry.statistics.add(row, position);
+            if entry.statistics.add(row, position) {
+                self.held += entry.more_held();
+            }
             if self.groups.len() > CACHED_GROUPS
                 && let Some(next) = self.groups.get(next as usize)
             {
@@ -63,6 +73,21 @@ impl Sink for Totals {
             return;
         }
         self.other(key, row, position);
+    }
+
+    fn held(&self) -> usize {
+        self.held
+    }
+}
+
+impl Group {
+    /// Bytes that its statistics have taken since this was asked last.
+    #[cold]
+    fn more_held(&mut self) -> usize {
+        let now = self.statistics.held();
+        let more = now.saturating_sub(self.held as usize);
+        self.held = self.held.max(u32::try_from(now).unwrap_or(u32::MAX));
+        more
     }
 }
 
@@ -76,7 +101,10 @@ impl Totals {
                 && entry.key == key
             {
                 self.last = expected;
-                return entry.statistics.add(row, position);
+                if entry.statistics.add(row, position) {
+                    self.held += entry.more_held();
+                }
+                return;
             }
         }
         let new = self.groups.len() as u32;
@@ -85,21 +113,15 @@ impl Totals {
             if self.groups.len() == self.groups.capacity() {
                 self.groups.reserve_exact((GROWTH - 1) * self.groups.len().max(CACHED_GROUPS));
             }
-            self.groups.push(Entry { key, next: [0; 2], statistics: Statistics::of(row, position) });
+            self.groups.push(Group { key, next: [0; 2], held: 0, statistics: Statistics::of(row, position) });
+            self.held += BYTES_A_GROUP;
         } else {
             self.groups[number as usize].statistics.add(row, position);
         }
+        self.held += self.groups[number as usize].more_held();
         self.groups[self.last as usize].next[0] = number;
         self.last = number;
     }
-}
-
-/// A group of all threads.
-#[derive(Debug)]
-pub struct Group {
-    key: Key,
-    /// Of its rows.
-    pub statistics: Statistics,
 }
 
 /// The groups of all threads, in the order of the table: by the time of the first row (none first), then by name.
@@ -124,31 +146,51 @@ impl Groups {
     }
 }
 
-/// Puts together what the threads found.
+/// A key in the texts of all threads, as the table shows it.
+fn of_the_table(key: Key, common: impl Fn(Name) -> Name, unknown_run: Name) -> Key {
+    let mut key = key.map(common);
+    if key[0] == Name::NONE {
+        key[0] = unknown_run;
+    }
+    key
+}
+
+/// Puts together what the threads found. The largest part is taken over as it stands, so that no table is there twice.
 #[must_use]
-pub fn merge(parts: Vec<(Totals, Names)>) -> Groups {
-    let mut texts = Names::default();
+pub fn merge(mut parts: Vec<(Totals, Names)>) -> Groups {
+    parts.sort_by_key(|(totals, _)| std::cmp::Reverse(totals.groups.len()));
+    let mut parts = parts.into_iter();
+    let (Totals { mut groups, mut numbers, .. }, mut texts) = parts.next().unwrap_or_default();
     let unknown_run = texts.number(UNKNOWN_RUN);
-    let mut groups: Vec<Group> = Vec::new();
-    let mut numbers: HashMap<u128, u32, Seeded> = HashMap::default();
+    // A text that is missing and one that is empty are the same here.
+    let empty = texts.number("");
+    let common = |name: Name| if name == empty { Name::NONE } else { name };
+    numbers.clear();
+    let mut place = 0;
+    while place < groups.len() {
+        let key = of_the_table(groups[place].key, common, unknown_run);
+        groups[place].key = key;
+        match numbers.entry(packed(key)) {
+            Occupied(known) => {
+                let double = groups.swap_remove(place);
+                groups[*known.get() as usize].statistics.merge(&double.statistics);
+            }
+            Vacant(vacant) => {
+                vacant.insert(place as u32);
+                place += 1;
+            }
+        }
+    }
     for (totals, names) in parts {
-        // A text that is missing and one that is empty are the same here.
         let common: Vec<Name> =
             names.texts().map(|text| if text.is_empty() { Name::NONE } else { texts.number(text) }).collect();
-        if groups.is_empty() {
-            groups.reserve(totals.groups.len());
-            numbers.reserve(totals.groups.len());
-        }
-        for entry in totals.groups {
-            let mut key = entry.key.map(|name| common[name.0 as usize]);
-            if key[0] == Name::NONE {
-                key[0] = unknown_run;
-            }
+        for group in totals.groups {
+            let key = of_the_table(group.key, |name| common[name.0 as usize], unknown_run);
             match numbers.entry(packed(key)) {
-                Occupied(known) => groups[*known.get() as usize].statistics.merge(&entry.statistics),
+                Occupied(known) => groups[*known.get() as usize].statistics.merge(&group.statistics),
                 Vacant(vacant) => {
                     vacant.insert(groups.len() as u32);
-                    groups.push(Group { key, statistics: entry.statistics });
+                    groups.push(Group { key, ..group });
                 }
             }
         }

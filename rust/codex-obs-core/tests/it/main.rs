@@ -6,6 +6,7 @@ mod exporting;
 mod first_journals;
 mod golden;
 mod properties;
+mod reading;
 mod recovery;
 mod remote;
 mod schedules;

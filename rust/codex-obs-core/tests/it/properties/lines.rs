@@ -1,6 +1,7 @@
 //! The reader of lines: what is a row and what it says, by another parser's judgement, however a file is divided.
 
 use std::cell::RefCell;
+use std::sync::Mutex;
 
 use codex_obs_core::record::text::cut;
 use codex_obs_core::record::timestamp;
@@ -73,7 +74,7 @@ fn read_range(file: &[u8], range: Range) -> Vec<Read> {
     }
     let (mut parser, mut counts, found) = (Parser::default(), Lines::default(), RefCell::new(Vec::new()));
     let mut buffer = BUFFER.take();
-    read(&mut &file[range.read_from() as usize..], range, &mut buffer, |piece| {
+    read(&mut &file[range.read_from() as usize..], range, &mut buffer, &Mutex::new(()), |piece| {
         parser.read(
             piece,
             &mut counts,
