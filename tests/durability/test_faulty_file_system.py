@@ -32,8 +32,8 @@ GAP = 1
 
 @pytest.mark.xfail(
     strict=False,
-    reason="with one operation in a hundred failing, single batches go missing behind an append that failed: whether the "
-    "logger or the kernel's cache of the file loses them is not known yet",
+    reason="with one operation in a hundred failing, single batches go missing behind an append that failed: "
+    "whether the logger or the kernel's cache of the file loses them is not known yet",
 )
 def test_operations_fail_and_lie(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
     entry = Entry("FUSE: operations fail, lie or are slow by a seed, SIGKILL between", longest_log_s=0)
