@@ -295,7 +295,7 @@ impl FrameBuilder {
 #[inline]
 fn max_rows(shared: usize) -> u32 {
     // Few calls share so much that there is something to compute.
-    if shared as u64 <= MAX_FRAME_LINES_BYTES / MAX_ROWS as u64 {
+    if shared as u64 <= MAX_FRAME_LINES_BYTES / u64::from(MAX_ROWS) {
         return MAX_ROWS;
     }
     u32::try_from(MAX_FRAME_LINES_BYTES / shared as u64).unwrap_or(MAX_ROWS).max(1)

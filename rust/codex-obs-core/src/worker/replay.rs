@@ -52,12 +52,12 @@ pub fn replay(
     let frames = Arc::new(Frames::new(ring, identity, from));
     for kind in ORDER {
         let missing = Missing::find(&frames, kind, directory, stream)?;
-        let (lost, rows) = if kind == FileKind::Metrics { missing.lost() } else { (0, 0) };
-        if lost > 0 {
+        let (unreadable, rows) = if kind == FileKind::Metrics { missing.lost() } else { (0, 0) };
+        if unreadable > 0 {
             let loss = Loss { rows, ..Loss::default() };
             append(files, FileKind::Summary, &loss::record(clock.now_micros(), Cause::Damaged, &loss), stats)?;
             stats.rows_damaged.add(rows);
-            stats.frames_damaged.add(lost);
+            stats.frames_damaged.add(unreadable);
         }
         let mut lines = missing.lines();
         while lines.fill() {
