@@ -33,7 +33,8 @@ def test_followers_read_each_line_once(tmp_path: Path, programs: Programs, scale
         tally[ACCEPTED] = start
         victim = programs.start("logger", directory, tally.path, start, 0, 0)
         until = start + int(10 ** rng.uniform(0, 3.5))
-        wait_until(lambda: tally[ACCEPTED] >= until, DEADLINE_S, "the victim logs")  # noqa: B023 - used at once
+        wait_until(lambda: tally[ACCEPTED] >= until or victim.poll() is not None, DEADLINE_S, "it logs")  # noqa: B023
+        assert victim.poll() is None, victim.communicate()[1]
         victim.kill()
         victim.communicate()
         accepted.append(range(start, tally[ACCEPTED]))
