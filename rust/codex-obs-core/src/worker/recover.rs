@@ -27,6 +27,7 @@ use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
+use crate::scan::Snapshot;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::tail::INTERNALS;
@@ -189,6 +190,12 @@ pub fn recover(
             stats.frames_damaged.add(gap.frames());
         }
     } else {
+        if ring.is_copy() && Snapshot::is_doubled(directory, stream)? {
+            // What is appended stands behind rows that are left out of one of two files with the same rows.
+            let writer = drain.files().get(FileKind::Metrics);
+            writer.open()?;
+            writer.rotate()?;
+        }
         replay::replay(directory, stream, &ring, &identity, from, drain.files(), &stats, clock)?;
         drain.pass_all()?;
     }

@@ -1,5 +1,6 @@
 //! Tests of the engine from outside, as one binary.
 
+mod copies;
 mod corpora;
 mod damage;
 mod exporting;

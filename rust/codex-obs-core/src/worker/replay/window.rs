@@ -1,4 +1,4 @@
-//! The lines of some frames, looked for in the files.
+//! The lines of some frames, looked for in the files by their hashes.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader};
@@ -34,14 +34,17 @@ pub(super) struct Window {
     bytes: u64,
     /// Whether one was found since that was last asked.
     found: bool,
+    /// Whether the files may be of different moments, so that all of them are looked at.
+    is_copy: bool,
     /// Lines that are none of these, behind the newest that is, as far as was looked.
     pub(super) behind: u64,
 }
 
 impl Window {
     pub(super) fn new(frames: &Frames, kind: FileKind, range: std::ops::Range<usize>) -> Self {
-        let mut window =
-            Self { ends: Vec::new(), hashes: Vec::new(), counts: HashMap::new(), bytes: 0, found: false, behind: 0 };
+        let is_copy = frames.ring.is_copy();
+        let (ends, hashes, counts) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut window = Self { ends, hashes, counts, bytes: 0, found: false, is_copy, behind: 0 };
         let mut encoder = frames.encoder();
         let mut chunk = Vec::new();
         for index in range {
@@ -66,12 +69,12 @@ impl Window {
         let base = kind.path(directory, stream);
         let number = |number| Coding::ALL.map(|coding| (coding, shard_path(&base, number, coding))).to_vec();
         let archive = |ordinal| vec![(Coding::Zstandard, Archive::Packed.path(&base, ordinal))];
-        let mut seen = 0;
+        let (mut seen, is_copy) = (0, self.is_copy);
         let numbers = std::iter::once(0).chain(rotated_numbers(&base)?).map(number);
         let archives = Shards::of(&base)?.archives;
         for forms in numbers.chain(archives.into_iter().rev().map(archive)) {
             // The lines stand at the ends of the files, so that archives before as many bytes have none of them.
-            if seen >= self.bytes && forms.len() == 1 {
+            if seen >= self.bytes && forms.len() == 1 && !is_copy {
                 break;
             }
             for (coding, path) in forms {
@@ -103,13 +106,15 @@ impl Window {
                 // Of two forms of a shard, the plain one is what counts.
                 break;
             }
-            if std::mem::take(&mut self.found)
+            // The files of a copy are of different moments: an older name may have newer lines.
+            if !is_copy
+                && std::mem::take(&mut self.found)
                 && let Some(known) = self.newest()
             {
                 return Ok(Some(known));
             }
         }
-        Ok(None)
+        Ok(if self.found { self.newest() } else { None })
     }
 
     /// Counts the lines of a file, however long one of them is.
