@@ -1,0 +1,81 @@
+//! What a delivery counts, warns of and puts on record.
+
+use super::{Courier, Health, Step};
+use crate::encode::line::{Tracking, tracking};
+use crate::words::count;
+
+impl Courier {
+    pub(super) fn count_losses(&mut self) {
+        let Some(route) = &self.route else { return };
+        let losses = route.follower.losses();
+        let new = (losses.refused - self.counted.refused, losses.gaps - self.counted.gaps);
+        let missing = losses.missing - self.counted.missing;
+        self.context.stats.export_rows_missing.add(missing);
+        if missing > 0 {
+            self.context.warnings.push("export_missing", || {
+                format!(
+                    "run {}: {} deleted before delivery to {}: rows_retired and rows_retired_undelivered count such rows",
+                    self.context.directory.display(),
+                    count(missing, "row"),
+                    self.address
+                )
+            });
+        }
+        let (unshown, known) = (losses.unshown, self.counted.unshown);
+        self.context.stats.export_rows_structured.add(unshown.structured - known.structured);
+        self.context.stats.export_rows_without_step.add(unshown.without_step - known.without_step);
+        self.context.stats.export_rows_without_value.add(unshown.without_value - known.without_value);
+        self.counted = losses;
+        self.context.stats.export_lines_skipped.add(new.0);
+        self.context.stats.export_gaps.add(new.1);
+        if new.1 > 0 {
+            self.context.warnings.push("export_gap", || {
+                format!(
+                    "rows of {} may be missing at {}: files were deleted or cut in which rows may have waited for it",
+                    self.context.directory.display(),
+                    self.address
+                )
+            });
+        }
+    }
+
+    /// Puts a change for better or worse on record, and warns.
+    pub(super) fn report(&mut self, step: &Step) {
+        let is_held = self.is_held_elsewhere();
+        // Whoever takes the steps without a session says what came of them.
+        let warnings = self.context.live.is_some().then_some(&self.context.warnings);
+        match step {
+            Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
+                self.health = Health::Enabled;
+                self.note("enabled", None);
+            }
+            Step::Later { why, .. } => {
+                self.context.stats.export_retries.add(1);
+                if !is_held && self.health != Health::Degraded {
+                    self.health = Health::Degraded;
+                    self.note("degraded", Some(why));
+                }
+                if let Some(warnings) = warnings {
+                    warnings.push("export", || {
+                        format!("{}: {why}; metrics wait in the files and are sent later", self.address)
+                    });
+                }
+            }
+            Step::Stopped { why } => {
+                self.note("disabled", Some(why));
+                if let Some(warnings) = warnings {
+                    warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+                }
+            }
+            Step::Worked | Step::Idle(_) => {}
+        }
+    }
+
+    fn note(&self, status: &str, reason: Option<&str>) {
+        let (component, base) = self.address.split_once(' ').unwrap_or((&self.address, ""));
+        let extra = serde_json::json!({"run": self.destination.remote_run(), "stream": self.context.stream.as_str(), "uri": base});
+        let extra = extra.to_string();
+        let pieces = Tracking { component, status, reason, extra: extra.as_bytes() };
+        self.context.notes.push(tracking(self.context.clock.now_micros(), &pieces));
+    }
+}
