@@ -148,7 +148,9 @@ impl Session {
         let Some(Claim { stream, owner, mut recovered }) = claim else { return Ok(None) };
         let is_helper = entry.seat == Seat::Process;
         let (stats, warnings) = (Arc::new(Stats::default()), Arc::new(Warnings::default()));
-        shards::adopt_packed(directory, &stream, &warnings)?;
+        if !is_helper || !steps::is_fresh(directory, &stream)? {
+            shards::adopt_packed(directory, &stream, &warnings)?;
+        }
         // What is not ours is refused now: later it would hold up the rows behind it.
         for kind in FileKind::ALL {
             crate::fs::require_usable(&kind.path(directory, &stream))?;
