@@ -95,11 +95,11 @@ def test_a_clock_that_is_set_back_does_not_take_rows_back(run_dir: Path, timesta
         clock.set(-5000.0)
         log(5, step=5)
         assert run.stats()["clock_steps_back"] == 2
-    seconds = [row["timestamp"][14:19] for row in read_rows(run_dir)]
+    seconds = [str(row["timestamp"])[14:19] for row in read_rows(run_dir)]
     given = "16:41" if timestamp is None else "00:05"
     assert seconds == ["16:40", "16:41", "16:41", given, "16:43", "16:43"]
     finish = json.loads((run_dir / "run.ndjson").read_text().splitlines()[-1])
-    assert finish["timestamp"] >= max(row["timestamp"] for row in read_rows(run_dir))
+    assert finish["timestamp"] >= max(str(row["timestamp"]) for row in read_rows(run_dir))
 
 
 def test_a_forked_child_does_not_go_back_behind_its_parent(run_dir: Path) -> None:

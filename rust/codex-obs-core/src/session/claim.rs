@@ -9,7 +9,7 @@ use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose, Strangers};
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
-use crate::worker::recover::{Recovered, recover};
+use crate::worker::recover::{Recovered, journal_path, recover};
 
 /// Longest wait for a recovery of the stream by another process.
 const RECOVERY_WAIT: Duration = Duration::from_secs(10);
@@ -104,6 +104,17 @@ pub fn recover_all(
         }
     }
     outcome.map(|()| total)
+}
+
+/// Recovers `stream` if its writer is gone. What cannot be done now is left to whoever comes next.
+pub(super) fn recover_one(directory: &Path, stream: &Stream, process: &Process, clock: &Clock) -> Recovered {
+    if !journal_path(directory, stream).exists() {
+        return Recovered::default();
+    }
+    match Owner::acquire(&lock_path(directory, stream), process, Purpose::Recover) {
+        Ok(Attempt::Taken(_held)) => recover(directory, stream, process, clock, false).unwrap_or_default(),
+        Ok(Attempt::Held(_)) | Err(_) => Recovered::default(),
+    }
 }
 
 /// The streams that have a journal in `directory`, in text order.

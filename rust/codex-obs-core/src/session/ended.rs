@@ -14,7 +14,8 @@ use crate::sync::Instant;
 /// Longest time that closing them all takes: everything was written out a moment ago.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-static ENDED: Mutex<Vec<Arc<Session>>> = Mutex::new(Vec::new());
+/// With whether everything was written out.
+static ENDED: Mutex<Vec<(Arc<Session>, bool)>> = Mutex::new(Vec::new());
 
 impl Session {
     /// As [`close_with`](Self::close_with), except that rows are still accepted, which [`close_ended`] writes out. Gives
@@ -26,8 +27,8 @@ impl Session {
             self.recover_siblings();
         }
         let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ended.iter().any(|other| Arc::ptr_eq(other, &self)) {
-            ended.push(self);
+        if !ended.iter().any(|(other, _)| Arc::ptr_eq(other, &self)) {
+            ended.push((self, done));
         }
         done
     }
@@ -39,13 +40,14 @@ pub fn close_ended() {
     let Ok(mut ended) = ENDED.try_lock() else { return };
     let sessions = std::mem::take(&mut *ended);
     drop(ended);
-    let deadline = Instant::now() + LAST_WORK;
-    for session in sessions {
+    let now = Instant::now();
+    for (session, done) in sessions {
         if session.is_inherited() {
             // A process that was forked by an exit handler: this one is its parent's.
             std::mem::forget(session);
         } else {
-            let _ = session.close(Some(deadline));
+            // What could not be written in all of its time is not waited for once more.
+            let _ = session.close(Some(if done { now + LAST_WORK } else { now }));
         }
     }
 }

@@ -161,6 +161,10 @@ impl Session {
         {
             recovered.add(&others);
         }
+        if is_helper && entry.parent.is_none() {
+            // It was refused the rank's stream, or did not ask for it. If nobody alive has that, the user hears why.
+            recovered.add(&claim::recover_one(directory, &Stream::of_rank(settings.rank), &process, &settings.clock));
+        }
         // A step may be left out without looking at the files only where there are none. The folder of a run with many
         // helpers is long, so they look at the names that a stream has if it has any.
         let is_new = if is_helper { steps::is_fresh(directory, &stream)? } else { steps::is_new(directory, &stream)? };

@@ -74,9 +74,56 @@ impl Session {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::{Settings, Step, Time};
     use super::*;
+    use crate::journal::frame::{Call, FrameBuilder};
+    use crate::record::Tags;
+
+    const MAX_BLOCK: Duration = Duration::from_millis(300);
+
+    /// Logs until a row is dropped. Gives how long the last call took.
+    fn log_until_dropped(session: &Session) -> Duration {
+        loop {
+            let (mut frames, began) = (FrameBuilder::default(), Instant::now());
+            let call = Call { timestamp: 0, step: Some(0), split: "s", dataset: None, tags: &Tags::default() };
+            frames.begin(&call, session.max_frame_bytes());
+            (0..100).for_each(|_| frames.float("m", 0.5));
+            frames.finish();
+            if !session.try_log(&mut frames, Step::Given, Time::Now) {
+                session.log_slowly(&mut frames, Step::Given, Time::Now);
+            }
+            if session.stats().rows_dropped_full.get() > 0 {
+                return began.elapsed();
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_is_stuck_is_given_up_and_one_that_shows_signs_of_life_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings { ring_bytes: 256 << 10, max_block: MAX_BLOCK, ..Settings::default() };
+        let session = Session::open(folder.path(), None, None, settings).unwrap();
+        // The writer's thread cannot work, and waits.
+        let work = session.station.take().unwrap();
+        let pulse = &session.pulse;
+        std::thread::scope(|scope| {
+            let logger = scope.spawn(|| log_until_dropped(&session));
+            let alive = Instant::now();
+            while alive.elapsed() < MAX_BLOCK * 5 {
+                pulse.beat();
+                std::thread::sleep(MAX_BLOCK / 20);
+            }
+            assert_eq!(session.stats().rows_dropped_full.get(), 0, "it was alive all the time");
+            let waited = logger.join().unwrap();
+            assert!(waited >= MAX_BLOCK * 5 && waited < MAX_BLOCK * 100, "{waited:?}");
+        });
+        assert_eq!(session.stats().rows_dropped_full.get(), 100);
+        session.station.put(work);
+        assert!(session.close(None));
+        assert_eq!(session.stats().rows_written.get() + 100, session.stats().rows_logged.get());
+    }
 
     #[test]
     fn only_silence_without_any_progress_uses_patience_up() {
