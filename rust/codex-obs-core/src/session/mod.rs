@@ -40,7 +40,6 @@ use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::{self, Owner};
-use crate::journal::patience::Patience;
 use crate::journal::ring::Ring;
 use crate::limits::FIRST_RING_BYTES;
 use crate::pulse::Pulse;
@@ -401,13 +400,6 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
 /// If something cannot be packed: it stays as it is, and is read as it is.
 pub fn pack_directory(directory: &Path) -> Result<()> {
     shards::pack_left(directory, &Process::current())
-}
-
-/// As [`is_written`], without waiting for others that look or take locks.
-#[must_use]
-pub fn is_written_now(directory: &Path, stream: &Stream) -> bool {
-    let at_once = Patience::of(Duration::ZERO);
-    owner::is_held_within(&claim::lock_path(directory, stream), &Process::current(), &at_once)
 }
 
 /// Whether a process writes `stream` of the run in `directory`, as far as can be told.

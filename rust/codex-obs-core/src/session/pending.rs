@@ -145,6 +145,13 @@ fn recover_one(
     }
 }
 
+/// Whether a process writes `stream` of the run in `directory`, as far as can be told without waiting for others that look or take locks.
+#[must_use]
+pub fn is_written_now(directory: &Path, stream: &Stream) -> bool {
+    let at_once = Patience::of(Duration::ZERO);
+    owner::is_held_within(&claim::lock_path(directory, stream), &Process::current(), &at_once)
+}
+
 /// What a journal that is left has for a reader.
 enum Seen {
     Nothing,
