@@ -103,6 +103,9 @@ $(MLFLOW_VENV)/.installed:
 	$(MLFLOW_VENV)/bin/python -m pip install -q 'mlflow>=3,<4' 'psycopg2-binary>=2.9'
 	@touch $@
 
+# The first time it compiles 200 packages: on a terminal its progress is shown, so that nobody takes it for dead.
 $(STAMPS)/%: $(STAMPS)/venv $(RUST_SOURCES)
-	$(BIN)/maturin develop --release --locked --quiet --extras $(EXTRAS_$*)
+	@[ -d target/release ] || echo 'Building the Rust extension: minutes the first time, seconds later.' >&2
+	PIP_QUIET=$$([ -t 2 ] && echo 0 || echo 1) $(BIN)/maturin develop --release --locked \
+		$$([ -t 2 ] || echo --quiet) --extras $(EXTRAS_$*)
 	@touch $@

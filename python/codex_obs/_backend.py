@@ -37,7 +37,9 @@ __all__ = [
     "canonical_json",
     "config_hash",
     "emit_warnings",
+    "is_object",
     "known_run",
+    "members_of",
     "public_error",
     "read_rows",
     "recover",
@@ -59,6 +61,8 @@ SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
 config_hash = _core.config_hash
+is_object = _core.is_object
+members_of = _core.members_of
 resume_after_fork = _core.resume_after_fork
 
 _PUBLIC_ERRORS = {
@@ -191,12 +195,12 @@ def begin_end() -> None:
 
 
 def emit_warnings(texts: "Iterable[str]") -> None:
-    """Log what the engine has to say, on the logger of the package.
+    """Log what the engine has to say, on the logger of the package, so that it can be seen who speaks.
 
     Where nobody has imported `logging` it could only do what is done here, and its import would hold up a call of `log`
     for milliseconds.
     """
-    texts = list(texts)
+    texts = [f"codex_obs: {text}" for text in texts]
     if not texts or _End.thread not in (None, get_ident()):
         return
     # Names, paths and a server's words stand in them. Nothing may be imported for that: the interpreter may be ending.

@@ -5,15 +5,31 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from codex_obs import _config
+from codex_obs._input import InputError, find_input
 from codex_obs._visible import visible as escaped
 from codex_obs._visible import visible_lines
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
+
+_DEFAULT_RUN = "Default: CODEX_OBS_RUN_DIR, else this folder if a log lies in it, else the newest run under runs/."
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help=f"Run directory. {_DEFAULT_RUN}")]
+RunsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="RUN|FILE...", help=f"Run directory, or files of it. {_DEFAULT_RUN}")
+]
+InputOption = Annotated[
+    list[str] | None, typer.Option("--input", metavar="RUN|FILE", help="The same as the argument; may be repeated.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -70,6 +86,38 @@ class _Descriptor(io.RawIOBase):
 
     def write(self, content: object) -> int:
         return os.write(self._descriptor, content)  # type: ignore[arg-type]  # whatever a buffered writer hands over
+
+
+def chosen(option: Sequence[str] | None, arguments: Sequence[str] | None) -> list[Path]:
+    """Decide which run to read, and say it if none was named.
+
+    Raises:
+        InputError: If there is none, or what was named does not go together.
+    """
+    named = [*(option or ()), *(arguments or ())]
+    paths = find_input(named, _config.run_dir_from_environment(), Path())
+    if not named:
+        say(f"Reading {visible(paths[0])}")
+    return paths
+
+
+def chosen_directory(option: Sequence[str] | None, argument: str | None) -> Path:
+    """Decide which run to work on, as `chosen` does.
+
+    Raises:
+        InputError: If there is none, several were named, or a file was.
+    """
+    paths = chosen(option, [argument] if argument else None)
+    if len(paths) > 1 or not paths[0].is_dir():
+        raise InputError(f"{paths[0]} is a file: give one run directory.")
+    return paths[0]
+
+
+def print_json(result: object) -> None:
+    """Write a result to standard output as one line of JSON."""
+    import json  # noqa: PLC0415 - rarely needed
+
+    typer.echo(json.dumps(result, separators=(",", ":")))
 
 
 def say(words: str) -> None:

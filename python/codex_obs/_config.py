@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 
 _SHOWN_CHARACTERS = 80
+_PREFIX = "CODEX_OBS_"
+_TESTS_PREFIX = "CODEX_OBS_TEST_"
+# Variables that this process was told of. A forked child has been, too.
+_told: set[str] = set()
+# What `init` takes beside the settings.
+INIT_ARGUMENTS = ("run_dir", "run_id", "name", "config", "tags", "resume", "rewind_to", "settings")
 # The setting that may hold a password.
 _URI_SETTING = "mlflow_tracking_uri"
 RESUME = Choice(("allow", "must", "never", "new"))
@@ -225,10 +231,25 @@ def file_mode_from_environment() -> int:
     return mode
 
 
+def unknown_variables() -> list[str]:
+    """Return a sentence for each variable whose name begins with ours and that is none, but for each once only."""
+    ours = [name for name in os.environ if name.startswith(_PREFIX) and not name.startswith(_TESTS_PREFIX)]
+    known = {variable.name for variable in env_vars()} if ours else set()
+    found = [name for name in ours if name not in known and name not in _told]
+    if not found:
+        return []
+    from codex_obs import _mistakes  # noqa: PLC0415 - loaded after a mistake only
+
+    _told.update(found)
+    return [_mistakes.of_variable(name, known) for name in sorted(found)]
+
+
 def _resolve(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
     unknown = [name for name in given if name not in TABLE]
     if unknown:
-        raise TypeError(f"unknown setting {unknown[0]!r}: there are {', '.join(TABLE)}")
+        from codex_obs import _mistakes  # noqa: PLC0415 - loaded after a mistake only
+
+        raise TypeError(_mistakes.of_init(unknown[0], [*INIT_ARGUMENTS, *TABLE]))
     chosen = {
         name
         for name, entry in TABLE.items()

@@ -24,7 +24,9 @@ __all__ = [
     "__version__",
     "canonical_json",
     "config_hash",
+    "is_object",
     "known_run",
+    "members_of",
     "read_rows",
     "recover",
     "resume_after_fork",
@@ -118,11 +120,11 @@ class Run:
     def log(
         self,
         metrics: Mapping[str, object],
-        *,
         step: SupportsIndex | None = None,
+        *,
         split: object = "train",
         dataset: object = None,
-        tags: Mapping[str, object] | None = None,
+        tags: object = None,
         timestamp: float | datetime | None = None,
     ) -> None: ...
     def bind(
@@ -130,7 +132,7 @@ class Run:
         *names: str,
         split: object = "train",
         dataset: object = None,
-        tags: Mapping[str, object] | None = None,
+        tags: object = None,
     ) -> BoundLog: ...
     def _bound(self, names: tuple[str, ...], split: object, dataset: object, tags: str | None) -> BoundLog: ...
     def event(self, category: object, message: object = None, **fields: object) -> None: ...
@@ -279,6 +281,10 @@ class StreamOutcome:
 
 def config_hash(config: object) -> str: ...
 def canonical_json(value: object) -> bytes: ...
+
+# Whether something has members as a configuration has, and these, with None for those that cannot be read.
+def is_object(value: object) -> bool: ...
+def members_of(value: object) -> dict[str, object]: ...
 def summarize(
     paths: Sequence[str], *, superseded: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> tuple[ArrowStream, Report]: ...

@@ -56,6 +56,6 @@ def _count(value: object) -> int | None:
         return None
     try:
         number = operator.index(value)
-    except TypeError:  # an array with more than one element has an index that raises
+    except Exception:  # noqa: BLE001 - an array with several elements, or a stranger's object: it is not known then
         return None
     return number if number > 0 else None

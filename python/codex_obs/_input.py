@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_INTERNALS = ".codex_obs"
+# As many runs as a sentence can name.
+_SHOWN_RUNS = 5
 _SHARD_NAME = re.compile(r"metrics(\.[a-z0-9-]+)?\.ndjson(\.(archive-)?[0-9]+)?(\.(gz|zst))?")
 
 
@@ -40,13 +43,13 @@ def find_input(named: Sequence[str], run_dir_variable: str | None, working_direc
         return _check_named([Path(run_dir_variable)])
     if newest_shard_time(working_directory) is not None:
         return [Path(os.curdir)]
-    newest = _newest_run(working_directory / "runs")
-    if newest is None:
+    below = runs_below(working_directory / "runs")
+    if not below:
         raise InputError(
-            "No run was named, and neither this folder nor runs/ holds a metrics log: give --input DIR, "
+            "No run was named, and neither this folder nor runs/ holds a metrics log: name a run directory, "
             "or set CODEX_OBS_RUN_DIR."
         )
-    return [newest.relative_to(working_directory)]
+    return [below[0].relative_to(working_directory)]
 
 
 def run_directory(paths: Sequence[Path]) -> Path:
@@ -69,11 +72,39 @@ def newest_shard_time(directory: Path) -> int | None:
     return max(times, default=None)
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """Return the run directories in a folder, the newest first."""
+    try:
+        directories = [path for path in folder.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    written = [(time, path) for path in directories if (time := newest_shard_time(path)) is not None]
+    return [path for _, path in sorted(written, reverse=True)]
+
+
 def _check_named(paths: list[Path]) -> list[Path]:
     for path in paths:
-        if _is_readable_folder(path) and len(paths) > 1:
+        if not _is_readable_folder(path):
+            continue
+        if not _is_run(path):
+            found = runs_below(path)
+            if found:
+                raise InputError(f"{path} is a folder of runs: name one of them, {_listed(found)}.")
+        if len(paths) > 1:
             raise InputError(f"{path} is a folder: give one run directory, or files only.")
     return paths
+
+
+def _is_run(folder: Path) -> bool:
+    # A run whose rows are all in a journal yet has no shard.
+    return newest_shard_time(folder) is not None or (folder / _INTERNALS).exists()
+
+
+def _listed(runs: list[Path]) -> str:
+    shown = [str(path) for path in runs[:_SHOWN_RUNS]]
+    if len(runs) > _SHOWN_RUNS:
+        return f"{', '.join(shown)} or {len(runs) - _SHOWN_RUNS} more"
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
 
 
 def _is_readable_folder(path: Path) -> bool:
@@ -86,12 +117,3 @@ def _is_readable_folder(path: Path) -> bool:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     return is_folder
-
-
-def _newest_run(runs: Path) -> Path | None:
-    try:
-        directories = sorted(path for path in runs.iterdir() if path.is_dir())
-    except OSError:
-        return None
-    written = [(time, path) for path in directories if (time := newest_shard_time(path)) is not None]
-    return max(written)[1] if written else None

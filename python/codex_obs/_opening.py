@@ -15,8 +15,6 @@ from codex_obs._run import Run
 from codex_obs.errors import ConflictError, LogFileError, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from codex_obs._config import Settings
     from codex_obs._job import Job
 
@@ -42,8 +40,8 @@ class Wanted:
     run_dir: str | None
     run_id: str | None
     name: str | None
-    config: Mapping[str, object] | None
-    tags: Mapping[str, object] | None
+    config: object
+    tags: object
     resume: str
     rewind_to: int | None
     settings: Settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
@@ -16,7 +15,7 @@ from codex_obs._git import commit_and_branch
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -68,8 +67,8 @@ class Run(_backend.Recorder):
         settings: Settings,
         run_id: str | None = None,
         name: str | None = None,
-        config: Mapping[str, object] | None = None,
-        tags: Mapping[str, object] | None = None,
+        config: object = None,
+        tags: object = None,
         metadata_name: str | None = None,
         as_current: bool = True,
         clock: _backend.ManualClock | None = None,
@@ -97,6 +96,10 @@ class Run(_backend.Recorder):
             CodexObsError: If the directory or its files cannot be used, or belong to another run.
         """
         beginning = beginning or Beginning(size=_config.world_size_from_environment())
+        # Read before there is a session: what a stranger's code raises leaves nothing behind.
+        params = {} if config is None else _backend.members_of(config)
+        kept_tags = {} if tags is None else _backend.members_of(tags)
+        config_hash = None if config is None else _backend.config_hash(config)
         try:
             run = super().__new__(
                 cls,
@@ -115,7 +118,7 @@ class Run(_backend.Recorder):
         except _backend.CoreError as error:
             raise _backend.public_error(error) from None
         run._settings = settings
-        run._tags = MappingProxyType(dict(tags or {}))
+        run._tags = MappingProxyType(kept_tags)
         run._config = MappingProxyType({})
         run._config_text = b""
         run._due = None
@@ -124,12 +127,21 @@ class Run(_backend.Recorder):
         run._opened_by = os.getpid()
         run._rewind_due = beginning.rewind_to
         next_step = settings.resume_step if beginning.rewind_to is None else beginning.rewind_to
-        if next_step is not None:
-            run._set_next_step(next_step)
-        if run._is_open:
-            run._begin_session(config)
-        metadata = {"name": metadata_name, "tags": tags}
-        run._note_params(config or {}, {key: value for key, value in metadata.items() if value})
+        metadata = {"name": metadata_name, "tags": tags if kept_tags else None}
+        noted = {key: value for key, value in metadata.items() if value is not None}
+        try:
+            if next_step is not None:
+                run._set_next_step(next_step)
+            if run._is_open:
+                run._begin_session(config_hash)
+            run._note_params({} if config is None else config, params, noted)
+        except BaseException as error:
+            # Ctrl-C, say: nobody has this run to close it.
+            status = _exit.status_of(error)
+            if run._is_open:
+                run._write_session("finish", {"status": status})
+            run._close(_exit.DEADLINE_S, status)
+            raise
         _backend.emit_warnings(run._take_warnings())
         if run._is_open or not (arrived or settings.disabled):
             _exit.arrange()
@@ -156,18 +168,19 @@ class Run(_backend.Recorder):
         """The settings that the run was opened with."""
         return self._settings
 
-    def log_params(self, params: Mapping[str, object]) -> None:
+    def log_params(self, params: object) -> None:
         """Log parameters that became known after `init`: one more line in ``params.ndjson`` with just these.
 
         Args:
-            params: Names and values; they are added to `config`.
+            params: Names and values: a mapping, a dataclass, or what `init` takes as its `config`. They are added to
+                `config`.
 
         Raises:
-            TypeError: If `params` is no mapping.
+            TypeError: If `params` has no names and values.
         """
-        if not isinstance(params, Mapping):
+        if not _backend.is_object(params):
             raise TypeError(f"params must be a mapping, not {type(params).__name__}")
-        self._note_params(params, {})
+        self._note_params(params, _backend.members_of(params), {})
 
     def close(self, timeout: float | None = 5.0) -> bool:
         """End the session as finished: refuse rows, write out what is there, deliver what there is time for.
@@ -216,9 +229,8 @@ class Run(_backend.Recorder):
         done = end(timeout, status)
         _backend.emit_warnings(self._take_warnings())
         if is_first and not done:
-            _backend.emit_warnings(
-                [f"{self.directory} was closed with rows that are not in the files yet: the next reader finds them"]
-            )
+            words = f"run {self.name}: closed before all rows were in the files of {self.directory}"
+            _backend.emit_warnings([f"{words}; the next reader or `codex-ndjson recover` brings them back"])
         return done
 
     def __enter__(self) -> Self:
@@ -254,13 +266,7 @@ class Run(_backend.Recorder):
         """Whether this process opened it with neither a directory nor a name."""
         return self._beginning.is_bare and self._opened_by == os.getpid()
 
-    def _continue(
-        self,
-        config: Mapping[str, object] | None,
-        tags: Mapping[str, object] | None,
-        settings: Settings,
-        rewind_to: int | None,
-    ) -> None:
+    def _continue(self, config: object, tags: object, settings: Settings, rewind_to: int | None) -> None:
         """Take what a further `init` in the open directory brings: parameters that changed, and nothing else."""
         stays = [field.name for field in fields(settings) if _differs(settings, self._settings, field.name)]
         if tags is not None and _backend.canonical_json(tags) != _backend.canonical_json(dict(self._tags)):
@@ -268,17 +274,22 @@ class Run(_backend.Recorder):
         if rewind_to not in (None, self._beginning.rewind_to):
             stays.append("rewind_to")
         if stays:
-            _backend.emit_warnings([f"{self.directory} is already open, and keeps its {', '.join(stays)}"])
-        if config is not None and _backend.canonical_json({**self._config, **config}) != self._config_text:
-            self._note_params(config, {})
+            _backend.emit_warnings(
+                [f"run {self.name}: {self.directory} is already open, and keeps its {', '.join(stays)}: close it first"]
+            )
+        if config is None:
+            return
+        params = _backend.members_of(config)
+        if _backend.canonical_json({**self._config, **params}) != self._config_text:
+            self._note_params(config, params, {})
 
     def _opened(self) -> None:
         """Begin the session of a stream that has just been opened for its first row."""
-        self._begin_session(self._config or None)
+        self._begin_session(_backend.config_hash(dict(self._config)) if self._config else None)
         due, self._due = self._due, None
         # A forked child leaves its parent's parameters to that.
         if due is not None and due.pid == os.getpid():
-            self._write_params_line(due.params, due.metadata)
+            self._write_params_line(due.params, due.params, due.metadata)
         _open_runs.add(self, os.fspath(self.directory), as_current=_open_runs.current() is self)
         _exit.arrange()
 
@@ -295,14 +306,14 @@ class Run(_backend.Recorder):
         self._config = MappingProxyType(json.loads(state["config"] or "{}"))
         self._config_text = state["config"]
 
-    def _begin_session(self, config: Mapping[str, object] | None) -> None:
+    def _begin_session(self, config_hash: str | None) -> None:
         # A forked child goes back nowhere.
         rewind_to = self._rewind_due if self._opened_by == os.getpid() else None
         self._rewind_due = None
-        self._write_session("start", self._start_fields(config, rewind_to))
+        self._write_session("start", self._start_fields(config_hash, rewind_to))
         self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
 
-    def _start_fields(self, config: Mapping[str, object] | None, rewind_to: int | None) -> dict[str, object]:
+    def _start_fields(self, config_hash: str | None, rewind_to: int | None) -> dict[str, object]:
         rewound: dict[str, object] = {}
         if rewind_to is not None:
             ended = {stream: _place(place) for stream, place in self._ended_streams().items()}
@@ -317,30 +328,30 @@ class Run(_backend.Recorder):
             "at": _place(self._begins_at()),
             "resume_step": self._resume_step(),
             **rewound,
-            "config_hash": None if config is None else _backend.config_hash(config),
+            "config_hash": config_hash,
             "versions": _versions(),
         }
 
-    def _note_params(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
-        """Write a line of parameters and add them to `config`."""
+    def _note_params(self, given: object, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
+        """Write a line of parameters, as they were given, and add what was read of them to `config`."""
         config = {**self._config, **params}
         if not self._is_open and not self.closed:
             due = self._due if self._due is not None and self._due.pid == os.getpid() else _Due(os.getpid(), {}, {})
             self._due = _Due(due.pid, {**due.params, **params}, {**due.metadata, **metadata})
-        elif not self._write_params_line(params, metadata):
+        elif not self._write_params_line(given, params, metadata):
             why = "it is closed" if self.closed else "its journal has no room"
-            _backend.emit_warnings([f"parameters of {self.directory} are not written: {why}"])
+            _backend.emit_warnings([f"run {self.name}: parameters are not written to {self.directory}: {why}"])
             return
         self._config = MappingProxyType(config)
         self._config_text = _backend.canonical_json(config)
 
-    def _write_params_line(self, params: Mapping[str, object], metadata: Mapping[str, object]) -> bool:
+    def _write_params_line(self, given: object, params: Mapping[str, object], metadata: Mapping[str, object]) -> bool:
         config = {**self._config, **params}
         world_size = self._beginning.size
         if world_size is None and self._settings.rank is None and not self._beginning.is_rank_unknown:
             world_size = 1
         argv = [str(argument) for argument in getattr(sys, "argv", [])]
-        return self._write_params(params, argv, derived_parameters(config, world_size), metadata)
+        return self._write_params(given, argv, derived_parameters(config, world_size), metadata)
 
 
 class _Due(NamedTuple):

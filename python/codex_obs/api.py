@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from codex_obs import _config, _names, _open_runs
+from codex_obs import _backend, _config, _names, _open_runs
 from codex_obs._config import Settings
 from codex_obs._opening import Wanted, open_run
 from codex_obs.errors import NoActiveRunError, SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import SupportsIndex, Unpack
 
     from codex_obs._run import Run
     from codex_obs.types import Metrics, Resume, RunPath, SettingsFields, Status, Tags, Timestamp
+
+_Function = TypeVar("_Function", bound="Callable[..., object]")
 
 
 def init(
@@ -25,8 +28,8 @@ def init(
     *,
     run_id: str | None = None,
     name: str | None = None,
-    config: Mapping[str, object] | None = None,
-    tags: Tags | None = None,
+    config: object = None,
+    tags: object = None,
     resume: Resume | None = None,
     rewind_to: SupportsIndex | None = None,
     settings: Settings | None = None,
@@ -47,8 +50,10 @@ def init(
         name: What the run is called. Default: the name of its folder, which without `run_dir` is the job's
             (``TORCHELASTIC_RUN_ID``, ``SLURM_JOB_ID`` with array task and step, ``PMIX_NAMESPACE``), else UTC time and
             four hex digits. A run that exists keeps its name.
-        config: Parameters of the run, such as hyperparameters, for ``params.ndjson``.
-        tags: Free key-value pairs of the run, for ``params.ndjson`` and destinations.
+        config: Parameters of the run, such as hyperparameters, for ``params.ndjson``: a mapping, a dataclass, an attrs
+            class, a pydantic model, an OmegaConf or ml_collections configuration, or an `argparse.Namespace`. A value
+            that cannot be read is null and counted.
+        tags: Free key-value pairs of the run, of the same kinds, for ``params.ndjson`` and destinations.
         resume: What a directory that holds a run means. ``"allow"`` continues it, with a warning if it had finished;
             ``"must"`` continues it and wants one; ``"never"`` refuses one; ``"new"`` takes the next free
             ``<run_dir>-2``. Default: ``CODEX_OBS_RESUME``, else ``"allow"``.
@@ -62,6 +67,7 @@ def init(
         The open run. Close it with ``with``, `Run.close` or `finish`.
 
     Raises:
+        TypeError: If there is no setting of a name that was given.
         SettingError: If an argument or an environment variable cannot be used. The text names it and the remedy.
         ConflictError: If `run_id` is not that of the run in the directory, `resume` does not allow what is there, or
             rank 0 of the job opens no run.
@@ -70,8 +76,9 @@ def init(
     _require_text("run_id", run_id)
     if name is not None:
         _names.label(name)
-    _require_mapping("config", config)
-    _require_mapping("tags", tags)
+    _require_object("config", config)
+    _require_object("tags", tags)
+    _backend.emit_warnings(_config.unknown_variables())
     return open_run(
         Wanted(
             run_dir=None if run_dir is None else _path_text(run_dir),
@@ -86,10 +93,21 @@ def init(
     )
 
 
+def _on_current_run(function: _Function) -> _Function:
+    """Have a function of the module pass its arguments on as they are, so that wrong ones are answered as by `Run`."""
+
+    @wraps(function)
+    def passed_on(*arguments: object, **named: object) -> object:
+        return getattr(_current(), function.__name__)(*arguments, **named)
+
+    return cast("_Function", passed_on)
+
+
+@_on_current_run
 def log(
     metrics: Metrics,
-    *,
     step: SupportsIndex | None = None,
+    *,
     split: object = "train",
     dataset: object = None,
     tags: Tags | None = None,
@@ -102,15 +120,14 @@ def log(
         TypeError: If an argument has a wrong type.
         ValueError: If the step is outside 64 bits.
     """
-    _current().log(metrics, step=step, split=split, dataset=dataset, tags=tags, timestamp=timestamp)
 
 
-def log_params(params: Mapping[str, object]) -> None:
+def log_params(params: object) -> None:
     """Log parameters of the current run that became known after `init`, as `Run.log_params` does.
 
     Raises:
         NoActiveRunError: If no run is open.
-        TypeError: If `params` is no mapping.
+        TypeError: If `params` has no names and values.
     """
     _current().log_params(params)
 
@@ -192,8 +209,15 @@ def _require_text(argument: str, value: object) -> None:
         raise SettingError(f"{argument} must be a text that is not empty, or None")
 
 
-def _require_mapping(argument: str, value: object) -> None:
-    if value is not None and not isinstance(value, Mapping):
-        raise SettingError(
-            f"{argument} must be a mapping or None, not {type(value).__name__}: vars() makes one of an object"
-        )
+def _require_object(argument: str, value: object) -> None:
+    if value is None or _backend.is_object(value):
+        return
+    remedy = "vars() makes one of an object"
+    if isinstance(value, list | tuple | set | frozenset) and all(isinstance(word, str) for word in value):
+        pairs = ", ".join(f"{word!r}: True" for word in list(value)[:3])
+        remedy = f"give {argument}={{{pairs}{', ...' if len(value) > 3 else ''}}}"  # noqa: PLR2004 - as many as are shown
+    elif isinstance(value, str):
+        remedy = f"give {argument}={{'name': {value!r:.40}}}"
+    elif callable(getattr(value, "to_dict", None)):
+        remedy = f"give {argument}=....to_dict()"
+    raise SettingError(f"{argument} must be a mapping or None, not {type(value).__name__}: {remedy}")

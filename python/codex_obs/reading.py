@@ -187,4 +187,4 @@ def _is_oldest_first(rows: pl.DataFrame) -> bool:
 
 def _warn(path: str | os.PathLike[str], report: Report) -> None:
     for sentence in sentences(report):
-        _logger.warning("%s: %s", visible(os.fspath(path)), sentence)
+        _logger.warning("codex_obs: %s: %s", visible(os.fspath(path)), sentence)

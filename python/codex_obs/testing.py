@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, SupportsIndex
 
 from codex_obs import _exit
-from codex_obs._backend import ManualClock
+from codex_obs._backend import ManualClock, is_object, members_of
 from codex_obs._config import Settings
 from codex_obs._run import STATUSES, Run
 from codex_obs.errors import SettingError
@@ -121,8 +121,8 @@ class MemoryRun:
     def log(
         self,
         metrics: Metrics,
-        *,
         step: SupportsIndex | None = None,
+        *,
         split: object = "train",
         dataset: object = None,
         tags: Tags | None = None,
@@ -195,16 +195,17 @@ class MemoryRun:
             if metric in call.metrics and split in (None, call.split)
         ]
 
-    def log_params(self, params: Mapping[str, object]) -> None:
+    def log_params(self, params: object) -> None:
         """Keep parameters.
 
         Raises:
-            TypeError: If `params` is no mapping.
+            TypeError: If `params` has no names and values.
         """
-        if not isinstance(params, Mapping):
+        if not is_object(params):
             raise TypeError(f"params must be a mapping, not {type(params).__name__}")
-        self.params.append(MappingProxyType(dict(params)))
-        self._config = MappingProxyType({**self._config, **params})
+        members = members_of(params)
+        self.params.append(MappingProxyType(members))
+        self._config = MappingProxyType({**self._config, **members})
 
     def flush(self, timeout: float | None = None, *, sync: bool = False) -> bool:  # noqa: ARG002 - as Run.flush
         """Return True: nothing waits."""

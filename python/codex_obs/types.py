@@ -91,8 +91,8 @@ class SupportsLog(Protocol):
     def log(
         self,
         metrics: Metrics,
-        *,
         step: SupportsIndex | None = None,
+        *,
         split: object = "train",
         dataset: object = None,
         tags: Tags | None = None,
@@ -130,7 +130,7 @@ class RunLike(SupportsLog, Protocol):
     def event(self, category: object, message: object = None, **fields: object) -> None:
         """Log an event of a trainer, as `Run.event` does."""
 
-    def log_params(self, params: Mapping[str, object]) -> None:
+    def log_params(self, params: object) -> None:
         """Log parameters, as `Run.log_params` does."""
 
     def flush(self, timeout: float | None = None, *, sync: bool = False) -> bool:

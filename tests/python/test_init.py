@@ -147,7 +147,9 @@ def test_a_cell_that_is_run_twice_gets_the_same_run(run_dir: Path, caplog: pytes
     assert codex_obs.init(run_dir) is run
     assert caplog.messages == []
     assert codex_obs.init(run_dir, config={"lr": 0.2}, backup_count=9, tags={"new": 1}) is run
-    assert caplog.messages == [f"{run_dir} is already open, and keeps its backup_count, tags"]
+    assert caplog.messages == [
+        f"codex_obs: run {run.name}: {run_dir} is already open, and keeps its backup_count, tags: close it first"
+    ]
     assert dict(run.config) == {"lr": 0.2}
     assert run.close()
     assert [row["config"] for row in read_rows(run_dir, "params")] == [{"lr": 0.1}, {"lr": 0.2}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -124,14 +125,14 @@ def test_legacy_rows_hold_structured_values_themselves(run_dir: Path) -> None:
     assert run.stats()["payloads_cut"] == 1
 
 
-def test_flatten_makes_metrics_of_a_mapping_of_numbers(run_dir: Path) -> None:
+def test_flatten_makes_a_metric_of_each_leaf_of_a_mapping(run_dir: Path) -> None:
     cyclic: dict[str, object] = {"x": 1}
     cyclic["self"] = cyclic
     with open_run(run_dir, flatten=True) as run:
         run.log(
             {
                 "loss": {"box": 0.5, "class": {"a": np.float32(1.5), 2: True}, "none": None, "bad": Unreadable()},
-                "mixed": {"a": 1, "b": "text"},
+                "mixed": {"a": 1, "b": "text", "c": {"d": [1, 2], "e": {}}},
                 "empty": {},
                 "cyclic": cyclic,
             },
@@ -145,10 +146,92 @@ def test_flatten_makes_metrics_of_a_mapping_of_numbers(run_dir: Path) -> None:
         ("loss/class/2", 1, []),
         ("loss/none", None, []),
         ("loss/bad", None, ["unreadable"]),
-        ("mixed", None, ["manifest_id"]),
+        ("mixed/a", 1, []),
+        ("mixed/b", None, ["manifest_id"]),
+        ("mixed/c/d", None, ["manifest_id"]),
+        ("mixed/c/e", None, ["manifest_id"]),
         ("empty", None, ["manifest_id"]),
-        ("cyclic", None, ["manifest_id"]),
+        ("cyclic/x", 1, []),
+        ("cyclic/self", None, ["manifest_id"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"a": {"b": 1}, "a/b": 10}, [("a/b", 10)]),
+        ({"a/b": 10, "c": 3, "a": {"b": 1}}, [("c", 3), ("a/b", 1)]),
+        ({"a": {"b/c": 1, "b": {"c": "text"}}}, [("a/b/c", None)]),
+        ({"a": {1: 5, "1": 6}}, [("a/1", 6)]),
+    ],
+)
+def test_of_metrics_that_flatten_to_one_name_the_last_counts_and_it_is_said_once(
+    metrics: dict[str, object], expected: list[object], run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "codex_obs"), open_run(run_dir, flatten=True) as run:
+        run.log(metrics, step=0)
+        run.log(metrics, step=1)
+        assert run.stats()["metrics_collided"] == 2
+    assert [(row["metric"], row["value"]) for row in read_rows(run_dir)] == expected * 2
+    (words,) = caplog.messages
+    assert f"`{expected[-1][0]}`" in words  # type: ignore[index] # a pair
+    assert words.startswith("codex_obs: run ")
+
+
+def test_a_missing_value_of_pandas_is_null(run_dir: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    with open_run(run_dir) as run:
+        run.log({"na": pd.NA, "nat": pd.NaT, "list": [pd.NA, {"a": pd.NaT}]}, step=0, tags={"t": pd.NA})
+    rows = read_rows(run_dir)
+    assert [(row["value"], row["tags"]) for row in rows[:2]] == [(None, {"t": None})] * 2
+    (line,) = read_rows(run_dir, "metrics_manifest")
+    assert line["descriptor"]["payload"] == [None, {"a": None}]  # type: ignore[index] # an object
+    assert run.stats()["nodes_nulled"] == 0
+
+
+def test_a_data_frame_has_the_names_of_its_columns(run_dir: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    pl = pytest.importorskip("polars")
+    frames = {
+        "pandas": pd.DataFrame({"b": [1, 2], "a": ["x", None], "c": [0.5, float("nan")]}),
+        "index": pd.DataFrame({"b": [1, 2]}, index=["i", "j"]),
+        "twice": pd.DataFrame([[1, 2]], columns=["a", "a"]),
+        "times": pd.DataFrame({"t": pd.to_datetime(["2026-01-02", None])}),
+        "integers": pd.DataFrame({"n": pd.array([1, None], dtype="Int64")}),
+        "empty": pd.DataFrame({"a": []}),
+        "series": pd.Series([1, 2], name="n"),
+        "indexed": pd.Series([1.5, 2.5], index=[7, 8]),
+        "polars": pl.DataFrame({"b": [1, None], "a": ["x", "y"]}),
+        "polars series": pl.Series("n", [1, None]),
+    }
+    with open_run(run_dir) as run:
+        run.log(frames, step=0)
+        assert run.stats()["nodes_nulled"] == 0
+    found = {line["metric"]: line["descriptor"] for line in read_rows(run_dir, "metrics_manifest")}
+    payloads = {name: descriptor["payload"] for name, descriptor in found.items()}  # type: ignore[index] # objects
+    assert payloads == {
+        "pandas": {"columns": ["b", "a", "c"], "data": [[1, "x", 0.5], [2, None, "NaN"]]},
+        "index": {"columns": ["b"], "data": [[1], [2]], "index": ["i", "j"]},
+        "twice": {"columns": ["a", "a"], "data": [[1, 2]]},
+        "times": {"columns": ["t"], "data": [["2026-01-02 00:00:00"], [None]]},
+        "integers": {"columns": ["n"], "data": [[1], [None]]},
+        "empty": {"columns": ["a"], "data": []},
+        "series": {"data": [1, 2], "name": "n"},
+        "indexed": {"data": [1.5, 2.5], "index": [7, 8], "name": None},
+        "polars": {"columns": ["b", "a"], "data": [[1, "x"], [None, "y"]]},
+        "polars series": {"data": [1, None], "name": "n"},
+    }
+    assert pd.DataFrame(**payloads["index"]).equals(frames["index"])
+    assert found["pandas"]["shape"] == [2, 3]  # type: ignore[index] # an object
+
+
+def test_a_large_data_frame_is_written_in_pieces(run_dir: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    with open_run(run_dir) as run:
+        run.log({"m": pd.DataFrame({"a": range(70_000)})}, step=0)
+    (line,) = read_rows(run_dir, "metrics_manifest")
+    payload = line["descriptor"]["payload"]  # type: ignore[index] # an object
+    assert payload == {"columns": ["a"], "data": [[number] for number in range(70_000)]}
 
 
 class Unreadable:

@@ -178,7 +178,7 @@ def test_skipped_lines_are_a_warning_that_names_the_first(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING, logger="codex_obs"):
         assert reading.read(tmp_path).height == 2
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}: Of 4 lines, 2 lines that are no rows were skipped: {path}:2: not JSON"
+        f"codex_obs: {tmp_path}: Of 4 lines, 2 lines that are no rows were skipped: {path}:2: not JSON"
     ]
 
 

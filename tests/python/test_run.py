@@ -429,7 +429,7 @@ def test_at_the_end_of_the_process_only_the_thread_that_ends_it_logs_warnings(ru
     """
     said = run_program(program, run_dir)
     assert "late" not in said
-    assert said == "MainThread from the main thread\n"
+    assert said == "MainThread codex_obs: from the main thread\n"
 
 
 def test_a_closed_run_holds_no_file_and_no_memory(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ def test_arguments_that_cannot_be_used_are_named(field: str, value: object) -> N
 
 
 def test_an_unknown_setting_is_named() -> None:
-    with pytest.raises(TypeError, match="unknown setting 'max_bytes': there are rank, resume_step"):
+    with pytest.raises(TypeError, match="unknown setting 'max_bytes': did you mean 'max_shard_bytes'"):
         codex_obs.Settings(max_bytes=1)  # type: ignore[call-arg]  # the point of the test
 
 

@@ -117,10 +117,12 @@ stats! {
     texts_cut,
     /// Nested values that became null.
     nodes_nulled,
-    /// Structured values, parameters or tags too long to keep.
+    /// Structured values that are too long to keep, and parameters and tags that were cut to fit.
     payloads_cut,
     /// Metric values whose conversion raised.
     values_unreadable,
+    /// Metrics left out because a later one of the call got the same name by `flatten`.
+    metrics_collided,
     /// Timestamps out of range, replaced by the time of the call.
     timestamps_replaced,
     /// Times that the clock was set back; timestamps went on at the rate of the monotonic clock.
@@ -143,6 +145,7 @@ impl Stats {
         self.nodes_nulled.add(damage.nodes_nulled);
         self.payloads_cut.add(damage.payloads_cut);
         self.values_unreadable.add(damage.values_unreadable);
+        self.metrics_collided.add(damage.metrics_collided);
         self.timestamps_replaced.add(damage.timestamps_replaced);
     }
 

@@ -139,9 +139,8 @@ impl BoundLog {
             .is_some_and(|template| frames.fill(template, timestamp, Some(number.unwrap_or(0)), numbers));
         if !is_filled {
             frames.begin(&self.call(timestamp, number.unwrap_or(0)), run.handle.max_frame_bytes());
-            for (name, value) in self.names.iter().zip(values) {
-                convert::row(name, &value, frames, damage, run.options);
-            }
+            let named = self.names.iter().map(String::as_str).zip(values);
+            buffers.collided = convert::rows(values.py(), named, frames, damage, run.options);
         }
         Ok((if number.is_some() { Step::Given } else { Step::Next }, time))
     }

@@ -4,7 +4,6 @@
 #![expect(clippy::needless_pass_by_value, reason = "what Python passes is converted into a value of our own")]
 
 mod bound_log;
-mod bounded_json;
 mod canonical;
 mod clock;
 mod convert;
@@ -15,6 +14,8 @@ mod export;
 mod fork;
 mod interpreter;
 mod last_exit;
+mod lines;
+mod mistakes;
 mod places;
 mod reading;
 mod recorder;
@@ -34,6 +35,8 @@ mod _core {
     use super::canonical::{canonical_json, config_hash};
     #[pymodule_export]
     use super::clock::ManualClock;
+    #[pymodule_export]
+    use super::convert::object::{is_object, members_of};
     #[pymodule_export]
     use super::error::CoreError;
     #[pymodule_export]

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use codex_obs_core::encode::line;
 use codex_obs_core::journal::frame::{Call, FrameBuilder, LineFile};
 use codex_obs_core::limits;
 use codex_obs_core::record::Damage;
@@ -13,7 +12,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::bound_log::BoundLog;
-use crate::bounded_json::json;
 use crate::clock::ManualClock;
 use crate::convert::{self, Options, Split};
 use crate::deadline::deadline;
@@ -21,10 +19,12 @@ use crate::error::to_python;
 use crate::event;
 use crate::export::{self, MlflowExport};
 use crate::last_exit;
+use crate::lines::{self, Said};
+use crate::mistakes;
 use crate::places;
 use crate::settings::Raw;
 use crate::spare::{Buffers, Spare};
-use crate::words::{emit, emit_warnings};
+use crate::words::{self, emit_warnings};
 
 /// One stream of a run.
 #[pyclass(name = "Run", subclass, frozen, weakref, module = "codex_obs._core")]
@@ -32,6 +32,7 @@ pub struct Recorder {
     pub(crate) handle: Handle,
     pub(crate) options: Options,
     pub(crate) spare: Spare,
+    pub(crate) said: Said,
 }
 
 #[pymethods]
@@ -109,7 +110,7 @@ impl Recorder {
         } else {
             py.detach(|| Handle::init(&directory, run_id, name, settings)).map_err(|error| to_python(py, &error))?
         };
-        Ok(Self { handle, options: Options { legacy, flatten }, spare: Spare::default() })
+        Ok(Self { handle, options: Options { legacy, flatten }, spare: Spare::default(), said: Said::default() })
     }
 
     /// Identifier of the run, part of every row.
@@ -168,18 +169,25 @@ impl Recorder {
     ///     TypeError: If an argument has a wrong type; no row is written.
     ///     ValueError: If the step is outside of 64 bits; no row is written.
     #[pyo3(
-        signature = (metrics, *, step = None, split = Split::default(), dataset = None, tags = None, timestamp = None),
-        text_signature = "($self, metrics, *, step=None, split='train', dataset=None, tags=None, timestamp=None)",
+        signature = (
+            metrics = None, step = None, *, split = Split::default(), dataset = None, tags = None, timestamp = None, **unknown
+        ),
+        text_signature = "($self, metrics, step=None, *, split='train', dataset=None, tags=None, timestamp=None)",
     )]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of `log`")]
     fn log(
         slf: &Bound<'_, Self>,
-        metrics: &Bound<'_, PyAny>,
+        metrics: Option<&Bound<'_, PyAny>>,
         step: Option<&Bound<'_, PyAny>>,
         split: Split<'_>,
         dataset: Option<&Bound<'_, PyAny>>,
         tags: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
+        let (Some(metrics), None) = (metrics, unknown) else {
+            return Err(mistakes::log(slf.py(), metrics, step, unknown));
+        };
         let this = slf.get();
         let mut buffers = this.spare.take();
         let mut damage = Damage::default();
@@ -188,7 +196,9 @@ impl Recorder {
             .map(|(step, time)| Self::record(slf, &mut buffers, &damage, step, time));
         this.spare.give(buffers);
         // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
-        outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
+        outcome
+            .map_err(|error| mistakes::of_metrics(error, metrics, step))
+            .and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
     }
 
     /// Prepare calls of `log` that have the same names each time, for the tightest loops.
@@ -351,23 +361,15 @@ impl Recorder {
     fn _write_params(
         slf: &Bound<'_, Self>,
         config: &Bound<'_, PyAny>,
-        argv: &Bound<'_, PyAny>,
+        argv: Vec<String>,
         derived: &Bound<'_, PyAny>,
         metadata: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        let mut damage = Damage::default();
-        let cli = PyDict::new(slf.py());
-        cli.set_item("argv", argv)?;
-        let [cli, config, derived, metadata] =
-            [cli.as_any(), config, derived, metadata].map(|value| json(value, &mut damage));
-        let pieces = line::Params { cli: &cli, config: &config, derived: &derived, metadata: &metadata };
-        Self::write(slf, LineFile::Params, &damage, |micros, run_id| line::params(micros, run_id, &pieces))
+        lines::params(slf, config, argv, derived, metadata)
     }
 
     fn _write_session(slf: &Bound<'_, Self>, record: &str, fields: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let mut damage = Damage::default();
-        let fields = json(fields, &mut damage);
-        Self::write(slf, LineFile::Session, &damage, |micros, run_id| line::session(micros, run_id, record, &fields))
+        lines::session(slf, record, fields)
     }
 
     #[pyo3(signature = (component, status, reason, extra))]
@@ -378,10 +380,7 @@ impl Recorder {
         reason: Option<&str>,
         extra: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        let mut damage = Damage::default();
-        let extra = json(extra, &mut damage);
-        let pieces = line::Tracking { component, status, reason, extra: &extra };
-        Self::write(slf, LineFile::Summary, &damage, |micros, _| line::tracking(micros, &pieces))
+        lines::summary(slf, component, status, reason, extra)
     }
 }
 
@@ -399,7 +398,7 @@ impl Recorder {
         tags: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(Step, Time)> {
-        let Buffers { frames, tags: tag_buffer, split: split_buffer, dataset: dataset_buffer } = buffers;
+        let Buffers { frames, tags: tag_buffer, split: split_buffer, dataset: dataset_buffer, collided } = buffers;
         let number = step.map(convert::step).transpose()?;
         let now = self.handle.now_micros();
         let (timestamp, time) = convert::time(timestamp, now, damage)?;
@@ -412,7 +411,7 @@ impl Recorder {
             tags,
         };
         frames.begin(&call, self.handle.max_frame_bytes());
-        convert::metrics(metrics, frames, damage, self.options)?;
+        *collided = convert::metrics(metrics, frames, damage, self.options)?;
         Ok((if number.is_some() { Step::Given } else { Step::Next }, time))
     }
 
@@ -428,6 +427,10 @@ impl Recorder {
             |frames: &FrameBuilder| Loss { rows: frames.rows(), first_step: frames.step(), last_step: frames.step() };
         let Some(session) = Self::session(slf, || lost(frames)) else { return };
         session.stats().damage(damage);
+        if damage.payloads_cut + damage.metrics_collided > 0 {
+            lines::say_what_changed(slf.get(), session, buffers);
+        }
+        let frames = &mut buffers.frames;
         if session.is_mirrored() {
             // The ring is written by a system call, which must not keep Python waiting.
             py.detach(|| {
@@ -453,7 +456,7 @@ impl Recorder {
 
     /// Writes a line that is not a row. `false` if there is no room for it. An interrupt that a conversion met is raised
     /// afterwards.
-    fn write(
+    pub(crate) fn write(
         slf: &Bound<'_, Self>,
         file: LineFile,
         damage: &Damage,
@@ -469,7 +472,7 @@ impl Recorder {
 
     /// The session to log to. Where there is none yet, one is opened; `None` counts the rows of `call` as dropped.
     #[inline]
-    fn session<'a>(slf: &'a Bound<'_, Self>, call: impl FnOnce() -> Loss) -> Option<&'a Session> {
+    pub(crate) fn session<'a>(slf: &'a Bound<'_, Self>, call: impl FnOnce() -> Loss) -> Option<&'a Session> {
         let handle = &slf.get().handle;
         handle.session().or_else(|| Self::open(slf, Some(call())))
     }
@@ -488,13 +491,7 @@ impl Recorder {
                 emit_warnings(py, session);
                 Some(session)
             }
-            Asked::Missing(why) => {
-                if let Some(why) = why {
-                    let directory = handle.directory().display();
-                    emit(py, vec![format!("rows are dropped: this process has no stream in {directory} ({why})")]);
-                }
-                None
-            }
+            Asked::Missing(why) => words::without_stream(py, handle, why.map(|why| why.to_string())),
         }
     }
 }

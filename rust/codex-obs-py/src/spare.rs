@@ -16,6 +16,8 @@ pub struct Buffers {
     pub tags: KnownTags,
     pub split: String,
     pub dataset: String,
+    /// A name that several metrics of the call got.
+    pub collided: Option<String>,
 }
 
 /// A place for one set of buffers. Taking and giving back is one exchange each, so that a call that a stranger's code makes

@@ -1,6 +1,6 @@
 //! Words of the engine for the user, on the logger of the package.
 
-use codex_obs_core::session::Session;
+use codex_obs_core::session::{Handle, Session};
 use pyo3::exceptions::PyImportError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -25,4 +25,14 @@ pub fn emit(py: Python<'_>, texts: Vec<String>) {
     {
         error.write_unraisable(py, None);
     }
+}
+
+/// Tells, if there is something new to tell, that rows have nowhere to go.
+#[cold]
+pub fn without_stream<T>(py: Python<'_>, handle: &Handle, why: Option<String>) -> Option<T> {
+    if let Some(why) = why {
+        let (name, directory) = (handle.name(), handle.directory().display());
+        emit(py, vec![format!("run {name}: rows are dropped: this process has no stream in {directory} ({why})")]);
+    }
+    None
 }

@@ -315,7 +315,7 @@ impl Courier {
                 self.context.stats.params_changed.add(news.changed.len() as u64);
                 if !news.changed.is_empty() {
                     self.context.warnings.say(format!(
-                        "parameters changed when the run went on ({}): {} keeps their first values, params.ndjson has all",
+                        "parameters changed when the run was resumed ({}): {} keeps their first values, params.ndjson has all",
                         some_of(&news.changed, SHOWN_PARAMETERS),
                         self.address
                     ));

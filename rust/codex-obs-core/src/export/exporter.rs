@@ -262,7 +262,7 @@ impl Shared {
                 Err(_) => {
                     self.context.stats.export_errors.add(1);
                     self.context.warnings.push("export_panic", || {
-                        "the exporter met a bug of its own; it begins anew from what was delivered".to_owned()
+                        "internal error in the exporter; it starts again from what was delivered".to_owned()
                     });
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
                     match self.context.connect() {

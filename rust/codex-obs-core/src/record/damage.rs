@@ -10,10 +10,12 @@ pub struct Damage {
     /// Nodes of a nested value that became null (deeper than 64, cyclic, or their conversion raised), went because another
     /// key has the same text, or show their class because their `str()` raised.
     pub nodes_nulled: u64,
-    /// Structured values, parameters or tags too long to keep.
+    /// Structured values that are too long to keep, and parameters and tags that were cut to fit.
     pub payloads_cut: u64,
     /// Metric values whose conversion raised.
     pub values_unreadable: u64,
+    /// Metrics left out because a later one of the call got the same name by `flatten`.
+    pub metrics_collided: u64,
     /// `timestamp=` arguments outside the years 1 to 9999 or not a number, replaced by the time of the call.
     pub timestamps_replaced: u64,
 }

@@ -146,7 +146,7 @@ impl Session {
         let claim = claim::claim(directory, entry.seat, settings.rank, &process, &settings.clock)?;
         let Some(Claim { stream, owner, mut recovered }) = claim else { return Ok(None) };
         let is_helper = entry.seat == Seat::Process;
-        let (stats, warnings) = (Arc::new(Stats::default()), Arc::new(Warnings::default()));
+        let (stats, warnings) = (Arc::new(Stats::default()), Arc::new(Warnings::about_run(&home.name)));
         if !is_helper || !steps::is_fresh(directory, &stream)? {
             shards::adopt_packed(directory, &stream, &warnings)?;
         }

@@ -131,7 +131,7 @@ impl Drain {
     pub fn note_panic(&mut self) {
         self.reporting.stats.write_errors.add(1);
         self.reporting.warnings.push("panic", || {
-            "the writer met a bug of its own; rows wait in the journal and writing is tried again".to_owned()
+            "internal error in the writer; rows are safe in the journal and will be retried".to_owned()
         });
     }
 
@@ -431,12 +431,12 @@ impl Drain {
             let path = self.files.get(kind).path().display().to_string();
             self.reporting.warnings.push("disturbed", || match found {
                 Found::Replaced => {
-                    format!("{path} was moved or deleted by another program; writing goes on in a new file")
+                    format!("{path} was moved or deleted by another program; writing continues in a new file")
                 }
                 Found::Closed => {
                     format!("this process closed the descriptor of {path}, which is not its own; it was opened again")
                 }
-                _ => format!("{path} was shortened or extended by another program; writing goes on at its end"),
+                _ => format!("{path} was shortened or extended by another program; writing continues at its end"),
             });
         }
         Ok(())

@@ -16,6 +16,8 @@ const MAX_TEXTS: usize = 256;
 /// A queue of warnings, at most one of a kind per ten seconds.
 #[derive(Debug, Default)]
 pub struct Warnings {
+    /// What stands before each text: which run it is about.
+    about: String,
     waiting: AtomicBool,
     queue: Mutex<Queue>,
 }
@@ -27,6 +29,12 @@ struct Queue {
 }
 
 impl Warnings {
+    /// A queue for the warnings about the run called `name`.
+    #[must_use]
+    pub fn about_run(name: &str) -> Self {
+        Self { about: format!("run {name}: "), ..Self::default() }
+    }
+
     /// Queues `text` unless one of its `kind` was queued a moment ago; then it is counted for the next one.
     pub fn push(&self, kind: &'static str, text: impl FnOnce() -> String) {
         let now = Instant::now();
@@ -68,7 +76,8 @@ impl Warnings {
     pub fn take(&self) -> Vec<String> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.store(false, Ordering::Release);
-        std::mem::take(&mut queue.texts)
+        let texts = std::mem::take(&mut queue.texts);
+        texts.into_iter().map(|text| format!("{}{text}", self.about)).collect()
     }
 }
 

@@ -22,10 +22,9 @@ pub struct Event {
     numbers: Vec<(String, Result<f64, String>)>,
 }
 
-/// What becomes tags, the words of the event first.
+/// What becomes tags.
 pub struct Facts<'py> {
     pairs: Vec<Pair<'py>>,
-    words: usize,
 }
 
 impl Event {
@@ -52,7 +51,6 @@ impl Event {
         let mut facts = Vec::new();
         facts.extend(message.map(|message| (text(MESSAGE_TAG), message.clone())));
         facts.extend(known.is_none().then(|| (text(CATEGORY_TAG), text(spelling))));
-        let words = facts.len();
 
         let mut numbers = Vec::new();
         for (key, value) in pairs {
@@ -71,7 +69,7 @@ impl Event {
             numbers.push((name(&key, damage)?.into_owned(), number));
         }
         let event = Self { step, category: known.unwrap_or_default(), numbers };
-        Ok((event, Facts { pairs: facts, words }))
+        Ok((event, Facts { pairs: facts }))
     }
 
     /// Adds the rows to a builder after its `begin`: one a number, or the bare one.
@@ -89,9 +87,9 @@ impl Event {
 }
 
 impl Facts<'_> {
-    /// The tags. Of those that are too long together only the event's words are kept, which counts.
+    /// The tags. Of those that are too long together the longest are cut, which counts.
     pub fn tags<'a>(&self, known: &'a mut KnownTags, damage: &mut Damage) -> &'a Tags {
-        tags::of_pairs(&self.pairs, self.words, known, damage)
+        tags::of_pairs(&self.pairs, known, damage)
     }
 }
 

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | None, booleans, texts, finite floats, ints (also of `NumPy`, enums, scalars of frameworks) | as `json.dumps`, every digit |
 //! | NaN and infinities | `"NaN"`, `"Infinity"`, `"-Infinity"` |
-//! | mappings | keys as `json.dumps` makes them (bytes: base64, others: `str()`), sorted by code point; of two equal keys the last |
+//! | mappings and other objects with members (`object.rs`) | keys as `json.dumps` makes them (bytes: base64, others: `str()`), sorted by code point; of two equal keys the last |
 //! | lists, tuples, other sequences | lists |
 //! | sets | lists in the order of the elements' JSON |
+//! | data frames and series (`frame.rs`) | objects with their columns, index or name, and data |
 //! | arrays and tensors | nested lists; without axes: a number; dates and durations as text |
 //! | bytes, bytearray, memoryview | base64 text |
+//! | what pandas has for a missing value | null |
 //! | anything else | `str()` |
 //!
 //! Containers nested deeper than 64, containers inside themselves and what raises become null and are counted.
@@ -20,18 +22,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_obs_core::encode::number::push_f64;
 use codex_obs_core::encode::string::push_json_string;
+use codex_obs_core::encode::trim::{Cuts, trim};
 use codex_obs_core::limits::{MAX_DEPTH, MAX_TEXT_BYTES};
 use codex_obs_core::record::Damage;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::array::{Array, Part};
+use super::frame::{Frame, is_missing};
 use super::integer::push_int;
 use super::interrupt::swallow;
+use super::key::{float_text, key_text};
 use super::kind::{bytes, is_builtin, is_mapping, is_number_like, is_sequence, is_set};
 use super::mapping::{Pair, pairs};
-use super::output::{MAX_COUNTED_BYTES, Output};
-use super::text::{clean, shortened, shown};
+use super::object::{is_object, members};
+use super::output::{MAX_COUNTED_BYTES, Mark, Output};
+use super::text::{clean, shortened};
 
 /// Bytes encoded to base64 at a time; a multiple of 3, so that the pieces fit together.
 const BASE64_PIECE_BYTES: usize = 48 << 10;
@@ -39,15 +45,32 @@ const BASE64_PIECE_BYTES: usize = 48 << 10;
 const ELEMENT_BYTES: u64 = 2;
 /// Fewest bytes of a member of an object, with its comma.
 const MEMBER_BYTES: u64 = 5;
+/// Elements of a sequence that are asked for one by one once it raised when it was iterated.
+const MAX_BY_INDEX: usize = 1 << 16;
+/// Members of one object that are read.
+const MAX_MEMBERS: usize = (MAX_COUNTED_BYTES / MEMBER_BYTES) as usize;
 
-/// Adds `value` as canonical JSON. Never raises; what is longer than 16 MiB becomes null and is counted.
+/// Adds `value` as canonical JSON, however long it is. Never raises.
 pub fn push_json(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, damage: &mut Damage) {
-    let mut writer = Writer::new(Output::new(out, MAX_COUNTED_BYTES as usize), damage);
+    let mut writer = Writer::new(Output::new(out, usize::MAX), damage);
     writer.node(value);
-    if writer.out.finish().is_some() {
-        damage.payloads_cut += 1;
-        out.extend_from_slice(b"null");
+}
+
+/// The members of `value` as a canonical JSON object of at most `most` bytes. Never raises; values that are too long are cut alone,
+/// which is noted in `cuts` and counted, as are their keys at 4 KiB. What cannot be asked for its members gives an empty object.
+pub fn object(value: &Bound<'_, PyAny>, most: usize, damage: &mut Damage, cuts: &mut Cuts) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer { cut_keys: true, ..Writer::new(Output::ample(&mut out), damage) };
+    writer.node(value);
+    let short = std::mem::take(&mut writer.short);
+    if out.first() != Some(&b'{') {
+        // It raised when asked for its members, which counted.
+        return b"{}".to_vec();
     }
+    let before = cuts.count;
+    trim(&mut out, most, &short, cuts);
+    damage.payloads_cut += cuts.count - before;
+    out
 }
 
 /// Writes objects to an [`Output`].
@@ -56,6 +79,10 @@ pub(super) struct Writer<'w> {
     pub(super) damage: &'w mut Damage,
     /// Whether texts are cut at 4 KiB.
     cut_texts: bool,
+    /// Whether keys are.
+    cut_keys: bool,
+    /// Where the containers of an ample output begin that are shorter than they should be.
+    pub(super) short: Vec<usize>,
     depth: usize,
     /// Addresses of the objects being written; they are alive as long as they stand here.
     open: Vec<usize>,
@@ -64,12 +91,12 @@ pub(super) struct Writer<'w> {
 impl<'w> Writer<'w> {
     /// A writer of payloads, parameters or configuration.
     pub(super) fn new(out: Output<'w>, damage: &'w mut Damage) -> Self {
-        Self { out, damage, cut_texts: false, depth: 0, open: Vec::new() }
+        Self { out, damage, cut_texts: false, cut_keys: false, short: Vec::new(), depth: 0, open: Vec::new() }
     }
 
     /// A writer of what stands inside the tags' own object.
     pub(super) fn inside_tags(out: Output<'w>, damage: &'w mut Damage) -> Self {
-        Self { cut_texts: true, depth: 1, ..Self::new(out, damage) }
+        Self { cut_texts: true, cut_keys: true, depth: 1, ..Self::new(out, damage) }
     }
 
     /// Tells that `container` is being written by the caller.
@@ -86,6 +113,7 @@ impl<'w> Writer<'w> {
             self.depth = depth;
             self.open.truncate(open);
             self.out.take_back(mark);
+            self.short.retain(|&start| start < mark.length);
             self.null();
         }
         self.out.settle();
@@ -110,7 +138,11 @@ impl<'w> Writer<'w> {
         } else if let Some(bytes) = bytes(value)? {
             self.base64(&bytes);
         } else if is_mapping(value)? {
-            self.inside(value, |this| this.mapping(value))?;
+            self.inside(value, |this| {
+                let pairs = pairs(value, MAX_MEMBERS, this.damage)?;
+                this.mapping(&pairs);
+                Ok(())
+            })?;
         } else if is_set(value)? {
             self.inside(value, |this| this.set(value))?;
         } else {
@@ -124,11 +156,28 @@ impl<'w> Writer<'w> {
         if value.is_instance_of::<PyComplex>() {
             return self.shown(value);
         }
+        if is_missing(value) {
+            self.out.bytes().extend_from_slice(b"null");
+            return Ok(());
+        }
+        if let Some(frame) = Frame::of(value)? {
+            return self.inside(value, |this| this.frame(&frame));
+        }
+        if is_object(value) {
+            return self.inside(value, |this| {
+                // A model of one value is that value.
+                match members(value, MAX_MEMBERS, this.damage)? {
+                    Some(pairs) => this.mapping(&pairs),
+                    None => this.shown(value)?,
+                }
+                Ok(())
+            });
+        }
         if let Some(array) = Array::of(value)? {
             return if array.shape.is_empty() { self.scalar(&array) } else { self.array(&array) };
         }
         if is_sequence(value)? {
-            return self.inside(value, |this| this.elements(value.len().ok(), value.try_iter()?));
+            return self.inside(value, |this| this.sequence(value));
         }
         self.shown(value)
     }
@@ -150,6 +199,33 @@ impl<'w> Writer<'w> {
         self.shown(&element)
     }
 
+    /// Adds a data frame or series: what its own class takes to be made again.
+    fn frame(&mut self, frame: &Frame<'_>) -> PyResult<()> {
+        let least = frame.data.elements().saturating_mul(ELEMENT_BYTES);
+        if self.out.skip(least) {
+            return Ok(());
+        }
+        self.out.bytes().push(b'{');
+        if let Some(columns) = &frame.columns {
+            self.out.bytes().extend_from_slice(b"\"columns\":");
+            self.node(columns);
+            self.out.bytes().push(b',');
+        }
+        self.out.bytes().extend_from_slice(b"\"data\":");
+        match &frame.rows {
+            Some(rows) => self.node(rows),
+            None => self.array(&frame.data)?,
+        }
+        for (key, part) in [(&b",\"index\":"[..], &frame.index), (&b",\"name\":"[..], &frame.name)] {
+            if let Some(part) = part {
+                self.out.bytes().extend_from_slice(key);
+                self.node(part);
+            }
+        }
+        self.out.bytes().push(b'}');
+        Ok(())
+    }
+
     fn array(&mut self, array: &Array<'_>) -> PyResult<()> {
         let least = array.elements().saturating_mul(ELEMENT_BYTES);
         let memory = array.bytes().filter(|_| least > MAX_COUNTED_BYTES).unwrap_or(0);
@@ -160,9 +236,13 @@ impl<'w> Writer<'w> {
             return self.unless_open(&array.value, |this| this.value(&array.list()?));
         }
         self.inside(&array.value, |this| {
+            let mark = this.out.mark();
             this.out.bytes().push(b'[');
             let mut is_first = true;
             for part in array.parts()? {
+                if this.is_long_enough(mark) {
+                    break;
+                }
                 match part? {
                     Part::Step(step) => {
                         this.separate(&mut is_first);
@@ -175,13 +255,19 @@ impl<'w> Writer<'w> {
                         }
                     }
                 }
-                if this.out.is_full() {
-                    break;
-                }
             }
             this.out.bytes().push(b']');
             Ok(())
         })
+    }
+
+    /// Whether no more needs to be added to a container that began at `mark`.
+    fn is_long_enough(&mut self, mark: Mark) -> bool {
+        if self.out.has_enough(mark) {
+            self.short.push(mark.length);
+            return true;
+        }
+        self.out.is_full()
     }
 
     /// Writes a container with `write`, or null if it is too deep or inside itself.
@@ -219,16 +305,48 @@ impl<'w> Writer<'w> {
         if self.out.skip(length.unwrap_or(0) as u64 * ELEMENT_BYTES) {
             return Ok(());
         }
+        let mark = self.out.mark();
         self.out.bytes().push(b'[');
         let mut is_first = true;
         for element in elements {
-            self.separate(&mut is_first);
-            self.node(&element?);
-            if self.out.is_full() {
+            if self.is_long_enough(mark) {
                 break;
             }
+            self.separate(&mut is_first);
+            self.node(&element?);
         }
         self.out.bytes().push(b']');
+        Ok(())
+    }
+
+    /// Adds a sequence of any class. An element that cannot be read costs only itself.
+    fn sequence(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let length = value.len()?;
+        let mut iterator = value.try_iter()?;
+        let (mut by_index, mut last) = (false, length);
+        let elements = (0..length).map_while(|index| {
+            if !by_index {
+                match iterator.next() {
+                    Some(Err(error)) => {
+                        swallow(value.py(), error);
+                        by_index = true;
+                        last = length.min(index + MAX_BY_INDEX);
+                    }
+                    next => return next,
+                }
+            }
+            (index < last).then(|| value.get_item(index))
+        });
+        let mut nulled = 0;
+        let elements = elements.map(|element| {
+            Ok(element.unwrap_or_else(|error| {
+                swallow(value.py(), error);
+                nulled += 1;
+                value.py().None().into_bound(value.py())
+            }))
+        });
+        self.elements(Some(length), elements)?;
+        self.damage.nodes_nulled += nulled;
         Ok(())
     }
 
@@ -261,25 +379,25 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    fn mapping(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let pairs = pairs(value, (MAX_COUNTED_BYTES / MEMBER_BYTES) as usize)?;
+    fn mapping(&mut self, pairs: &[Pair<'_>]) {
         if self.out.skip(pairs.len() as u64 * MEMBER_BYTES) {
-            return Ok(());
+            return;
         }
-        let members = self.members(&pairs);
+        let members = self.members(pairs);
+        let mark = self.out.mark();
         self.out.bytes().push(b'{');
         let mut is_first = true;
         for (key, value) in members {
+            if self.out.is_full() {
+                self.short.push(mark.length);
+                break;
+            }
             self.separate(&mut is_first);
             self.out.string(&key);
             self.out.bytes().push(b':');
             self.node(value);
-            if self.out.is_full() {
-                break;
-            }
         }
         self.out.bytes().push(b'}');
-        Ok(())
     }
 
     /// The members of an object in order; of equal keys only the last.
@@ -299,15 +417,15 @@ impl<'w> Writer<'w> {
 
     fn key<'a>(&mut self, key: &'a Bound<'_, PyAny>) -> Cow<'a, str> {
         match key_text(key, self.damage) {
-            Cow::Borrowed(text) if self.cut_texts => Cow::Borrowed(shortened(text, self.damage)),
-            Cow::Owned(text) if self.cut_texts => Cow::Owned(shortened(&text, self.damage).to_owned()),
+            Cow::Borrowed(text) if self.cut_keys => Cow::Borrowed(shortened(text, self.damage)),
+            Cow::Owned(text) if self.cut_keys => Cow::Owned(shortened(&text, self.damage).to_owned()),
             text => text,
         }
     }
 
     fn text(&mut self, text: &Bound<'_, PyString>) {
         let text = clean(text, self.damage);
-        let kept = if self.cut_texts { shortened(&text, self.damage) } else { &text };
+        let kept = if self.cut_texts { shortened(&text, self.damage) } else { self.out.worth(&text) };
         self.out.string(kept);
     }
 
@@ -329,7 +447,7 @@ impl<'w> Writer<'w> {
             self.damage.texts_cut += 1;
             &bytes[..MAX_TEXT_BYTES / 4 * 3]
         } else {
-            bytes
+            self.out.worth_of_bytes(bytes)
         };
         self.out.bytes().push(b'"');
         if !self.out.skip(kept.len() as u64) {
@@ -350,44 +468,5 @@ impl<'w> Writer<'w> {
         if !std::mem::replace(is_first, false) {
             self.out.bytes().push(b',');
         }
-    }
-}
-
-/// A key as text, as `json.dumps` makes it; keys that it refuses as base64 or `str()`.
-pub(super) fn key_text<'a>(key: &'a Bound<'_, PyAny>, damage: &mut Damage) -> Cow<'a, str> {
-    if let Ok(text) = key.cast::<PyString>() {
-        return clean(text, damage);
-    }
-    if let Ok(flag) = key.cast::<PyBool>() {
-        return if flag.is_true() { "true" } else { "false" }.into();
-    }
-    if key.is_none() {
-        return "null".into();
-    }
-    if let Ok(number) = key.cast::<PyFloat>() {
-        return float_text(number.value()).into();
-    }
-    let mut digits = Vec::new();
-    if let Ok(number) = key.cast::<PyInt>()
-        && push_int(&mut digits, number).is_ok()
-    {
-        return String::from_utf8_lossy(&digits).into_owned().into();
-    }
-    match bytes(key) {
-        Ok(Some(bytes)) => STANDARD.encode(bytes).into(),
-        _ => shown(key, damage).into(),
-    }
-}
-
-/// Python's `repr` of a float, but `NaN`, `Infinity` and `-Infinity` as JSON libraries write them.
-fn float_text(number: f64) -> String {
-    if number.is_nan() {
-        "NaN".to_owned()
-    } else if number.is_infinite() {
-        if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
-    } else {
-        let mut text = Vec::new();
-        push_f64(&mut text, number);
-        String::from_utf8_lossy(&text).into_owned()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use codex_obs_core::encode::trim::Cuts;
 use codex_obs_core::record::Tags;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -22,6 +23,8 @@ const MAX_TEXT_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 pub struct KnownTags {
     tags: Tags,
+    /// What of them had to be cut.
+    pub(super) cuts: Cuts,
     members: Vec<(Py<PyAny>, Py<PyAny>)>,
 }
 
@@ -47,6 +50,7 @@ impl KnownTags {
     /// The tags, to be made anew by [`set`](Self::set).
     pub(super) fn forget(&mut self) -> &mut Tags {
         self.members.clear();
+        self.cuts = Cuts::default();
         self.tags.clear();
         &mut self.tags
     }
@@ -58,6 +62,11 @@ impl KnownTags {
         if is_small && pairs.iter().all(|(key, value)| is_text(key) && never_changes(value)) {
             self.members.extend(pairs.iter().map(|(key, value)| (key.clone().unbind(), value.clone().unbind())));
         }
+    }
+
+    /// Where the first tag that had to be cut stands.
+    pub fn first_cut(&self) -> Option<&str> {
+        self.cuts.paths.first().map(String::as_str)
     }
 
     /// The tags as they are.

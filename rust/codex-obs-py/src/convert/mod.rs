@@ -5,14 +5,17 @@
 mod array;
 mod event;
 mod flatten;
+mod frame;
 mod integer;
 mod interrupt;
 pub mod json;
+mod key;
 mod kind;
 mod known_tags;
 mod manifest_id;
 mod mapping;
 mod numpy;
+pub mod object;
 mod output;
 mod plain;
 mod scalar;
@@ -51,36 +54,66 @@ use text::{clean, shortened};
 pub struct Options {
     /// They stand in the row, without a manifest line.
     pub legacy: bool,
-    /// A mapping whose leaves are numbers becomes a metric for each of them.
+    /// A mapping becomes a metric for each of its leaves.
     pub flatten: bool,
 }
 
-/// Adds a row for each item of `metrics`, in its order, to a builder after its `begin`.
+/// Adds a row for each item of `metrics`, in its order, to a builder after its `begin`. Gives the first name that several
+/// metrics got by `flatten`, of which the last counts.
 ///
 /// A value whose conversion raises becomes a row that says so. See [`take_interrupt`] for what to do afterwards.
 ///
 /// # Errors
 ///
-/// `TypeError` if it is no mapping, raises when asked for its items, or has a key that is no text. The builder then holds
+/// `TypeError` if it is no mapping, raises when asked for its keys, or has a key that is no text. The builder then holds
 /// some of the rows and must be dropped.
 pub fn metrics(
     metrics: &Bound<'_, PyAny>,
     builder: &mut FrameBuilder,
     damage: &mut Damage,
     options: Options,
-) -> PyResult<()> {
+) -> PyResult<Option<String>> {
     let mut done = 0;
-    if let Ok(dict) = metrics.cast_exact::<PyDict>() {
+    if let Ok(dict) = metrics.cast_exact::<PyDict>()
+        && (!options.flatten || plain::is_all(dict))
+    {
         done = plain::rows(dict, builder);
         if done == dict.len() {
-            return Ok(());
+            return Ok(None);
         }
     }
-    for (key, value) in mapping::checked_pairs(metrics, "metrics")?.into_iter().skip(done) {
-        let name = name(&key, damage)?;
-        row(&name, &value, builder, damage, options);
+    let items = mapping::checked_items(metrics, "metrics")?.into_iter().skip(done);
+    if options.flatten {
+        let named =
+            items.map(|(key, value)| Ok((name(&key, damage)?.into_owned(), value))).collect::<PyResult<Vec<_>>>()?;
+        return Ok(flatten::rows(metrics.py(), named, builder, damage, options));
     }
-    Ok(())
+    for (key, value) in items {
+        let name = name(&key, damage)?;
+        match value {
+            Ok(value) => row(&name, &value, builder, damage, options),
+            Err(error) => unreadable_row(&name, &swallow(metrics.py(), error), builder, damage),
+        }
+    }
+    Ok(None)
+}
+
+/// As [`metrics`], for names that are as [`name`] gives them.
+pub fn rows<'py>(
+    py: Python<'py>,
+    named: impl Iterator<Item = (&'py str, Bound<'py, PyAny>)>,
+    builder: &mut FrameBuilder,
+    damage: &mut Damage,
+    options: Options,
+) -> Option<String> {
+    if options.flatten {
+        let named = named.map(|(name, value)| (name.to_owned(), Ok(value))).collect();
+        return flatten::rows(py, named, builder, damage, options);
+    }
+    for (name, value) in named {
+        row(name, &value, builder, damage, options);
+    }
+    None
 }
 
 /// The name of a metric as it is written: valid text of at most 4 KiB.
@@ -98,14 +131,14 @@ pub fn name<'a>(key: &'a Bound<'_, PyAny>, damage: &mut Damage) -> PyResult<Cow<
     })
 }
 
-/// Adds the row of one metric, or those of its leaves. `name` is as [`name`] gives it.
-pub fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {
+/// Adds the row of one metric. `name` is as [`name`] gives it.
+fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {
     let added = match scalar(value) {
         Ok(Some(scalar)) => {
             scalar_row(name, scalar, builder);
             Ok(())
         }
-        Ok(None) => structured_rows(name, value, builder, damage, options),
+        Ok(None) => structured_row(name, value, builder, damage, options),
         Err(error) => Err(error),
     };
     if let Err(error) = added {
@@ -126,27 +159,14 @@ fn unreadable_row(name: &str, class: &str, builder: &mut FrameBuilder, damage: &
     builder.unreadable(name, class);
 }
 
-/// Adds the row of a structured value, or those of its leaves. Adds nothing if it raises.
-fn structured_rows(
+/// Adds the row of a structured value. Adds nothing if it raises.
+fn structured_row(
     name: &str,
     value: &Bound<'_, PyAny>,
     builder: &mut FrameBuilder,
     damage: &mut Damage,
     options: Options,
 ) -> PyResult<()> {
-    if options.flatten
-        && kind::is_mapping(value)?
-        && let Some(leaves) = flatten::leaves(name, value, damage)?
-    {
-        for (name, leaf) in leaves {
-            let name = shortened(&name, damage);
-            match leaf {
-                Ok(scalar) => scalar_row(name, scalar, builder),
-                Err(class) => unreadable_row(name, &class, builder, damage),
-            }
-        }
-        return Ok(());
-    }
     if options.legacy {
         let mut payload = Vec::new();
         match structured::payload(value, &mut payload, damage)? {

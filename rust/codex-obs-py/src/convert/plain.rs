@@ -34,6 +34,11 @@ pub(super) fn rows(dict: &Bound<'_, PyDict>, builder: &mut FrameBuilder) -> usiz
     })
 }
 
+/// Whether every value is a plain number, boolean or None.
+pub(super) fn is_all(dict: &Bound<'_, PyDict>) -> bool {
+    dict.iter().all(|(_, value)| number(&value).is_some() || value.is_exact_instance_of::<PyBool>() || value.is_none())
+}
+
 /// Adds the row of a plain number, boolean or None under a name that needs no care; `false` if it is
 /// something else.
 ///

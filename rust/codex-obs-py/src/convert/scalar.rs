@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 
 use super::array::Array;
+use super::frame::is_missing;
 use super::integer;
 use super::kind::{is_builtin_without_number, is_mapping, is_number_like};
 use super::numpy;
@@ -77,6 +78,9 @@ fn is_structured(value: &Bound<'_, PyAny>) -> bool {
 }
 
 fn number_like(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
+    if is_missing(value) {
+        return Ok(Some(Scalar::Null));
+    }
     if !is_number_like(value)? {
         return Ok(None);
     }

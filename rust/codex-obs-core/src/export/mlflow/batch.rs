@@ -439,7 +439,7 @@ fn stored_bits(value: f64) -> u64 {
 
 fn refuses_everything(complaint: &Complaint, pause: Duration) -> Halt {
     let why = format!(
-        "the server refuses what it took before with status {}: {}; check the address and what stands before it",
+        "the server refuses what it took before with status {}: {}; check the address and any proxy in front of it",
         complaint.status, complaint.words
     );
     Halt::later(pause, why)

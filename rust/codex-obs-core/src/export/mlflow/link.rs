@@ -201,7 +201,7 @@ impl Link {
                 "{base} answered with a redirect (status {status}), which is not followed; give the address that it leads to"
             )),
             Verdict::Stranger | Verdict::Accepted => self.slow(format!(
-                "what answers at {base} does not look like an MLflow server ({said}); check the address and what stands before it"
+                "what answers at {base} does not look like an MLflow server ({said}); check the address and any proxy in front of it"
             )),
         }
     }

@@ -1,0 +1,1 @@
+"""The commands, one a file. `codex_obs.cli` makes one application of them."""

@@ -1,0 +1,39 @@
+"""The command ``recover``: what dead writers left in their journals."""
+
+from __future__ import annotations
+
+import typer
+
+from codex_obs._command import (
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    InputOption,
+    JsonOption,
+    RunArgument,
+    chosen_directory,
+    fail,
+    print_json,
+    visible,
+)
+from codex_obs._input import InputError
+from codex_obs.errors import CodexObsError, NoLogError
+
+
+def recover(run: RunArgument = None, *, input_: InputOption = None, as_json: JsonOption = False) -> None:
+    """Recover rows from the journals of dead processes, also those of another machine.
+
+    First make sure that no process on another machine still writes to the run: that cannot be seen from here.
+    """
+    from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
+
+    try:
+        found = reading.recover(chosen_directory(input_, run), foreign=True)
+    except InputError as error:
+        fail(str(error), EXIT_USAGE)
+    except CodexObsError as error:
+        fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        typer.echo(f"{name}: {visible(value)}")
