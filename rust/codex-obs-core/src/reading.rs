@@ -162,7 +162,7 @@ fn note_journals(directory: &Path, found: Found, report: &mut Report) {
         0 => {}
         1 => report.notes.push("1 journal was damaged; what could be read of it is in the files".to_owned()),
         number => {
-            report.notes.push(format!("{number} journals were damaged; what could be read of them is in the files"))
+            report.notes.push(format!("{number} journals were damaged; what could be read of them is in the files"));
         }
     }
 }

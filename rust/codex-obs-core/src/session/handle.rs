@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::claim::{self, Seat};
-use super::{Entry, Session, Settings, fork};
+use super::open::Entry;
+use super::{Session, Settings, fork};
 use crate::error::Result;
 use crate::export::RunStatus;
 use crate::generation;

@@ -208,8 +208,8 @@ fn read(directory: &Path, stream: &Stream, observer: &Process, patience: &Patien
                 let mut encoder = RowEncoder::new(&identity.run_id, identity.legacy);
                 let owed = Owed::again(&ring, from, &intent, &mut encoder);
                 is_trusted = owed.map_or(Ok(false), |owed| owed.fits(directory, stream))?;
-                let extents = intent.extents.into_iter().flatten();
-                let metrics = extents.filter(|extent| extent.file == FileKind::Metrics as u64).next();
+                let mut extents = intent.extents.into_iter().flatten();
+                let metrics = extents.find(|extent| extent.file == FileKind::Metrics as u64);
                 cut = metrics.filter(|_| is_trusted).map(|extent| (extent.id, extent.length));
             }
         }

@@ -83,7 +83,9 @@ impl Footer {
             self.own.device,
             self.own.inode,
         ];
-        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        for word in words {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
         bytes.extend_from_slice(&xxh3_64(&bytes[8..]).to_le_bytes());
         bytes
     }
