@@ -184,7 +184,10 @@ mod tests {
         Extent { shard, length: Some(length), is_tail: false }
     }
 
-    fn told(extents: &[Extent], sessions: &[Recorded]) -> Vec<Vec<(u64, Option<u64>, Option<i64>)>> {
+    /// Of each segment where it begins, its session, and the step from which it is superseded.
+    type Told = (u64, Option<u64>, Option<i64>);
+
+    fn told(extents: &[Extent], sessions: &[Recorded]) -> Vec<Vec<Told>> {
         let segments = segments(extents, sessions, &rewinds(MAIN, sessions, sessions));
         let parts = |segments: Vec<Segment>| {
             segments.into_iter().map(|segment| (segment.start, segment.session, segment.superseded_from)).collect()

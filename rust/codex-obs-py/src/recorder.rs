@@ -53,6 +53,7 @@ impl Recorder {
         dormant = false, is_worker = false, disabled = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
+    #[expect(clippy::fn_params_excessive_bools, reason = "each is a keyword of the constructor")]
     fn new(
         py: Python<'_>,
         directory: PathBuf,

@@ -175,7 +175,7 @@ mod tests {
         ];
         for (records, expected) in cases {
             let folder = tempfile::tempdir().unwrap();
-            let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+            let text: String = records.join("\n") + "\n";
             std::fs::write(folder.path().join("run.ndjson"), text).unwrap();
             assert_eq!(noted(folder.path(), &Stream::main()).unwrap(), expected, "{records:?}");
         }

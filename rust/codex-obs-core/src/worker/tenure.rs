@@ -32,8 +32,8 @@ impl Tenure {
     /// Looks after `owner`.
     #[must_use]
     pub fn new(owner: Owner, process: Process, file_mode: u32, stats: Arc<Stats>, warnings: Arc<Warnings>) -> Self {
-        let owned = State { owner: Some(owner), is_lost: false };
-        Self { state: Mutex::new(owned), process, file_mode, stats, warnings }
+        let first = State { owner: Some(owner), is_lost: false };
+        Self { state: Mutex::new(first), process, file_mode, stats, warnings }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
