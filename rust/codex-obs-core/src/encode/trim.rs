@@ -234,9 +234,8 @@ fn end(json: &[u8], start: usize) -> usize {
         match byte {
             b'"' => at = text_end(json, at) - 1,
             b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return at,
+            b'}' | b']' | b',' if depth == 0 => return at,
             b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => return at,
             _ => {}
         }
         at += 1;

@@ -39,7 +39,7 @@ impl Session {
     /// Bytes of the longest line that `write_line` takes, with its frame.
     #[must_use]
     pub fn max_line_bytes(&self) -> usize {
-        usize::try_from(self.ring.size() / 2).unwrap_or(usize::MAX)
+        usize::try_from(self.ring.largest_size() / 2).unwrap_or(usize::MAX)
     }
 
     /// Logs the finished frames of one call if that needs no waiting; `false` asks for [`log_slowly`](Self::log_slowly).

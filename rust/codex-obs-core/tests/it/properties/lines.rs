@@ -159,7 +159,7 @@ fn same(row: &Shown, metric: &str, object: &serde_json::Map<String, Json>) {
         (Some(Json::Bool(flag)), Value::Finite(value)) => assert_eq!(value.to_bits(), f64::from(*flag).to_bits()),
         (Some(Json::Number(_) | Json::Bool(_)), value) => panic!("{value:?} is not the number of the line"),
         (Some(Json::String(word)), Value::NonFinite(value)) => {
-            assert_eq!(word.parse::<f64>().unwrap().to_bits() << 12, value.to_bits() << 12)
+            assert_eq!(word.parse::<f64>().unwrap().to_bits() << 12, value.to_bits() << 12);
         }
         (_, value) => assert_eq!(value, Value::None),
     }
