@@ -492,7 +492,7 @@ impl Recorder {
                 emit_warnings(py, session);
                 Some(session)
             }
-            Asked::Missing(why) => words::without_stream(py, handle, why.map(|why| why.to_string())),
+            Asked::Missing(why) => words::without_stream(py, handle, why.clone()),
         }
     }
 }

@@ -24,7 +24,7 @@ fn leave_copied_journal(directory: &Path) {
 
 fn rows(directory: &Path) -> usize {
     let (batches, _) = read_rows(&[directory.to_owned()], true, &Clock::System, &mut |_| true).unwrap();
-    batches.iter().map(RecordBatch::num_rows).sum()
+    batches.iter().map(arrow_array::RecordBatch::num_rows).sum()
 }
 
 #[test]
