@@ -63,7 +63,8 @@ def test_every_command_has_help_and_gives_json(command: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["recover", "summarize"])
 @pytest.mark.parametrize("named", ["argument", "option", "variable", "nothing"])
 def test_a_run_is_an_argument_an_option_or_found(command: str, named: str, runs: Path) -> None:
-    place = {"argument": [runs / "b"], "option": ["--input", runs / "b"]}.get(named, [])
+    places: dict[str, list[str | Path]] = {"argument": [runs / "b"], "option": ["--input", runs / "b"]}
+    place = places.get(named, [])
     environment = {"CODEX_OBS_RUN_DIR": str(runs / "b")} if named == "variable" else {}
     done = start(command, *place, "--json", cwd=runs / "b" if named == "nothing" else runs.parent, **environment)
     assert done.returncode == 0, done.stderr

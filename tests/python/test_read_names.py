@@ -14,6 +14,7 @@ from codex_obs import errors, reading
 from codex_obs._remarks import is_complete
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -88,7 +89,8 @@ def test_the_plain_file_wins_and_what_is_no_copy_of_it_is_named(tmp_path: Path, 
 def test_files_that_look_like_a_log_and_are_not_read_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "metrics.ndjson").write_text(row("read"))
     content = row("unread").encode()
-    packed = {"bz2": bz2.compress, "gz": gzip.compress}.get(name.rpartition(".")[2], bytes)(content)
+    compressors: dict[str, Callable[[bytes], bytes]] = {"bz2": bz2.compress, "gz": gzip.compress}
+    packed = compressors.get(name.rpartition(".")[2], bytes)(content)
     (tmp_path / name).write_bytes(packed)
     frame, report = reading.summarize_files([tmp_path])
     assert frame["metric"].to_list() == ["read"]

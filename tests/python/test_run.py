@@ -158,7 +158,7 @@ def test_parameters_are_lines_of_their_own_and_one_merged_view(run_dir: Path) ->
             run.config["lr"] = 1  # type: ignore[index]  # the point of the test
         for wrong in (None, [("a", 1)], "a", 5):
             with pytest.raises(TypeError, match="params must be a mapping"):
-                run.log_params(wrong)  # type: ignore[arg-type]  # the point of the test
+                run.log_params(wrong)
     lines = read_rows(run_dir, "params")
     assert [line["config"] for line in lines] == [{"lr": 0.1, "batch_size": 8}, {"grad_accum": 2, "lr": 0.2}]
     assert [line["derived"] for line in lines] == [{"effective_batch_size": 8}, {"effective_batch_size": 16}]
@@ -202,8 +202,8 @@ def test_a_hostile_config_does_not_end_the_trainer(run_dir: Path) -> None:
     cycle: dict[str, Any] = {}
     cycle["self"] = cycle
     config = {"object": Hostile(), "cycle": cycle, "bytes": b"\xff", 5: "key", "nan": float("nan"), "x\udc80": "\udc80"}
-    with codex_obs.init(run_dir, config=config, tags={"o": Hostile()}) as run:  # type: ignore[arg-type]  # keys of any type
-        assert codex_obs.init(run_dir, config=config) is run  # type: ignore[arg-type]  # as above
+    with codex_obs.init(run_dir, config=config, tags={"o": Hostile()}) as run:
+        assert codex_obs.init(run_dir, config=config) is run
         run.log({"loss": 1.0})
     (line,) = read_rows(run_dir, "params")
     written = line["config"]

@@ -112,7 +112,7 @@ def test_the_double_keeps_what_it_was_given() -> None:
     run.log_params({"seed": 1})
     assert (run.params, dict(run.config)) == ([{"seed": 1}], {"lr": 0.1, "seed": 1})
     with pytest.raises(TypeError, match="mapping"):
-        run.log_params([])  # type: ignore[arg-type]  # the point of the test
+        run.log_params([])
 
 
 @pytest.mark.parametrize(("error", "status"), [(None, "finished"), (ValueError(), "failed"), (SystemExit(1), "killed")])

@@ -30,7 +30,7 @@ def logging_to_a_run(run: codex_obs.Run) -> None:
     run.log([("loss", 0.5)])  # type: ignore[arg-type]  # no mapping
     run.log({"loss": 0.5}, step=0.5)  # type: ignore[arg-type]  # no integer
     run.log({"loss": 0.5}, 1)
-    run.log({"loss": 0.5}, 1, "eval")  # type: ignore[misc]  # keyword only
+    run.log({"loss": 0.5}, 1, "eval")  # type: ignore[call-arg]  # keyword only
     assert_type(run.flush(1.0, sync=True), bool)
     assert_type(run.close(), bool)
     assert_type(run.stats(), dict[str, int])
