@@ -281,7 +281,10 @@ pub fn held_for(path: &Path) -> Purpose {
 /// As [`is_held`], but takers of locks are waited for no longer than `patience` says. Then the record alone tells.
 #[must_use]
 pub fn is_held_within(path: &Path, observer: &Process, patience: &Patience) -> bool {
-    let Ok(file) = fs::open_read(path) else { return path.symlink_metadata().is_ok() };
+    let file = match fs::open_read(path) {
+        Ok(file) => file,
+        Err(error) => return error.io_kind() != Some(io::ErrorKind::NotFound),
+    };
     let holder_lives = || {
         succession::holder(path).map_or(true, |holder| holder.is_some_and(|holder| !holder.is_surely_gone(observer)))
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Settings, claim};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::home::Home;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
@@ -49,13 +49,12 @@ fn note_path(directory: &Path, stream: &Stream) -> PathBuf {
 /// Packs what writers that are gone left to be packed in `directory`.
 pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
     let folder = directory.join(INTERNALS);
-    let listing = match std::fs::read_dir(&folder) {
-        Ok(listing) => listing,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(Error::io("list", &folder, source)),
+    let names = match crate::fs::list(&folder) {
+        Ok(names) => names,
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(()),
+        Err(error) => return Err(error),
     };
-    for entry in listing {
-        let name = entry.map_err(|source| Error::io("list", &folder, source))?.file_name();
+    for name in names {
         let stream = name.to_str().and_then(|name| name.strip_prefix(NOTE)).and_then(Stream::parse);
         let Some(stream) = stream else { continue };
         let Attempt::Taken(_held) = Owner::acquire(&claim::lock_path(directory, &stream), process, Purpose::Recover)?
@@ -69,7 +68,7 @@ pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
                 pack_all(&kind.path(directory, &stream), rules.keep, rules.mode)?;
             }
         }
-        std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+        crate::fs::remove(&path)?;
     }
     Ok(())
 }

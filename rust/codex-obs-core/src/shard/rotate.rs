@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{CWD, RenameFlags};
 
 use super::name::{Coding, ShardName, shard_path};
 use crate::error::{Error, Result};
+use crate::fs::FileId;
 use crate::pulse::Pulse;
 
 /// Numbers of the rotated shards of `base` that exist in any coding, ascending.
@@ -85,15 +85,19 @@ pub(super) const MOVING: &str = ".moving";
 
 /// Renames `from`, if it exists, to `to`, which does not. Gives whether it existed.
 pub(super) fn rename_new(from: &Path, to: &Path) -> Result<bool> {
-    let renamed = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without the flag: nobody else rotates this stream, so looking first is enough.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => rustix::fs::rename(from, to),
+    let renamed = match crate::fs::rename_new(from, to) {
+        // File systems without such renames: nobody else rotates this stream, so looking first is enough. A look that fails is
+        // no answer: what lies there would be replaced.
+        Err(error) if crate::fs::cannot_spare(&error) => match FileId::at(to)? {
+            None => crate::fs::rename(from, to),
+            Some(_) => Err(Error::io("rotate", from, ErrorKind::AlreadyExists.into())),
+        },
         outcome => outcome,
     };
     match renamed {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(errno) => Err(Error::io("rotate", from, errno.into())),
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

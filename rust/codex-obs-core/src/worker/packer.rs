@@ -249,7 +249,7 @@ impl Packer {
             }
             if self.must_stop() || !state.asked {
                 if !self.must_stop() {
-                    let _ = std::fs::remove_file(&self.note);
+                    let _ = crate::fs::remove(&self.note);
                 }
                 state.running = false;
                 drop(state);

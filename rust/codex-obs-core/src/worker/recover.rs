@@ -20,7 +20,7 @@ use super::replay;
 use super::warnings::Warnings;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::FileId;
 use crate::home::{self, Home};
 use crate::journal::cursor::{self, Cursor};
@@ -261,7 +261,7 @@ fn sync(files: &mut Files) -> Result<()> {
     for kind in FileKind::ALL {
         let writer = files.get(kind);
         if let Some(file) = writer.file() {
-            file.sync_data().map_err(|source| Error::io("sync", writer.path(), source))?;
+            crate::fs::sync_file(&file, writer.path())?;
         }
     }
     Ok(())
@@ -269,8 +269,11 @@ fn sync(files: &mut Files) -> Result<()> {
 
 fn set_aside(path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
-    let free =
-        (0..u32::MAX).map(|number| path.with_file_name(format!("damaged-{name}-{number}"))).find(|path| !path.exists());
-    let Some(target) = free else { return Ok(()) };
-    crate::fs::rename(path, &target)
+    for number in 0..u32::MAX {
+        let target = path.with_file_name(format!("damaged-{name}-{number}"));
+        if FileId::at(&target)?.is_none() {
+            return crate::fs::rename(path, &target);
+        }
+    }
+    Ok(())
 }
