@@ -88,6 +88,7 @@ fn a_dry_run_and_what_is_left_are_of_the_remote_run_that_was_asked_for() {
     let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
     log(&session, 10, 2);
     remote.wait_for(|store| store.calls > calls);
+    assert!(session.flush(None, false));
     assert!(session.close(Some(Instant::now())));
     assert_eq!(session.export_left().unwrap().rows, Some(22));
 }
