@@ -138,7 +138,7 @@ fn a_shard_that_was_deleted_is_a_gap_and_the_rest_follows() {
     let cursor = follower.cursor().clone();
     retire(&log.base, 2, None, &Pulse::default()).unwrap();
     assert_eq!(rest(&mut follower), [2, 6, 7, 8, 9, 10, 11, 12, 13, 14], "the open shard is read to its end");
-    assert!(follower.losses().gaps > 0);
+    assert_eq!((follower.losses().missing, follower.losses().gaps), (3, 0), "the deletion is on record");
     let mut again = open(log.folder.path(), Some(cursor));
     assert_eq!((rest(&mut again), again.losses().gaps), ((6..15).collect(), 1));
 }
@@ -260,11 +260,11 @@ fn a_batch_of_a_shard_that_was_cut_meanwhile_does_not_fit_by_chance() {
 
 #[test]
 fn of_shards_that_begin_alike_the_right_one_is_found() {
-    let mut log = Log::new();
-    for _ in 0..4 {
-        log.next = 0;
-        log.append(3);
-        log.rotate();
+    let log = Log::new();
+    // Rows of the legacy form: with a timestamp shards that are equal are one shard under several names.
+    let text: String = (0..3).map(|step| format!("{{\"step\":{step},\"metric\":\"m\",\"value\":{step}}}\n")).collect();
+    for number in 1..5 {
+        fs::write(shard_path(&log.base, number, Coding::Plain), &text).unwrap();
     }
     let mut follower = open(log.folder.path(), None);
     let mut points = Vec::new();

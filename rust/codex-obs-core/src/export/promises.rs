@@ -112,7 +112,10 @@ impl Promises {
         };
         match address {
             Some(address) => Ok(is_held(address)),
-            None => Ok(Home::of(&self.directory)?.destinations.keys().any(|address| is_held(address))),
+            // Without an identity there is nobody who delivers.
+            None => {
+                Ok(Home::of(&self.directory).is_ok_and(|home| home.destinations.keys().any(|address| is_held(address))))
+            }
         }
     }
 
