@@ -227,7 +227,7 @@ def test_a_current_file_that_somebody_packed_becomes_a_shard(tmp_path: Path, cap
     packed.write_bytes(gzip.compress(log.read_bytes()))
     log.unlink()
     assert steps_of(tmp_path) == list(range(10))
-    log_steps(tmp_path, range(10, 20), max_shard_bytes=None)
+    log_steps(tmp_path, range(10, 20), max_shard_bytes=None, resume="must")
     assert names(tmp_path) == [".1.gz", ""]
     assert steps_of(tmp_path) == list(range(20))
     assert not caplog.messages

@@ -201,4 +201,6 @@ def test_an_open_run_keeps_its_place(run_dir: Path, caplog: pytest.LogCaptureFix
     assert codex_obs.init(run_dir, rewind_to=3) is run
     assert caplog.messages == []
     assert codex_obs.init(run_dir, rewind_to=4) is run
-    assert caplog.messages == [f"{run_dir} is already open, and keeps its rewind_to"]
+    (message,) = caplog.messages
+    assert message.startswith("codex_obs: run ")
+    assert message.endswith(f"{run_dir} is already open, and keeps its rewind_to: close it first")

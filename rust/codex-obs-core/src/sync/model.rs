@@ -54,6 +54,12 @@ impl Instant {
         self.0.checked_add(later).map(Self)
     }
 
+    /// The time that much earlier, unless no clock can show it.
+    #[must_use]
+    pub fn checked_sub(&self, earlier: Duration) -> Option<Self> {
+        self.0.checked_sub(earlier).map(Self)
+    }
+
     /// The time from `earlier` to this, unless that is later.
     #[must_use]
     pub fn checked_duration_since(&self, earlier: Self) -> Option<Duration> {
