@@ -200,6 +200,19 @@ def world_size_from_environment() -> int | None:
     return first_count(SIZE_VARIABLES, os.environ, low=1)
 
 
+def user_from_environment() -> str | None:
+    """Return the name of the user, as `getpass.getuser` finds it; None if nothing tells it."""
+    named = next(filter(None, map(os.environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))), None)
+    if named is not None:
+        return named
+    import pwd  # noqa: PLC0415 - rarely needed
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number that no file names
+        return None
+
+
 def resume_from_environment() -> str | None:
     """Return what a directory that holds a run means to `init`, if the environment says so.
 

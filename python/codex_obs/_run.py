@@ -320,7 +320,7 @@ class Run(_backend.Recorder):
             rewound = {"rewind_to": rewind_to, "rewound": ended}
         return {
             "host": os.uname().nodename,
-            "user": _user(),
+            "user": _config.user_from_environment(),
             "git": commit_and_branch(),
             "pid": os.getpid(),
             "stream": self.stream,
@@ -368,19 +368,6 @@ class _State(TypedDict):
     closed: bool
     config: bytes
     tags: bytes
-
-
-def _user() -> str | None:
-    """Give the name of the user, as `getpass.getuser` finds it."""
-    named = next(filter(None, map(os.environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))), None)
-    if named is not None:
-        return named
-    import pwd  # noqa: PLC0415 - rarely needed
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a number that no file names
-        return None
 
 
 class _EngineOptions(TypedDict):

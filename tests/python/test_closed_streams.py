@@ -45,7 +45,8 @@ def seen():
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             pass
-    return {number: path for number, path in found.items() if directory in path}
+    # A folder that is listed at this moment is not kept, and nothing can be written to it.
+    return {number: path for number, path in found.items() if directory in path and not os.path.isdir(path)}
 
 over = threading.Event()
 scribbler = threading.Thread(target=scribble, daemon=True)

@@ -62,11 +62,11 @@ def test_time_in_which_the_process_stands_still_is_not_the_writers_silence(
 
 def test_a_rotation_over_many_shards_is_progress(run_dir: Path) -> None:
     run_dir.mkdir()
-    shards = 6000
+    shards = 12_000
     for number in range(1, shards + 1):
         (run_dir / f"metrics.ndjson.{number}").write_bytes(b'{"metric":"x","value":1,"step":1}\n')
     # One rotation takes many times as long as a call waits for a writer that does nothing.
-    settings = {"ring_bytes": 256 << 10, "max_block_s": 0.01, "max_shard_bytes": 256 << 10, "fsync": "never"}
+    settings = {"ring_bytes": 256 << 10, "max_block_s": 0.1, "max_shard_bytes": 256 << 10, "fsync": "never"}
     run = codex_obs.init(run_dir, backup_count="all", **settings)  # type: ignore[arg-type]
     metrics = {f"m{index}": float(index) for index in range(50)}
     step = 0

@@ -93,6 +93,7 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
             "rows_structured": 0,
             "rows_without_step": 1,
             "rows_without_value": 0,
+            "rows_missing": 0,
             "gaps": 0,
             "mlflow_run_id": f"{1:032x}",
             "page": f"{tracking.uri}/#/experiments/0/runs/{1:032x}",

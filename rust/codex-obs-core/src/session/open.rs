@@ -8,6 +8,7 @@ use super::Session;
 use super::claim::{self, Claim, Seat};
 use super::close::Closing;
 use super::export::{self, Exporting};
+use super::records::Place;
 use super::settings::{Overflow, Settings};
 use super::{fork, places, shards, steps};
 use crate::encode::row::RowEncoder;
@@ -141,7 +142,7 @@ impl Session {
         ring.lock().largest_step_known = is_new;
 
         // Nobody else appends to the stream now, and what was recovered is in it.
-        let begins_at = places::end(directory, &stream).ok();
+        let begins_at = if is_helper && is_new { Some(Place::START) } else { places::end(directory, &stream).ok() };
         let losses = Arc::new(Losses::default());
         let notes = Arc::new(Notes::default());
         let (counters, words) = (Arc::clone(&stats), Arc::clone(&warnings));

@@ -25,6 +25,11 @@ pub struct Place {
     pub offset: u64,
 }
 
+impl Place {
+    /// Where the first session of a stream begins.
+    pub const START: Self = Self { shard: 1, offset: 0 };
+}
+
 /// What tells the processes of one launched job from those of every other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobKey {
