@@ -262,7 +262,7 @@ fn a_batch_of_a_shard_that_was_cut_meanwhile_does_not_fit_by_chance() {
 fn of_shards_that_begin_alike_the_right_one_is_found() {
     let log = Log::new();
     // Rows of the legacy form: with a timestamp shards that are equal are one shard under several names.
-    let text: String = (0..3).map(|step| format!("{{\"step\":{step},\"metric\":\"m\",\"value\":{step}}}\n")).collect();
+    let text = [0, 1, 2].map(|step| format!("{{\"step\":{step},\"metric\":\"m\",\"value\":{step}}}\n")).concat();
     for number in 1..5 {
         fs::write(shard_path(&log.base, number, Coding::Plain), &text).unwrap();
     }
