@@ -10,8 +10,8 @@ use super::*;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::sync::explore;
 
-/// Room for three frames of 40 bytes and a pad.
-const SIZE: u64 = 128;
+/// Room for three frames of 48 bytes and a pad.
+const SIZE: u64 = 152;
 
 fn ring() -> Arc<Ring> {
     let memory = Memory::new(HEADER_BYTES + SIZE as usize);
