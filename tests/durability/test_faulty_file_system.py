@@ -47,6 +47,27 @@ def test_operations_fail_and_lie(tmp_path: Path, programs: Programs, scale: Scal
     assert faults > 0
 
 
+# Operations on the files of a run, by turn: what a rotation of a 60 kB shard does among them.
+SCRIPTS = {
+    "a rotation whose new file cannot be created": [("create", "/run/metrics.ndjson", 2, "fail")],
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_one_operation_fails(script: str, tmp_path: Path, programs: Programs) -> None:
+    with fuse(tmp_path / "disk", script=SCRIPTS[script], kept_s=0.0) as disk:
+        directory = disk.place / "run"
+        tally = Tally(tmp_path / "tally")
+        logger = programs.start("stubborn", directory, tally.path, 0)
+        wait_until(lambda: tally[ACCEPTED] >= 2000 or logger.poll() is not None, DEADLINE_S, "it logs")
+        tally[STATE] = 1
+        _, errors = communicate(logger, DEADLINE_S)
+        assert logger.returncode == 0, errors
+        assert disk.control[FAULTS] == len(SCRIPTS[script])
+        judge(directory, rows_of({"main": [range(tally[ACCEPTED])]}, METRICS)).require_perfect()
+        assert losses_on_record(directory) == 0
+
+
 def torment(disk: Mounted, seed: int, programs: Programs, entry: Entry) -> None:
     rng = random.Random(seed)
     directory = disk.place / "run"

@@ -13,14 +13,18 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mfusepy
 
 from faults.fuse_control import FAULTS, PER_MILLE
 from faults.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SLOWEST_S = 0.02
 SLOW_PER_MILLE = 20
@@ -30,26 +34,46 @@ _ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 
 
 class Faults:
-    """Decides by a seed what goes wrong."""
+    """Decides what goes wrong: by a seed, or the operations that `script` names by what, path and turn, with ``fail`` or ``lie``.
 
-    def __init__(self, control: Path, seed: int) -> None:
+    What went wrong is noted in the file `trace`.
+    """
+
+    def __init__(
+        self, control: Path, seed: int, script: Iterable[tuple[str, str, int, str]] = (), trace: str | None = None
+    ) -> None:
         self.control = Tally(control)
         self._random = random.Random(seed)
+        self._script = {(what, path, turn): kind for what, path, turn, kind in script}
+        self._turns: Counter[tuple[str, str]] = Counter()
+        self._trace = Path(trace) if trace else None
         self._lock = threading.Lock()
 
-    def strike(self, path: str) -> str:
+    def strike(self, what: str, path: str, *facts: object) -> str:
         """Say what happens to an operation: "" for nothing, else ``fail`` or ``lie``; it may be slow too."""
+        pause_s = 0.0
         with self._lock:
+            self._turns[what, path] += 1
+            turn = self._turns[what, path]
             per_mille = self.control[PER_MILLE]
             draw, slow, kind, pause = (self._random.random() for _ in range(4))
-        if per_mille == 0 or _SPARED in path:
-            return ""
-        if slow * 1000 < SLOW_PER_MILLE:
-            time.sleep(pause * SLOWEST_S)
-        if draw * 1000 >= per_mille:
-            return ""
-        self.control[FAULTS] += 1
-        return "fail" if kind < 0.5 else "lie"
+            struck = self._script.get((what, path, turn), "")
+            if per_mille > 0 and _SPARED not in path:
+                if slow * 1000 < SLOW_PER_MILLE:
+                    pause_s = pause * SLOWEST_S
+                if draw * 1000 < per_mille:
+                    struck = "fail" if kind < 0.5 else "lie"
+            if struck:
+                self.control[FAULTS] += 1
+                self._note(f"{struck} {what} {path} {turn} {facts}")
+        if pause_s > 0:
+            time.sleep(pause_s)
+        return struck
+
+    def _note(self, text: str) -> None:
+        if self._trace is not None:
+            with self._trace.open("a") as trace:
+                trace.write(f"{time.monotonic_ns()} {text}\n")
 
     def error(self) -> mfusepy.FuseOSError:
         """Give the error that is answered."""
@@ -78,8 +102,8 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
     def _at(self, path: str) -> Path:
         return Path(self.backing + path)
 
-    def _may(self, path: str) -> None:
-        if self.faults.strike(path):
+    def _may(self, what: str, path: str) -> None:
+        if self.faults.strike(what, path):
             raise self.faults.error()
 
     def _lying(self, what: str) -> bool:
@@ -93,7 +117,7 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
         raise mfusepy.FuseOSError(errno.ENOLCK)
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-        self._may(path)
+        self._may("getattr", path)
         return self._facts(os.fstat(fh) if fh else self._at(path).lstat())
 
     def _facts(self, found: os.stat_result) -> dict[str, Any]:
@@ -106,7 +130,7 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
 
     def readdir(self, path: str, fh: int) -> Any:
         del fh
-        self._may(path)
+        self._may("readdir", path)
         # The kernel keeps what it is told here, sizes too.
         entries: list[tuple[str, dict[str, Any], int]] = [(".", {}, 0), ("..", {}, 0)]
         for entry in self._at(path).iterdir():
@@ -115,7 +139,7 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
         return entries
 
     def mkdir(self, path: str, mode: int) -> int:
-        self._may(path)
+        self._may("mkdir", path)
         self._at(path).mkdir(mode)
         return 0
 
@@ -125,19 +149,19 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
 
     # A name that changes although an error is answered would have the library beneath take one file for another.
     def unlink(self, path: str) -> int:
-        self._may(path)
+        self._may("unlink", path)
         self._at(path).unlink()
         return 0
 
     def rename(self, old: str, new: str) -> int:
-        self._may(old)
+        self._may("rename", old)
         self._at(old).rename(self._at(new))
         return 0
 
     def link(self, target: str, source: str) -> int:
         if "links" in self.lacks:
             raise mfusepy.FuseOSError(errno.EPERM)
-        self._may(target)
+        self._may("link", target)
         self._at(target).hardlink_to(self._at(source))
         return 0
 
@@ -149,21 +173,21 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
         return str(self._at(path).readlink())
 
     def open(self, path: str, flags: int) -> int:
-        self._may(path)
+        self._may("open", path)
         # The kernel says where to write.
         return os.open(self._at(path), flags & ~os.O_APPEND)
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         del fi
-        self._may(path)
+        self._may("create", path)
         return os.open(self._at(path), os.O_RDWR | os.O_CREAT, mode)
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-        self._may(path)
+        self._may("read", path)
         return os.pread(fh, size, offset)
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
-        what = self.faults.strike(path)
+        what = self.faults.strike("write", path, offset, len(data))
         if what == "fail":
             # Some of it may have arrived.
             os.pwrite(fh, data[: self.faults.part(len(data))], offset)
@@ -174,7 +198,7 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
         return len(data)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-        lies = self._lying(self.faults.strike(path))
+        lies = self._lying(self.faults.strike("truncate", path, length))
         os.truncate(fh or self._at(path), length)
         if lies:
             raise self.faults.error()
@@ -187,7 +211,7 @@ class Passing(mfusepy.Operations):  # type: ignore[misc]
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         del datasync, fh
-        self._may(path)
+        self._may("fsync", path)
         return 0
 
     def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
@@ -227,7 +251,7 @@ class Server(mfusepy.FUSE):  # type: ignore[misc]
 def main() -> None:
     backing, place, control, options = sys.argv[1:]
     settings = json.loads(options)
-    faults = Faults(Path(control), settings.get("seed", 0))
+    faults = Faults(Path(control), settings.get("seed", 0), map(tuple, settings.get("script", ())), settings.get("trace"))
     # The descriptor of a folder that is in use must not keep the backing busy.
     fcntl.fcntl(0, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     kept_s = settings.get("kept_s", 1.0)

@@ -2,6 +2,7 @@
 
 mod settle;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::syncer::Syncer;
 use super::warnings::Warnings;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
+use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor, Extent, Intent};
 use crate::journal::frame::{Frame, Kind};
 use crate::journal::ring::Ring;
@@ -352,8 +354,8 @@ impl Drain {
         let mut extents = [None; 2];
         for (slot, (kind, bytes)) in extents.iter_mut().zip(pieces) {
             if !bytes.is_empty() {
-                let extent = self.files.get(*kind).extent();
-                *slot = extent.map(|(id, length)| Extent { file: *kind as u64, id, length });
+                let (id, length) = self.extent(*kind)?;
+                *slot = Some(Extent { file: *kind as u64, id, length });
             }
         }
         let begun = cursor::begin(self.ring.memory(), &Intent { after, extents });
@@ -371,6 +373,16 @@ impl Drain {
             }
         }
         Ok(())
+    }
+
+    /// Identity and length of a file that is about to be appended to. A rotation that could not open the new file has left none
+    /// open: without its length nobody could tell what of the append is missing.
+    fn extent(&mut self, kind: FileKind) -> Result<(FileId, u64)> {
+        if self.files.get(kind).extent().is_none() {
+            self.look(kind)?;
+        }
+        let writer = self.files.get(kind);
+        writer.extent().ok_or_else(|| Error::io("append to", writer.path(), ErrorKind::NotFound.into()))
     }
 
     /// Appends under the intent that was begun.

@@ -178,3 +178,21 @@ fn a_batch_whose_bytes_were_lost_while_it_was_made_is_not_written() {
     while drain.batch().unwrap() {}
     assert_eq!((log(folder.path()).1.as_str(), drain.reporting.stats.rows_written.get()), ("", 0));
 }
+
+#[test]
+fn a_batch_for_a_file_that_a_rotation_could_not_open_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drain = drain(folder.path(), 0..3, Backing::Auto);
+    let (ring, mut at) = (Arc::clone(&drain.ring), drain.cursor);
+    let (frame, next) = ring.frame(&mut at).unwrap();
+    drain.add_call(&frame, at, next).unwrap();
+    let path = log(folder.path()).0;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    drain.files().get(FileKind::Metrics).forget();
+    assert!(drain.commit(next).is_err());
+    assert!(drain.batch().is_err());
+    std::fs::remove_dir(&path).unwrap();
+    while drain.batch().unwrap() {}
+    assert_eq!((log(folder.path()).1.lines().count(), drain.reporting.stats.rows_written.get()), (3, 3));
+}
