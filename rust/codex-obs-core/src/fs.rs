@@ -92,15 +92,21 @@ impl Held {
     }
 
     /// The length of the file, or `None` if the descriptor is no longer its own.
-    #[must_use]
-    pub fn length(&self) -> Option<u64> {
-        self.file.metadata().ok().filter(|found| FileId::from(found) == self.id).map(|found| found.len())
+    ///
+    /// # Errors
+    /// If the file system does not answer, which is no proof that someone closed the descriptor.
+    pub fn length(&self) -> io::Result<Option<u64>> {
+        match self.file.metadata() {
+            Ok(found) => Ok((FileId::from(&found) == self.id).then(|| found.len())),
+            Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// As [`length`](Self::length), where a file system that does not answer is no proof that someone closed the descriptor.
+    /// Whether the descriptor is still the file's own. Whoever stores the file is not asked, where the kernel knows that.
     pub fn is_own(&self) -> io::Result<bool> {
-        match self.file.metadata() {
-            Ok(found) => Ok(FileId::from(&found) == self.id),
+        match id_known(&self.file) {
+            Ok(id) => Ok(id == self.id),
             Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Ok(false),
             Err(error) => Err(error),
         }
@@ -108,7 +114,7 @@ impl Held {
 
     /// The file, unless the descriptor is no longer its own.
     pub fn get(&self) -> io::Result<&File> {
-        self.length().map(|_| &*self.file).ok_or_else(|| Errno::BADF.into())
+        if self.is_own()? { Ok(&self.file) } else { Err(Errno::BADF.into()) }
     }
 }
 
@@ -122,10 +128,26 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.length().is_some() {
+        // Left open, a lock on it would be held until the process ends.
+        if self.is_own().unwrap_or(false) {
             // SAFETY: dropped here and nowhere else.
             unsafe { ManuallyDrop::drop(&mut self.file) };
         }
+    }
+}
+
+/// The identity of an open file as the kernel remembers it, so that a network or user-space file system that fails or hangs
+/// right now does not matter.
+fn id_known(file: &File) -> io::Result<FileId> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match rustix::fs::statx(file, "", flags, StatxFlags::INO) {
+        Ok(found) => {
+            let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+            Ok(FileId { device, inode: found.stx_ino })
+        }
+        // Kernels, and filters of system calls, that do not know it.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => file.metadata().map(|found| FileId::from(&found)),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -34,9 +34,9 @@ _ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 
 
 class Faults:
-    """Decides what goes wrong: by a seed, or the operations that `script` names by what, path and turn, with ``fail`` or ``lie``.
+    """Decides what goes wrong: by a seed, and what `script` names by operation, path, turn and ``fail`` or ``lie``.
 
-    What went wrong is noted in the file `trace`.
+    It is noted in the file `trace`.
     """
 
     def __init__(
@@ -251,7 +251,8 @@ class Server(mfusepy.FUSE):  # type: ignore[misc]
 def main() -> None:
     backing, place, control, options = sys.argv[1:]
     settings = json.loads(options)
-    faults = Faults(Path(control), settings.get("seed", 0), map(tuple, settings.get("script", ())), settings.get("trace"))
+    script = map(tuple, settings.get("script", ()))
+    faults = Faults(Path(control), settings.get("seed", 0), script, settings.get("trace"))
     # The descriptor of a folder that is in use must not keep the backing busy.
     fcntl.fcntl(0, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     kept_s = settings.get("kept_s", 1.0)

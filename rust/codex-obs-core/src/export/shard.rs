@@ -94,7 +94,10 @@ impl Shard {
 
     /// Length of the file as it is now.
     pub fn length(&self) -> Result<u64> {
-        self.file.length().ok_or_else(|| Error::io("read", &self.path, rustix::io::Errno::BADF.into()))
+        self.file
+            .length()
+            .and_then(|length| length.ok_or_else(|| rustix::io::Errno::BADF.into()))
+            .map_err(|source| Error::io("read", &self.path, source))
     }
 
     /// Offset of the end of what was read.

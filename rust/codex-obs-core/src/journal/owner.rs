@@ -130,8 +130,10 @@ impl Owner {
     }
 
     fn of(file: File, path: &Path) -> Result<Self> {
+        let file = Held::over(file, path)?;
+        // Last: a pin that nobody removes would hold the lock until the process ends.
         let pin = Pin::of(&file);
-        let hold = Hold::Lock { file: Held::over(file, path)?, pin };
+        let hold = Hold::Lock { file, pin };
         Ok(Self { hold, path: path.to_owned(), generation: generation::current() })
     }
 

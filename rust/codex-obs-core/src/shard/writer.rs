@@ -123,7 +123,7 @@ impl ShardWriter {
             self.open()?;
             return Ok(Found::Unchanged);
         };
-        let length = open.file.length();
+        let length = open.file.length().map_err(|source| Error::io("examine", &self.path, source))?;
         if length.is_none() {
             self.open = None;
             self.open()?;
