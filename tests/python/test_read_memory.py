@@ -86,7 +86,7 @@ def test_memory_stays_below_its_limit(tmp_path: Path, content: object, function:
     assert isinstance(found["frame"], int)
     assert found["peak"] - found["frame"] < LIMIT_MIB << 20, found
     if content is many_names:
-        assert "144 MiB, the limit of one reading" in str(found["error"])
+        assert "96 MiB, the limit of one reading" in str(found["error"])
 
 
 def test_a_reading_of_too_many_groups_is_an_error_and_not_a_part_of_a_table(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ pub const LONG_LINE_BYTES: usize = 1 << 20;
 
 /// Most memory that a reader's distinct texts and groups may take, all threads together: 250,000 groups with names of usual
 /// length. A reading that needs more ends with an error.
-pub const MAX_GROUP_BYTES: usize = 144 << 20;
+pub const MAX_GROUP_BYTES: usize = 96 << 20;
 
 /// Threads of a reading. Each may hold a decompressor's window and a table of its own.
 pub const MAX_SCAN_THREADS: usize = 16;

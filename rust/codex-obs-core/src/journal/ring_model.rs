@@ -10,8 +10,10 @@ use super::*;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::sync::explore;
 
-/// Room for three frames of 48 bytes and a pad.
-const SIZE: u64 = 152;
+/// Room for three frames of 80 bytes and a pad.
+const SIZE: u64 = 256;
+/// Bytes of a line whose frame is that long.
+const LINE_BYTES: usize = 36;
 
 fn ring() -> Arc<Ring> {
     let memory = Memory::new(HEADER_BYTES + SIZE as usize);
@@ -20,7 +22,14 @@ fn ring() -> Arc<Ring> {
 
 /// Frames that stand together, each with the caller's name and its number.
 fn frames(caller: u8, count: u8) -> Vec<u8> {
-    (0..count).flat_map(|number| line_frame(LineFile::Summary, &[caller, number])).collect()
+    let line = |number| {
+        let mut line = [0; LINE_BYTES];
+        line[..2].copy_from_slice(&[caller, number]);
+        line
+    };
+    let frames: Vec<_> = (0..count).map(|number| line_frame(LineFile::Summary, &line(number))).collect();
+    assert!(frames.iter().all(|frame| frame.len() == 80));
+    frames.concat()
 }
 
 /// Reads what is there, gives the room back and adds what the frames say to `seen`.
@@ -28,7 +37,7 @@ fn consume(ring: &Ring, cursor: &mut Cursor, seen: &mut Vec<[u8; 2]>) {
     while let Some((frame, next)) = ring.frame(cursor) {
         assert!(frame.verify(cursor.sequence), "a frame is whole when it can be seen");
         let (_, line) = frame.line().unwrap();
-        seen.push(line.try_into().unwrap());
+        seen.push([line[0], line[1]]);
         *cursor = next;
         ring.release(next.position);
     }
