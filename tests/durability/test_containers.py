@@ -77,7 +77,7 @@ def occupy(directory: Path, programs: Programs, tenants: int, entry: Entry, *, b
 
 
 def test_foreign_machine(tmp_path: Path, programs: Programs, ledger: Ledger) -> None:
-    """A directory copied while its writer lived, or died, is looked at on a machine with another id."""
+    """A directory copied while its writer lived, or died, is looked at on another machine: another id, another boot."""
     require("unshare", "mount")
     if not Path("/etc/machine-id").exists():
         pytest.skip("needs /etc/machine-id")
@@ -88,9 +88,11 @@ def test_foreign_machine(tmp_path: Path, programs: Programs, ledger: Ledger) -> 
     shutil.copytree(directory, copy)
     journal = copy / ".codex_obs" / "journal-main"
     before = journal.read_bytes()
-    other = tmp_path / "machine-id"
+    other, boot = tmp_path / "machine-id", tmp_path / "boot_id"
     other.write_text("0123456789abcdef0123456789abcdef\n")
-    script = f'mount --bind {other} /etc/machine-id && exec "$@"'
+    boot.write_text("01234567-89ab-4def-8123-456789abcdef\n")
+    mounts = f"mount --bind {other} /etc/machine-id && mount --bind {boot} /proc/sys/kernel/random/boot_id"
+    script = f'{mounts} && exec "$@"'
     elsewhere = ("unshare", "--mount", "sh", "-c", script, "sh")
     tenant = programs.start("tenant", copy, 0, CALLS, before=elsewhere)
     output, errors = communicate(tenant, DEADLINE_S, line="\n")
