@@ -97,7 +97,7 @@ impl Held {
     /// If the file system does not answer, which is no proof that someone closed the descriptor.
     pub fn length(&self) -> io::Result<Option<u64>> {
         match self.file.metadata() {
-            Ok(found) => Ok((FileId::from(&found) == self.id).then(|| found.len())),
+            Ok(found) => Ok((FileId::from(&found) == self.id).then_some(found.len())),
             Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Ok(None),
             Err(error) => Err(error),
         }
