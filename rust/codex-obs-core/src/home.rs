@@ -27,6 +27,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_LOOK: Duration = Duration::from_millis(1);
 /// The lock of the one that creates it, where that takes more than one step.
 const PLACING: &str = "lock-placing";
+/// Longest wait until a file system that keeps what it knows of a file sees that it is whole: on a busy machine a multiple of the
+/// second for which FUSE does.
+const SEEN_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for that one, and the longest pause between two looks.
 const PLACING_WAIT: Duration = Duration::from_secs(30);
 const PLACING_LOOK: Duration = Duration::from_millis(20);
@@ -247,7 +250,7 @@ fn look(path: &Path) -> Result<Look> {
 /// what it knows of a file may need a moment to see that it is whole.
 fn look_for_rows(directory: &Path, path: &Path) -> Result<Look> {
     let has_rows = || fs::list(directory).map(|names| names.iter().any(|name| name.as_bytes().starts_with(b"metrics")));
-    let deadline = Instant::now() + LOCK_WAIT;
+    let deadline = Instant::now() + SEEN_WAIT;
     loop {
         match look(path)? {
             Look::Empty if !has_rows()? => return Ok(Look::Empty),
