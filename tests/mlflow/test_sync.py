@@ -97,7 +97,7 @@ def test_from_another_address_the_last_new_run_is_found(server: Server, run_dir:
         ]
     assert len(made) == 4
     with Proxy(server.port) as proxy:
-        assert f"to MLflow run {made[-1]}, " in sync(run_dir, "--uri", proxy.uri)
+        assert f"to MLflow run {made[-1]}; " in sync(run_dir, "--uri", proxy.uri)
     assert len(remote_runs(server.port, run_dir)) == 4
 
 
