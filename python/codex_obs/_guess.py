@@ -1,4 +1,4 @@
-"""What a file without a row looks like, in one sentence for whoever hoped that it was a log."""
+"""What a file without a row looks like, in one sentence for a user who expected a log."""
 
 from __future__ import annotations
 

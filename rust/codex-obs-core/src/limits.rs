@@ -74,7 +74,7 @@ pub const MAX_LINE_BYTES: usize = 64 << 20;
 /// cores.
 pub const LONG_LINE_BYTES: usize = 1 << 20;
 
-/// Most memory that a reader's distinct texts and groups may take, all threads together: 250,000 groups with names of usual
+/// Most memory that a reader's distinct texts and groups may take, all threads together: about 160,000 groups with names of usual
 /// length. A reading that needs more ends with an error.
 pub const MAX_GROUP_BYTES: usize = 96 << 20;
 
