@@ -194,7 +194,7 @@ impl Trimmer<'_> {
     }
 }
 
-/// The text `json` without its closing quote, cut to less than `most` bytes and at no escape.
+/// The text `json` without its closing quote, cut to less than `most` bytes, inside no escape and no character.
 fn beginning(json: &[u8], most: usize) -> &[u8] {
     let mut kept = 1;
     loop {
@@ -202,7 +202,8 @@ fn beginning(json: &[u8], most: usize) -> &[u8] {
             Some([b'\\', b'u', b'd', b'8'..=b'b', ..]) => 12, // a pair of surrogates is one character
             Some([b'\\', b'u', ..]) => 6,
             Some([b'\\', ..]) => 2,
-            _ => 1,
+            Some(rest) => 1 + rest.iter().skip(1).take_while(|&&byte| byte & 0xc0 == 0x80).count(),
+            None => 1,
         };
         if kept + length >= most.min(json.len()) {
             return &json[..kept];
@@ -325,8 +326,8 @@ mod tests {
     }
 
     #[test]
-    fn no_escape_is_cut() {
-        for escape in ["\\u00e9", "\\ud83d\\ude00", "\\n", "\\\\"] {
+    fn no_escape_and_no_character_is_cut() {
+        for escape in ["\\u00e9", "\\ud83d\\ude00", "\\n", "\\\\", "\u{e9}", "\u{20ac}", "\u{1f600}"] {
             for most in 20..50 {
                 let mut json = format!("\"{}\"", escape.repeat(100)).into_bytes();
                 trim(&mut json, most, &[], &mut Cuts::default());
