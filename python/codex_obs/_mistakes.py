@@ -50,7 +50,8 @@ def of_log(metrics: object, step: object, unknown: Mapping[str, object] | None) 
     names = list(unknown or ())
     if isinstance(metrics, str):
         value = _shown(step) if isinstance(step, int | float) else "value"
-        return f"metrics must be a mapping, not str: write run.log({{{_shown(metrics)}: {value}}})"
+        at_step = f", step={_shown_value(unknown['step'])}" if unknown and "step" in unknown else ""
+        return f"metrics must be a mapping, not str: write run.log({{{_shown(metrics)}: {value}}}{at_step})"
     if metrics is None and unknown and not set(names) & set(_LOG_ARGUMENTS):
         pairs = ", ".join(f"{_shown(name)}: {_shown_value(unknown[name])}" for name in names[:_SHOWN_NAMES])
         more = ", ..." if len(names) > _SHOWN_NAMES else ""

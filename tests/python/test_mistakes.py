@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 LOG: list[tuple[Callable[[Any], object], str]] = [
     (lambda run: run.log("loss", 0.5), 'metrics must be a mapping, not str: write run.log({"loss": 0.5})'),
-    (lambda run: run.log("loss", 0.5, step=3), "multiple values for argument 'step'"),
+    (lambda run: run.log("loss", 0.5, step=3), 'not str: write run.log({"loss": 0.5}, step=3)'),
+    (lambda run: run.log({"a": 1}, 1, step=3), "multiple values for argument 'step'"),
+    (lambda run: run.log({"a": 1}, metrics={"b": 1}), "multiple values for argument 'metrics'"),
     (lambda run: run.log("loss"), 'metrics must be a mapping, not str: write run.log({"loss": value})'),
     (lambda run: run.log(loss=0.5), 'metrics are given as one mapping: write run.log({"loss": 0.5})'),
     (lambda run: run.log(loss=0.5, acc=1, step=2), 'write run.log({"loss": 0.5, "acc": 1}, step=2)'),
@@ -31,7 +33,10 @@ LOG: list[tuple[Callable[[Any], object], str]] = [
     (lambda run: run.log({"a": 1}, epoch=1), "log has no argument 'epoch'"),
     (lambda run: run.log({"a": 1}, "eval"), "step must be an integer, not str"),
     (lambda run: run.log({"a": 1}, 0.5), "step must be an integer, not float"),
-    (lambda run: run.log({"a": 1}, 1, "eval"), "positional argument"),
+    (
+        lambda run: run.log({"a": 1}, 1, "eval"),
+        "log takes metrics and step without their names, and 3 arguments were given so",
+    ),
 ]
 
 

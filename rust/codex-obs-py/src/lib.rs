@@ -15,6 +15,7 @@ mod fork;
 mod interpreter;
 mod last_exit;
 mod lines;
+mod log_method;
 mod mistakes;
 mod places;
 mod reading;
@@ -58,6 +59,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::interpreter::require_main(module.py())?;
+        super::log_method::add(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

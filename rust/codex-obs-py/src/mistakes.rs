@@ -19,6 +19,22 @@ pub fn log(
     words.map_or_else(|error| error, |words| PyTypeError::new_err(words.unbind()))
 }
 
+/// The error of a call of `log` that was given the argument `name` by its place and, with `value`, by its name.
+#[cold]
+pub fn given_twice(
+    name: &str,
+    metrics: &Bound<'_, PyAny>,
+    step: Option<&Bound<'_, PyAny>>,
+    value: &Bound<'_, PyAny>,
+) -> PyErr {
+    let named = PyDict::new(metrics.py());
+    match named.set_item(name, value) {
+        Ok(()) if metrics.is_instance_of::<PyString>() => log(metrics.py(), Some(metrics), step, Some(&named)),
+        Ok(()) => PyTypeError::new_err(format!("log got multiple values for argument '{name}'")),
+        Err(error) => error,
+    }
+}
+
 /// The error of a call of `log`; another one if a name stands where the mapping belongs.
 #[cold]
 pub fn of_metrics(error: PyErr, metrics: &Bound<'_, PyAny>, step: Option<&Bound<'_, PyAny>>) -> PyErr {

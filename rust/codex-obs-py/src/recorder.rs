@@ -20,7 +20,6 @@ use crate::event;
 use crate::export::{self, MlflowExport};
 use crate::last_exit;
 use crate::lines::{self, Said};
-use crate::mistakes;
 use crate::places;
 use crate::settings::Raw;
 use crate::spare::{Buffers, Spare};
@@ -153,53 +152,6 @@ impl Recorder {
     /// Refuse rows, in a process that has no session yet.
     fn _refuse(&self) {
         self.handle.refuse();
-    }
-
-    /// Log one row per metric; returns when the rows are safe against the death of this process.
-    ///
-    /// Args:
-    ///     metrics: Names and values. Numbers and whatever holds exactly one number are rows with that value; what is
-    ///         structured is described in the manifest.
-    ///     step: Training step; one more than the stream's largest so far if left out.
-    ///     split: Part of the data, such as ``train`` or ``eval``.
-    ///     dataset: Name of the data set.
-    ///     tags: Further facts, kept with every row of the call.
-    ///     timestamp: Seconds since the epoch or an aware datetime, for backfilling; the time of the call if left out.
-    ///
-    /// Raises:
-    ///     TypeError: If an argument has a wrong type; no row is written.
-    ///     ValueError: If the step is outside of 64 bits; no row is written.
-    #[pyo3(
-        signature = (
-            metrics = None, step = None, *, split = Split::default(), dataset = None, tags = None, timestamp = None, **unknown
-        ),
-        text_signature = "($self, metrics, step=None, *, split='train', dataset=None, tags=None, timestamp=None)",
-    )]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of `log`")]
-    fn log(
-        slf: &Bound<'_, Self>,
-        metrics: Option<&Bound<'_, PyAny>>,
-        step: Option<&Bound<'_, PyAny>>,
-        split: Split<'_>,
-        dataset: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-        timestamp: Option<&Bound<'_, PyAny>>,
-        unknown: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let (Some(metrics), None) = (metrics, unknown) else {
-            return Err(mistakes::log(slf.py(), metrics, step, unknown));
-        };
-        let this = slf.get();
-        let mut buffers = this.spare.take();
-        let mut damage = Damage::default();
-        let outcome = this
-            .convert(&mut buffers, &mut damage, metrics, step, split.0.as_ref(), dataset, tags, timestamp)
-            .map(|(step, time)| Self::record(slf, &mut buffers, &damage, step, time));
-        this.spare.give(buffers);
-        // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
-        outcome
-            .map_err(|error| mistakes::of_metrics(error, metrics, step))
-            .and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
     }
 
     /// Prepare calls of `log` that have the same names each time, for the tightest loops.
@@ -386,6 +338,28 @@ impl Recorder {
 }
 
 impl Recorder {
+    /// As `Run.log`, of which a missing argument is `None`.
+    #[inline]
+    pub(crate) fn log(
+        slf: &Bound<'_, Self>,
+        metrics: &Bound<'_, PyAny>,
+        step: Option<&Bound<'_, PyAny>>,
+        split: Option<&Bound<'_, PyAny>>,
+        dataset: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        timestamp: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let this = slf.get();
+        let mut buffers = this.spare.take();
+        let mut damage = Damage::default();
+        let outcome = this
+            .convert(&mut buffers, &mut damage, metrics, step, split, dataset, tags, timestamp)
+            .map(|(step, time)| Self::record(slf, &mut buffers, &damage, step, time));
+        this.spare.give(buffers);
+        // Ctrl-C in the middle of a conversion: the rows are safe now, and the interrupt goes its way.
+        outcome.and_then(|()| convert::take_interrupt().map_or(Ok(()), Err))
+    }
+
     /// Puts a call's frames together. No lock is held: values may run code of their own, which may log, fork or close.
     #[expect(clippy::too_many_arguments, reason = "the arguments of `log`")]
     fn convert(
