@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         SettingError,
         UnsafePathError,
     )
-    from codex_obs.reading import read, recover, scan, summarize
+    from codex_obs.reading import payloads, read, recover, scan, summarize
 
 __all__ = [
     "CodexObsError",
@@ -54,6 +54,7 @@ __all__ = [
     "init",
     "log",
     "log_params",
+    "payloads",
     "read",
     "recover",
     "scan",
@@ -76,7 +77,7 @@ _HOMES = {
         "SettingError",
         "UnsafePathError",
     ),
-    "reading": ("read", "recover", "scan", "summarize"),
+    "reading": ("payloads", "read", "recover", "scan", "summarize"),
 }
 
 # What other loggers call it, and what is tried first.

@@ -41,6 +41,7 @@ __all__ = [
     "known_run",
     "members_of",
     "public_error",
+    "read_payloads",
     "read_rows",
     "recover",
     "resume_after_fork",
@@ -88,10 +89,10 @@ def public_error(error: CoreError) -> CodexObsError:
 def summarize(
     paths: "Sequence[str]", *, superseded: bool = False, progress: "Callable[[int, int], None] | None" = None
 ) -> tuple[ArrowStream, Report]:
-    """Summarise one run directory, or files of a run.
+    """Summarise run directories, or files of a run.
 
     Args:
-        paths: One run directory, or files.
+        paths: Run directories, or files.
         superseded: Whether rows that a later session has superseded count too.
         progress: Called now and then with the bytes done and all bytes; what it raises ends the work.
 
@@ -105,13 +106,25 @@ def summarize(
 
 
 def read_rows(paths: "Sequence[str]", *, superseded: bool = False) -> tuple[ArrowStream, Report]:
-    """Read the rows of one run directory, or of files of a run, in order of position.
+    """Read the rows of run directories, or of files of a run, in order of position.
 
     Raises:
         CodexObsError: If nothing can be read there.
     """
     try:
         return _core.read_rows(paths, superseded=superseded)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def read_payloads(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
+    """Read the structured values of run directories, or of files of a run, in order of position.
+
+    Raises:
+        CodexObsError: If nothing can be read there.
+    """
+    try:
+        return _core.read_payloads(paths)
     except CoreError as error:
         raise public_error(error) from None
 

@@ -22,14 +22,20 @@ EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 
 _DEFAULT_RUN = "Default: CODEX_OBS_RUN_DIR, else this folder if a log lies in it, else the newest run under runs/."
-RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help=f"Run directory. {_DEFAULT_RUN}")]
 RunsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="RUN|FILE...", help=f"Run directory, or files of it. {_DEFAULT_RUN}")
+    list[str] | None,
+    typer.Argument(metavar="RUN|FILE", help=f"Run directories, or files of a run. {_DEFAULT_RUN}"),
+]
+DirectoriesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="RUN", help=f"Run directories. {_DEFAULT_RUN}")
 ]
 InputOption = Annotated[
-    list[str] | None, typer.Option("--input", metavar="RUN|FILE", help="The same as the argument; may be repeated.")
+    list[str] | None, typer.Option("--input", metavar="RUN", help="The same as the argument; may be repeated.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+# Whatever the argument parser refuses: click's class, or that of Typer's own copy of click.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__base__ or typer.BadParameter
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -42,7 +48,12 @@ def run(app: typer.Typer) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        code = app(standalone_mode=False)
+    except _USAGE_ERROR as error:
+        _show_usage_error(error)
+    except typer.Abort:
+        say("Aborted.")
+        sys.exit(EXIT_INCOMPLETE)
     except OSError as error:
         if error.filename is not None:
             raise  # of a file, not of standard output
@@ -51,6 +62,15 @@ def run(app: typer.Typer) -> None:
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"Standard output cannot be written: {error.strerror}.\n")
         sys.exit(EXIT_INCOMPLETE)
+    else:
+        sys.exit(code)
+
+
+def _show_usage_error(error: Exception) -> NoReturn:
+    """Say what is wrong with the arguments, which the parser repeats as they are."""
+    error.message = visible_lines(str(getattr(error, "message", error)))  # type: ignore[attr-defined]
+    error.show()  # type: ignore[attr-defined]
+    sys.exit(getattr(error, "exit_code", EXIT_USAGE))
 
 
 def _fill_closed_streams() -> None:
@@ -88,29 +108,40 @@ class _Descriptor(io.RawIOBase):
         return os.write(self._descriptor, content)  # type: ignore[arg-type]  # whatever a buffered writer hands over
 
 
-def chosen(option: Sequence[str] | None, arguments: Sequence[str] | None) -> list[Path]:
-    """Decide which run to read, and say it if none was named.
+def chosen(option: Sequence[str] | None, arguments: Sequence[str] | None, *, doing: str = "Reading") -> list[Path]:
+    """Decide which runs to read, and say it if none was named.
+
+    Args:
+        option: Those given as ``--input``.
+        arguments: Those given as arguments.
+        doing: What is done with the run, to say it.
 
     Raises:
         InputError: If there is none, or what was named does not go together.
     """
-    named = [*(option or ()), *(arguments or ())]
+    named = [*(arguments or ()), *(option or ())]
     paths = find_input(named, _config.run_dir_from_environment(), Path())
     if not named:
-        say(f"Reading {visible(paths[0])}")
+        say(f"{doing} {visible(paths[0])}")
     return paths
 
 
-def chosen_directory(option: Sequence[str] | None, argument: str | None) -> Path:
-    """Decide which run to work on, as `chosen` does.
+def chosen_directories(
+    option: Sequence[str] | None, arguments: Sequence[str] | None, *, doing: str = "Reading"
+) -> list[Path]:
+    """Decide which runs to work on, as `chosen` does; each is given once, however often and however it was named.
 
     Raises:
-        InputError: If there is none, several were named, or a file was.
+        InputError: If there is none, or a file was named.
     """
-    paths = chosen(option, [argument] if argument else None)
-    if len(paths) > 1 or not paths[0].is_dir():
-        raise InputError(f"{paths[0]} is a file: give one run directory.")
-    return paths[0]
+    paths = chosen(option, arguments, doing=doing)
+    for path in paths:
+        if not path.is_dir():
+            raise InputError(f"{path} is a file: give the run directory.")
+    unique: dict[Path, Path] = {}
+    for path in paths:
+        unique.setdefault(path.resolve(), path)
+    return list(unique.values())
 
 
 def print_json(result: object) -> None:

@@ -26,16 +26,16 @@ def find_input(named: Sequence[str], run_dir_variable: str | None, working_direc
     """Decide what to read.
 
     Args:
-        named: Paths given on the command line: one run directory, or files.
+        named: Paths given on the command line: run directories, or files.
         run_dir_variable: Value of ``CODEX_OBS_RUN_DIR``, if set.
         working_directory: Where to look otherwise: the folder itself if a log lies in it, else its newest run below
             ``runs``.
 
     Returns:
-        One run directory, or one or more files.
+        Run directories, or files.
 
     Raises:
-        InputError: If nothing is found, or what is named does not exist, cannot be read or does not go together.
+        InputError: If nothing is found, or what is named does not exist, cannot be read or holds other runs.
     """
     if named:
         return _check_named([Path(name) for name in named])
@@ -90,8 +90,6 @@ def _check_named(paths: list[Path]) -> list[Path]:
             found = runs_below(path)
             if found:
                 raise InputError(f"{path} is a folder of runs: name one of them, {_listed(found)}.")
-        if len(paths) > 1:
-            raise InputError(f"{path} is a folder: give one run directory, or files only.")
     return paths
 
 

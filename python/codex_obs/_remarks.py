@@ -20,13 +20,22 @@ def is_complete(report: Report) -> bool:
     )
 
 
-def paragraphs(report: Report) -> Iterator[list[str]]:
-    """Give what is to be said: for each kind one line that counts, and one for each example."""
+def paragraphs(report: Report, noun: str = "row") -> Iterator[list[str]]:
+    """Give what is to be said: for each kind one line that counts, and one for each example.
+
+    Args:
+        report: What the reader saw.
+        noun: What a line of the log is called.
+    """
     if report.retired:
         were = "was" if report.retired == 1 else "were"
-        yield [f"{_count(report.retired, 'row')} {were} deleted by retention (see the records in run.ndjson)"]
+        yield [f"{_count(report.retired, noun)} {were} deleted by retention (see the records in run.ndjson)"]
     if report.skipped:
-        lines = "1 line that is no row was" if report.skipped == 1 else f"{report.skipped} lines that are no rows were"
+        lines = (
+            f"1 line that is no {noun} was"
+            if report.skipped == 1
+            else f"{report.skipped} lines that are no {noun}s were"
+        )
         examples = _places(report.skipped_examples)
         yield _listed(f"Of {_count(report.lines, 'line')}, {lines} skipped", examples, report.skipped)
     faults = report.faulty_fields + report.valueless_rows
@@ -36,7 +45,7 @@ def paragraphs(report: Report) -> Iterator[list[str]]:
             kinds.append(f"{_count(report.faulty_fields, 'field')} could not be read as written")
         if report.valueless_rows:
             kinds.append(f'{_count(report.valueless_rows, "row")} {_have(report.valueless_rows)} no "value"')
-        yield _listed(f"Of {_count(report.rows, 'row')}: {', '.join(kinds)}", _places(report.fault_examples), faults)
+        yield _listed(f"Of {_count(report.rows, noun)}: {', '.join(kinds)}", _places(report.fault_examples), faults)
     if report.unread_files:
         files = (
             "1 file looks like a log and was"
@@ -48,14 +57,14 @@ def paragraphs(report: Report) -> Iterator[list[str]]:
         rows = _count(report.superseded, "superseded row")
         yield [f"{rows} left out, replaced by rewind_to: superseded=True or --superseded includes them"]
     for path, why in report.journals:
-        yield [visible(f"Rows may be missing: {_shown(path)} {why}")]
+        yield [visible(f"{noun.capitalize()}s may be missing: {_shown(path)} {why}")]
     for note in report.notes:
         yield [visible(note)]
 
 
-def sentences(report: Report) -> Iterator[str]:
+def sentences(report: Report, noun: str = "row") -> Iterator[str]:
     """Give the same as one sentence a kind, each with its first example."""
-    for headline, *examples in paragraphs(report):
+    for headline, *examples in paragraphs(report, noun):
         yield f"{headline} {examples[0].strip()}" if examples else headline
 
 

@@ -8,14 +8,22 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from codex_obs import _config
-from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, fail, say, visible
-from codex_obs._input import InputError, find_input
+from codex_obs._command import (
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    DirectoriesArgument,
+    InputOption,
+    chosen_directories,
+    fail,
+    say,
+    visible,
+)
+from codex_obs._input import InputError
 from codex_obs._progress import Line, share
 from codex_obs._setting_table import TABLE
 from codex_obs._sync_words import (
@@ -33,6 +41,7 @@ from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from codex_obs._backend import StreamOutcome, SyncProgress
     from codex_obs._config import Settings
@@ -77,15 +86,9 @@ class Streams(StrEnum):
 
 
 def sync(
-    directories: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="DIR...",
-            help="Run directories. Default: CODEX_OBS_RUN_DIR, else this folder if a log lies in it, else the newest "
-            "run under runs/.",
-        ),
-    ] = None,
+    runs: DirectoriesArgument = None,
     *,
+    input_: InputOption = None,
     to: Annotated[Destination, typer.Option(help="Kind of server.")] = Destination.MLFLOW,  # noqa: ARG001 - there is one
     uri: Annotated[
         str | None,
@@ -156,7 +159,7 @@ def sync(
     try:
         _check_together(run_id, experiment_id, experiment_name, new_run=new_run)
         settings = _settings(uri, run_id, experiment_id, experiment_name, export_ranks)
-        paths = _resolve(directories or [])
+        paths = chosen_directories(input_, runs, doing="Delivering")
     except SettingError as error:
         fail(_as_options(str(error), uri), EXIT_USAGE)
     except InputError as error:
@@ -403,20 +406,6 @@ def _has_experiment(settings: Settings, experiment_id: str | None, experiment_na
     named = (experiment_id, experiment_name, settings.mlflow_experiment_name)
     default: object = TABLE["mlflow_experiment_id"].default
     return any(name is not None for name in named) or settings.mlflow_experiment_id != default
-
-
-def _resolve(named: list[str]) -> list[Path]:
-    if not named:
-        paths = find_input([], _config.run_dir_from_environment(), Path())
-        say(f"Delivering {visible(paths[0])}")
-    else:
-        found = [path for name in named for path in find_input([name], None, Path())]
-        # However often and however it is named, it is delivered once.
-        paths = list({path.resolve(): path for path in reversed(found)}.values())[::-1]
-    for path in paths:
-        if not path.is_dir():
-            raise InputError(f"{path} is a file: give the run directory.")
-    return paths
 
 
 def _patience(given: float | None, *, follow: bool) -> float | None:

@@ -1,4 +1,4 @@
-"""Reading a run back: every row, lazily or at once, or one summary row per metric.
+"""Reading runs back: every row, lazily or at once, every structured value, or one summary row per metric.
 
 The work is done by the extension, which scans the shards of every stream on all cores and hands its result over as
 Arrow data. Polars is imported when the first of these functions is called.
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from codex_obs import _backend
 from codex_obs._remarks import sentences
 from codex_obs._visible import visible
+from codex_obs.errors import NoLogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import polars as pl
 
-    from codex_obs._backend import Report
+    from codex_obs._backend import ArrowStream, Report
+    from codex_obs.types import HasPath, RunPath, Runs
 
 
 _logger = logging.getLogger("codex_obs")
@@ -41,13 +44,32 @@ _ROW_COLUMNS = (
     "tags",
     "session",
 )
+# Those of `payloads`.
+_PAYLOAD_COLUMNS = (
+    "stream",
+    "run_id",
+    "timestamp",
+    "step",
+    "split",
+    "metric",
+    "dataset",
+    "manifest_id",
+    "type",
+    "shape",
+    "payload",
+    "path",
+    "truncated_bytes",
+    "version",
+)
+# How long an open run that is read may take to write what it has logged.
+_FLUSH_S = 2.0
 
 
-def summarize(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.DataFrame:
-    """Summarise a run: one row for each run id, split, metric and dataset.
+def summarize(path: Runs, *, superseded: bool = False) -> pl.DataFrame:
+    """Summarise runs: one row for each run id, split, metric and dataset.
 
     Args:
-        path: A run directory, or one NDJSON file of it.
+        path: A run directory, a `Run` (an open one is flushed first), an NDJSON file of a run, or a list of them.
         superseded: Whether rows that a later session replaced (`rewind_to`) count too. A file by itself, without its
             run directory, does not say which they are.
 
@@ -58,16 +80,17 @@ def summarize(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.D
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
-    frame, report = summarize_files([path], superseded=superseded)
-    _warn(path, report)
+    paths = _paths(path)
+    frame, report = summarize_files(paths, superseded=superseded)
+    _warn(paths, report)
     return frame
 
 
-def read(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.DataFrame:
-    """Read every row of all streams of a run, oldest first.
+def read(path: Runs, *, superseded: bool = False) -> pl.DataFrame:
+    """Read every row of all streams of the runs, oldest first.
 
     Args:
-        path: A run directory, or one NDJSON file of it.
+        path: A run directory, a `Run` (an open one is flushed first), an NDJSON file of a run, or a list of them.
         superseded: Whether to give rows that a later session replaced (`rewind_to`) too.
 
     Returns:
@@ -78,15 +101,15 @@ def read(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.DataFr
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
-    rows = _rows(path, superseded=superseded)
+    rows = _rows(_paths(path), superseded=superseded)
     return rows if _is_oldest_first(rows) else _oldest_first(rows.lazy()).collect()
 
 
-def scan(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.LazyFrame:
-    """Read a run lazily: like `read`, but the files are opened when the frame is collected.
+def scan(path: Runs, *, superseded: bool = False) -> pl.LazyFrame:
+    """Read runs lazily: like `read`, but the files are opened when the frame is collected.
 
     Args:
-        path: A run directory, or one NDJSON file of it.
+        path: A run directory, a `Run` (an open one is flushed first), an NDJSON file of a run, or a list of them.
         superseded: Whether to give rows that a later session replaced (`rewind_to`) too.
 
     Returns:
@@ -98,7 +121,7 @@ def scan(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.LazyFr
     def source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
-        frame = _rows(path, superseded=superseded)
+        frame = _rows(_paths(path), superseded=superseded)
         if predicate is not None:
             frame = frame.filter(predicate)
         if n_rows is not None:
@@ -108,22 +131,48 @@ def scan(path: str | os.PathLike[str], *, superseded: bool = False) -> pl.LazyFr
     return _oldest_first(register_io_source(source, schema=_row_schema()))
 
 
-def recover(path: str | os.PathLike[str], *, foreign: bool = False) -> dict[str, int]:
-    """Bring back the rows that dead writers of a run left in their journals.
+def payloads(path: Runs) -> pl.DataFrame:
+    """Read every structured value of all streams of the runs, oldest first: histograms, texts, arrays, mappings.
+
+    Rows refer to them by `manifest_id`: ``rows.join(payloads, on="manifest_id")``.
+
+    Args:
+        path: A run directory, a `Run` (an open one is flushed first), a manifest file of a run, or a list of them.
+
+    Returns:
+        One row per structured value, with the columns ``stream``, ``run_id``, ``timestamp``, ``step``, ``split``,
+        ``metric``, ``dataset``, ``manifest_id``, ``type`` (name of the value's class), ``shape`` (list of Int64, null
+        for what has none), ``payload`` (the value as JSON text, null if it was too long), ``path``,
+        ``truncated_bytes`` and ``version``. Values whose rows a later session replaced (`rewind_to`) are among them.
+
+    Raises:
+        CodexObsError: If there is no run at `path`, or it cannot be read.
+    """
+    paths = _paths(path)
+    values = _frame(paths, _backend.read_payloads(paths), _payload_schema(), noun="structured value")
+    return values if _is_oldest_first(values) else _oldest_first(values.lazy()).collect()
+
+
+def recover(path: Runs, *, foreign: bool = False) -> dict[str, int]:
+    """Bring back the rows that dead writers of runs left in their journals.
 
     Readers and `init` do this by themselves; calling it is only needed to have the files complete on disk.
 
     Args:
-        path: A run directory.
+        path: A run directory, or a list of them.
         foreign: Also take over journals written on another machine. Only right if no writer lives there any more.
 
     Returns:
-        What was found and brought back, as counters.
+        What was found and brought back, as counters; of several runs the sums.
 
     Raises:
         CodexObsError: If there is no run at `path`, or its files cannot be written.
     """
-    return _backend.recover(os.fspath(path), foreign=foreign)
+    found: dict[str, int] = {}
+    for directory in _paths(path):
+        for name, count in _backend.recover(directory, foreign=foreign).items():
+            found[name] = found.get(name, 0) + count
+    return found
 
 
 def summarize_files(
@@ -132,10 +181,10 @@ def summarize_files(
     superseded: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, Report]:
-    """Summarise one run directory or several files of a run, and report what was read and skipped.
+    """Summarise run directories or files of a run, and report what was read and skipped.
 
     Args:
-        paths: One run directory, or files.
+        paths: Run directories, or files.
         superseded: Whether rows that a later session replaced count too.
         progress: Called now and then with the bytes done and all bytes.
     """
@@ -145,13 +194,36 @@ def summarize_files(
     return pl.DataFrame(stream), report
 
 
-def _rows(path: str | os.PathLike[str], *, superseded: bool) -> pl.DataFrame:
+def _paths(runs: Runs) -> list[str]:
+    """Give the paths of what is to be read."""
+    if isinstance(runs, str) or not isinstance(runs, Sequence):
+        return [_path(runs)]
+    paths = [_path(run) for run in runs]
+    if not paths:
+        raise NoLogError("No run was named: the list is empty")
+    return paths
+
+
+def _path(run: RunPath | HasPath) -> str:
+    if isinstance(run, str | os.PathLike):
+        return os.fspath(run)
+    run.flush(_FLUSH_S)
+    return os.fspath(run.path)
+
+
+def _rows(paths: list[str], *, superseded: bool) -> pl.DataFrame:
+    return _frame(paths, _backend.read_rows(paths, superseded=superseded), _row_schema(), noun="row")
+
+
+def _frame(
+    paths: list[str], found: tuple[ArrowStream, Report], schema: dict[str, pl.DataType], *, noun: str
+) -> pl.DataFrame:
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
-    stream, report = _backend.read_rows([os.fspath(path)], superseded=superseded)
+    stream, report = found
     frame = pl.DataFrame(stream)
-    _warn(path, report)
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in _row_schema().items())
+    _warn(paths, report, noun)
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
 
 def _row_schema() -> dict[str, pl.DataType]:
@@ -166,6 +238,20 @@ def _row_schema() -> dict[str, pl.DataType]:
     for name in _CATEGORICAL_COLUMNS:
         other[name] = pl.Categorical()
     return {name: other.get(name, pl.String()) for name in _ROW_COLUMNS}
+
+
+def _payload_schema() -> dict[str, pl.DataType]:
+    import polars as pl  # noqa: PLC0415 - loaded on first use
+
+    other: dict[str, pl.DataType] = {
+        "timestamp": pl.Datetime("us", "UTC"),
+        "step": pl.Int64(),
+        "shape": pl.List(pl.Int64),
+        "truncated_bytes": pl.Int64(),
+    }
+    for name in ("stream", "run_id", "split", "metric", "dataset", "type", "version"):
+        other[name] = pl.Categorical()
+    return {name: other.get(name, pl.String()) for name in _PAYLOAD_COLUMNS}
 
 
 def _oldest_first(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -185,6 +271,7 @@ def _is_oldest_first(rows: pl.DataFrame) -> bool:
     return bool(rows.select(later.slice(1).all()).item())
 
 
-def _warn(path: str | os.PathLike[str], report: Report) -> None:
-    for sentence in sentences(report):
-        _logger.warning("codex_obs: %s: %s", visible(os.fspath(path)), sentence)
+def _warn(paths: Sequence[str], report: Report, noun: str = "row") -> None:
+    named = visible(", ".join(paths))
+    for sentence in sentences(report, noun):
+        _logger.warning("codex_obs: %s: %s", named, sentence)

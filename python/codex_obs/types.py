@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict
 
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 
 RunPath: TypeAlias = str | os.PathLike[str]
 """Where a run lies, or a file of it."""
+
+
+class HasPath(Protocol):
+    """A run, open or closed."""
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything logged so far is in the files."""
+
+
+Runs: TypeAlias = RunPath | HasPath | Sequence[RunPath | HasPath]
+"""What is read: a run directory, a `Run`, a file of a run, or several of them."""
 
 Metrics: TypeAlias = Mapping[str, object]
 """Metric names and their values: numbers, whatever holds exactly one number, or structured values."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import pickle
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import codex_obs
+from codex_obs import _guess, reading
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()", "summarize"]
 ROW = '{"metric":"loss","step":1,"value":0.5}\n'
@@ -170,3 +177,100 @@ def test_what_is_written_to_a_file_needs_no_standard_stream(log: Path) -> None:
     done = closed(log, "<&- 2>&-", "--output", "csv")
     assert (done.returncode, done.stdout) == (0, f"Wrote {log}/metrics_summary.csv (1 rows)\n")
     assert (log / "metrics_summary.csv").read_text().count("\n") == 2
+
+
+TFRECORD = (
+    (24).to_bytes(8, "little")
+    + bytes.fromhex("a37f4b22")
+    + bytes.fromhex("09ab3d4c2b9ad9dae41a0d")
+    + b"brain.Event:2"
+    + bytes.fromhex("ec0ea1b5")
+)
+WANDB = b":W&B" + (0xBEE1).to_bytes(2, "little") + b"\x00" + bytes.fromhex("7dbbfb9e110001") + b"\x0a\x0f" * 8
+PROMETHEUS = (
+    "# HELP codex_metric Last value.\n# TYPE codex_metric gauge\n"
+    'codex_metric{metric="loss",split="train"} 0.5 1700000000000\ncodex_metric{metric="acc"} NaN\n'
+)
+
+
+def mlflow_database() -> bytes:
+    database = sqlite3.connect(":memory:")
+    database.executescript(
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL);"
+        "CREATE TABLE experiments (experiment_id INTEGER NOT NULL, name VARCHAR(256));"
+        "CREATE TABLE runs (run_uuid VARCHAR(32) NOT NULL, status VARCHAR(9));"
+    )
+    return database.serialize()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("events.out.tfevents.1700000000.host.1.0", TFRECORD, "is a TensorBoard event file"),
+        ("run-abc.wandb", WANDB, "is a W&B run file (.wandb)"),
+        ("metrics.prom", PROMETHEUS.encode(), "looks like metrics in Prometheus text format"),
+        ("metrics.prom", b'up{job="a"} 1\nup{job="b"} 0\n', "looks like metrics in Prometheus text format"),
+        ("mlflow.db", mlflow_database(), "is the database of an MLflow store"),
+        ("other.db", b"SQLite format 3\x00" + b"\x10\x00\x01\x01\x00" * 20, "is an SQLite database"),
+        ("loss", b"1700000000000 0.5 0\n1700000000100 nan 1\n", "looks like a metric of an MLflow file store"),
+        (
+            "meta.yaml",
+            b"artifact_uri: /a/b\nrun_id: x\n",
+            "looks like the meta.yaml of an MLflow store",
+        ),
+        ("wide.ndjson.gz", gzip.compress(b'{"step":1,"loss":0.5}\n'), "has one object a step (keys: step, loss)"),
+        ("history.csv", b"epoch;loss\n1;0,5\n2;0,25\n", "looks like a CSV table"),
+        ("train.log", b"{'step': 1, 'loss': 0.5}\n", "looks like Python dictionaries (single quotes)"),
+        ("model.pkl", pickle.dumps({"a": 1}), "is a pickle"),
+    ],
+)
+def test_files_of_other_tools_are_recognized(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    _, report = reading.summarize_files([path])
+    assert (report.rows, report.lines > 0) == (0, True)
+    sentence = _guess.no_rows([path], report)
+    assert f"{path} {words}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["events.out.tfevents.1700000000.host.1.0"], "a TensorBoard log directory"),
+        (["train/events.out.tfevents.1700000000.host.1.0"], "a TensorBoard log directory"),
+        (["run-20261120_081530-abc/run-abc.wandb"], "a W&B directory"),
+        (["offline-run-20261120_081530-abc/files/config.yaml"], "a W&B directory"),
+        (["0/meta.yaml", "0/3f/meta.yaml"], "an MLflow store"),
+        (["mlflow.db"], "an MLflow store"),
+    ],
+)
+def test_folders_of_other_tools_are_recognized(tmp_path: Path, names: list[str], words: str) -> None:
+    for name in names:
+        (tmp_path / "logs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "logs" / name).write_bytes(b"x")
+    with pytest.raises(codex_obs.NoLogError) as raised:
+        reading.summarize_files([tmp_path / "logs"])
+    folder = tmp_path / "logs"
+    assert _guess.no_log(str(raised.value), [folder]) == f"{folder} holds no metrics log; it looks like {words}."
+
+
+def test_a_folder_of_another_tool_is_exit_code_2_and_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    done = run("--input", ".", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ". holds no metrics log; it looks like an MLflow store.\n"
+
+
+def test_several_runs_have_one_summary_that_is_named(log: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.ndjson").write_text(ROW.replace('"metric":"', '"metric":"other'))
+    refused = run(str(log), "other", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--dest" in refused.stderr
+    done = run(str(log), "--input", "other", "--output", "json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    alone = [json.loads(run(str(path), "--output", "json", cwd=tmp_path).stdout) for path in (log, other)]
+    both = json.loads(done.stdout)
+    assert sorted(both, key=str) == sorted([*alone[0], *alone[1]], key=str)
+    assert len(both) == 2

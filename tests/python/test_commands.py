@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import codex_obs
+from codex_obs import cli
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 NAMES = {
@@ -73,7 +75,8 @@ def test_a_run_is_an_argument_an_option_or_found(command: str, named: str, runs:
         assert [(row["metric"], row["count"]) for row in found] == [("loss", 1)]
     else:
         assert isinstance(found, dict)
-    assert done.stderr == {"variable": f"Reading {runs / 'b'}\n", "nothing": "Reading .\n"}.get(named, "")
+    doing = {"recover": "Recovering", "summarize": "Reading"}[command]
+    assert done.stderr == {"variable": f"{doing} {runs / 'b'}\n", "nothing": f"{doing} .\n"}.get(named, "")
 
 
 @pytest.mark.parametrize("command", ["recover", "summarize"])
@@ -114,3 +117,43 @@ def test_shells_complete_its_commands(name: str, tmp_path: Path) -> None:
     variable = f"_{name.replace('-', '_').upper()}_COMPLETE"
     done = start(cwd=tmp_path, name=name, **{variable: "complete_bash", "COMP_WORDS": f"{name} su", "COMP_CWORD": "1"})
     assert done.stdout.split() == ["summarize"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_runs_as_arguments_and_as_input(command: str, tmp_path: Path) -> None:
+    text = start(command, "--help", cwd=tmp_path).stdout
+    assert "RUN" in text.partition("Options:")[0]
+    assert "--input" in text
+
+
+def test_recover_and_sync_take_several_runs_each_once(runs: Path) -> None:
+    named = ["a", "--input", "b", "--input", str(runs / "a")]
+    assert start("recover", *named, "--json", cwd=runs).returncode == 0
+    done = start("sync", *named, "--uri", "http://127.0.0.1:9", "--dry-run", "--json", cwd=runs)
+    assert done.returncode == 0, done.stderr
+    assert [Path(one["directory"]).name for one in json.loads(done.stdout)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred\x07", "\u202eevil", "\x9b2J", "a\rb"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ["{}"],
+        ["summarize", "--{}"],
+        ["summarize", "--output", "{}"],
+        ["demo", "run", "{}"],
+        ["sync", "--export-ranks", "{}"],
+    ],
+)
+def test_what_the_argument_parser_repeats_is_escaped(
+    place: list[str], text: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["codex-obs", *(part.replace("{}", text) for part in place)])
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    shown = capfd.readouterr()
+    assert (raised.value.code, shown.out) == (2, "")
+    assert "Usage: " in shown.err
+    assert [line for line in shown.err.splitlines() if not line.isprintable()] == []
+    # The parser itself escapes some, in one of two ways.
+    assert re.search(r"(red|evil|2J|b)", shown.err.partition("Error:")[2])

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
+import polars as pl
+
 import codex_obs
 from codex_obs.testing import MemoryRun
 
@@ -79,3 +81,10 @@ def settings_are_frozen(settings: codex_obs.Settings) -> None:
     settings.rank = 1  # type: ignore[misc]  # frozen
     assert_type(settings.max_shard_age_s, float | None)
     assert_type([variable.name for variable in codex_obs.env_vars()], list[str])
+
+
+def reading_runs(run: codex_obs.Run) -> None:
+    assert_type(codex_obs.payloads("runs/demo"), pl.DataFrame)
+    assert_type(codex_obs.read([run, "runs/demo", Path("runs/other")]), pl.DataFrame)
+    assert_type(codex_obs.scan(run), pl.LazyFrame)
+    codex_obs.read(5)  # type: ignore[arg-type]  # no path

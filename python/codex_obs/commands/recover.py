@@ -7,10 +7,10 @@ import typer
 from codex_obs._command import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
+    DirectoriesArgument,
     InputOption,
     JsonOption,
-    RunArgument,
-    chosen_directory,
+    chosen_directories,
     fail,
     print_json,
     visible,
@@ -19,15 +19,15 @@ from codex_obs._input import InputError
 from codex_obs.errors import CodexObsError, NoLogError
 
 
-def recover(run: RunArgument = None, *, input_: InputOption = None, as_json: JsonOption = False) -> None:
+def recover(runs: DirectoriesArgument = None, *, input_: InputOption = None, as_json: JsonOption = False) -> None:
     """Recover rows from the journals of dead processes, also those of another machine.
 
-    First make sure that no process on another machine still writes to the run: that cannot be seen from here.
+    First make sure that no process on another machine still writes to the runs: that cannot be seen from here.
     """
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
 
     try:
-        found = reading.recover(chosen_directory(input_, run), foreign=True)
+        found = reading.recover(chosen_directories(input_, runs, doing="Recovering"), foreign=True)
     except InputError as error:
         fail(str(error), EXIT_USAGE)
     except CodexObsError as error:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _STANDARD_OUTPUT = "-"
+_MANY_RUNS = "Several runs have one summary: name its file with --dest, - for standard output."
 _JSON_OR_OUTPUT = "--json is short for --output json: give one of them."
 
 
@@ -41,8 +42,8 @@ def summarize(
         str | None,
         typer.Option(
             metavar="PATH",
-            help="File to write, - for standard output. Default: metrics_summary.csv or .parquet in the run "
-            "directory; json and table go to standard output.",
+            help="File to write, - for standard output. Default for one run: metrics_summary.csv or .parquet in its "
+            "directory. json and table go to standard output.",
         ),
     ] = None,
     strict: Annotated[
@@ -52,9 +53,9 @@ def summarize(
         bool, typer.Option("--superseded", help="Include rows that a later session replaced (rewind_to).")
     ] = False,
 ) -> None:
-    """Summarize a run: one row for each run id, split, metric and dataset."""
+    """Summarize runs: one row for each run id, split, metric and dataset."""
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
-    from codex_obs._guess import no_rows  # noqa: PLC0415
+    from codex_obs._guess import no_log, no_rows  # noqa: PLC0415
     from codex_obs._output import OutputError, check_destination  # noqa: PLC0415
     from codex_obs._progress import Progress  # noqa: PLC0415
     from codex_obs._remarks import is_complete, paragraphs  # noqa: PLC0415
@@ -64,7 +65,7 @@ def summarize(
     chosen_output = OutputFormat.JSON if as_json else output or OutputFormat.CSV
     try:
         paths = chosen(input_, runs)
-        destination = _resolve_destination(dest, chosen_output, run_directory(paths))
+        destination = _resolve_destination(dest, chosen_output, paths)
         if destination is not None:
             check_destination(destination, paths)
         file_mode = _config.file_mode_from_environment()
@@ -76,7 +77,9 @@ def summarize(
                 paths, superseded=superseded, progress=progress if progress.is_shown else None
             )
     except CodexObsError as error:
-        fail(str(error), EXIT_USAGE if isinstance(error, NoLogError) else EXIT_INCOMPLETE)
+        if isinstance(error, NoLogError):
+            fail(no_log(str(error), paths), EXIT_USAGE)
+        fail(str(error), EXIT_INCOMPLETE)
     if report.lines and not report.rows and not report.superseded:
         fail(no_rows(paths, report), EXIT_USAGE)
     try:
@@ -89,13 +92,17 @@ def summarize(
         raise typer.Exit(EXIT_INCOMPLETE)
 
 
-def _resolve_destination(dest: str | None, output: OutputFormat, directory: Path) -> Path | None:
+def _resolve_destination(dest: str | None, output: OutputFormat, paths: list[Path]) -> Path | None:
+    from codex_obs._output import OutputError  # noqa: PLC0415 - loaded on first use
+
     if dest == _STANDARD_OUTPUT:
         return None
     if dest:
         return Path(dest)
     if output in (OutputFormat.CSV, OutputFormat.PARQUET):
-        return directory / f"metrics_summary.{output.value}"
+        if len(paths) > 1 and any(path.is_dir() for path in paths):
+            raise OutputError(_MANY_RUNS)
+        return run_directory(paths) / f"metrics_summary.{output.value}"
     return None
 
 

@@ -1,5 +1,6 @@
 //! A run as tables: what journals hold is brought back first, then one pass over the shards.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,25 +13,28 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fs::INTERNALS;
 use crate::journal::patience::Patience;
+use crate::rows::payloads::{self, Payloads};
 use crate::rows::{self, Columns};
-use crate::scan::{self, Progress, Report, Snapshot, Source, Tail, Tick};
+use crate::scan::{self, Log, Progress, Report, Snapshot, Source, Tail, Tick};
 use crate::session::pending::{Found, Pending, READER_WAIT, Why, is_written_now, journals, look};
 use crate::sessions;
 use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
 use crate::words::count;
+use crate::worker::files::FileKind;
 
-/// One row a group: the statistics of the run in `paths`, which is one run directory or files of one.
+/// One row a group: the statistics of the runs in `paths`, which are run directories, or files of them.
 ///
 /// # Errors
 /// If there is no log, or it cannot be read, or `tick` says to stop.
 pub fn summarize(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
-    let outcome = scan::run(&snapshot(paths, superseded, clock, tick)?, Totals::default, has_writer, tick)?;
+    let outcome =
+        scan::run(&snapshot(Log::Metrics, paths, superseded, clock, tick)?, Totals::default, has_writer, tick)?;
     let batch = summary::to_batch(&summary::merge(outcome.parts)).map_err(|error| not_a_table(&error))?;
     Ok((batch, outcome.report))
 }
 
-/// Every row of the run in `paths`, in order of position.
+/// Every row of the runs in `paths`, in order of position.
 ///
 /// # Errors
 /// As [`summarize`].
@@ -40,8 +44,19 @@ pub fn read_rows(
     clock: &Clock,
     tick: Tick<'_>,
 ) -> Result<(Vec<RecordBatch>, Report)> {
-    let outcome = scan::run(&snapshot(paths, superseded, clock, tick)?, Columns::default, has_writer, tick)?;
+    let outcome =
+        scan::run(&snapshot(Log::Metrics, paths, superseded, clock, tick)?, Columns::default, has_writer, tick)?;
     let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
+    Ok((batches, outcome.report))
+}
+
+/// Every structured value of the runs in `paths`, in order of position.
+///
+/// # Errors
+/// As [`summarize`].
+pub fn read_payloads(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Vec<RecordBatch>, Report)> {
+    let outcome = scan::run(&snapshot(Log::Manifest, paths, true, clock, tick)?, Payloads::default, has_writer, tick)?;
+    let batches = payloads::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
     Ok((batches, outcome.report))
 }
 
@@ -51,29 +66,50 @@ fn has_writer(source: &Source) -> bool {
     Stream::parse(&source.stream).is_some_and(|stream| is_written_now(folder, &stream))
 }
 
-fn snapshot(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
-    let [directory] = paths else { return Snapshot::of_files(paths) };
-    if !directory.is_dir() {
-        return Snapshot::of_files(paths);
+/// What is read of run directories and files, in the order in which they are given; files come last. A file or folder that
+/// is given twice is read once.
+fn snapshot(log: Log, paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
+    let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
+    if directories.is_empty() {
+        return Snapshot::of_files(log, &files);
     }
+    let mut all = Snapshot::default();
+    let mut known = HashSet::new();
+    for directory in &directories {
+        if known.insert(directory.canonicalize().unwrap_or_else(|_| directory.clone())) {
+            all.add(of_run(log, directory, superseded, clock, tick)?);
+        }
+    }
+    if !files.is_empty() {
+        all.add(Snapshot::of_files(log, &files)?);
+    }
+    Ok(all)
+}
+
+fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
     let patience = Patience::of(READER_WAIT);
     let mut rows_recovered = 0;
     let mut looks = 1;
     loop {
-        let mut found = attended(directory, clock, &patience, tick)?;
+        let mut found = attended(log, directory, clock, &patience, tick)?;
         rows_recovered += found.recovered.rows_recovered;
         let tails: Vec<Tail> = found.pending.iter().map(tail).collect();
-        let mut snapshot = Snapshot::of_directory(directory, &tails)?;
+        let mut snapshot = match log {
+            Log::Metrics => Snapshot::of_directory(directory, &tails)?,
+            Log::Manifest => manifest(directory, &tails)?,
+        };
         // Another process may have brought the same rows back on disk meanwhile. Then the journal says something else now.
         if tails.is_empty() || looks == LOOKS || {
-            let again = attended(directory, clock, &patience, tick)?;
+            let again = attended(log, directory, clock, &patience, tick)?;
             let same = again.pending == found.pending;
             found.lost_sight = again.lost_sight;
             same
         } {
             snapshot.report.recovered += rows_recovered;
             note_journals(directory, found, &mut snapshot.report);
-            sessions::mark(directory, &mut snapshot)?;
+            if log == Log::Metrics {
+                sessions::mark(directory, &mut snapshot)?;
+            }
             if superseded {
                 keep_superseded(&mut snapshot);
             }
@@ -81,6 +117,16 @@ fn snapshot(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) 
         }
         looks += 1;
     }
+}
+
+/// The manifest of a run, which many have not.
+fn manifest(directory: &Path, tails: &[Tail]) -> Result<Snapshot> {
+    let snapshot = Snapshot::of_log(Log::Manifest, directory, tails)?;
+    if snapshot.sources.is_empty() && tails.is_empty() {
+        // Says why there is no run.
+        Snapshot::of_directory(directory, &[])?;
+    }
+    Ok(snapshot)
 }
 
 /// Has rows given out that a later session has superseded.
@@ -91,12 +137,16 @@ fn keep_superseded(snapshot: &mut Snapshot) {
 }
 
 /// Looks at the journals, and meanwhile asks `tick` whether to go on: another process may keep this one waiting.
-fn attended(directory: &Path, clock: &Clock, patience: &Patience, tick: Tick<'_>) -> Result<Found> {
+fn attended(log: Log, directory: &Path, clock: &Clock, patience: &Patience, tick: Tick<'_>) -> Result<Found> {
     if journals(directory).is_ok_and(|streams| streams.is_empty()) {
         return Ok(Found::default());
     }
+    let kind = match log {
+        Log::Metrics => FileKind::Metrics,
+        Log::Manifest => FileKind::Manifest,
+    };
     let found = std::thread::scope(|scope| {
-        let looker = scope.spawn(|| look(directory, clock, patience));
+        let looker = scope.spawn(|| look(directory, kind, clock, patience));
         let mut last = Instant::now();
         while !looker.is_finished() {
             std::thread::park_timeout(LOOK);

@@ -122,6 +122,13 @@ pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>, superseded: bool) -> PyRes
     Ok((ArrowStream::new(rows::schema(), batches), report.into()))
 }
 
+/// Every structured value of the run in `paths`, in order of position.
+#[pyfunction]
+pub fn read_payloads(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
+    let (batches, report) = interruptible(py, None, |tick| reading::read_payloads(&paths, &Clock::System, tick))?;
+    Ok((ArrowStream::new(rows::payloads::schema(), batches), report.into()))
+}
+
 /// Works without the interpreter, but looks for signals now and then; what a handler raises ends the work.
 fn interruptible<T: Send>(
     py: Python<'_>,

@@ -9,6 +9,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::dictionary::{Dictionary, column};
+use crate::scan::parser::Parser;
 use crate::scan::{Name, Names, Position, Row, Sink, Value};
 use crate::summary::timestamp_type;
 
@@ -67,6 +68,8 @@ pub fn schema() -> SchemaRef {
 }
 
 impl Sink for Columns {
+    type Reader = Parser;
+
     fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>) {
         self.parts.push(Part {
             number,

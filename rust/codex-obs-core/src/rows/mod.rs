@@ -2,5 +2,6 @@
 
 mod columns;
 mod dictionary;
+pub mod payloads;
 
 pub use columns::{Columns, schema, to_batches};

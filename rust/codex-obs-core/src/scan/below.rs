@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::listing::Base;
+use super::listing::{Base, Log};
 
 /// How deep they are looked for: `runs/<group>/<name>`.
 const DEPTH: usize = 3;
@@ -49,5 +49,7 @@ fn runs(directory: &Path) -> Vec<PathBuf> {
 
 fn is_run(directory: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(|name| Base::parse(name).is_some()))
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_str().is_some_and(|name| Base::parse(Log::Metrics, name).is_some()))
 }

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::super::listing::Log;
 use super::super::snapshot::Snapshot;
 use crate::shard::name::Stream;
 
@@ -43,7 +44,7 @@ fn a_shard_under_two_names_is_read_once_and_named() {
         assert_eq!(read(folder.path()), (vec![expected.to_owned()], 1));
         assert_eq!(Snapshot::of_stream(folder.path(), &Stream::main()).unwrap().sources.len(), 1);
         let paths = ["metrics.ndjson", "metrics.ndjson.1"].map(|name| folder.path().join(name));
-        assert_eq!(Snapshot::of_files(&paths).unwrap().sources.len(), 1);
+        assert_eq!(Snapshot::of_files(Log::Metrics, &paths).unwrap().sources.len(), 1);
     }
 }
 

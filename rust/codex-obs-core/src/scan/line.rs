@@ -2,7 +2,8 @@
 
 use super::lines::Piece;
 use super::names::Names;
-use super::parser::{Lines, Parser};
+use super::parser::Parser;
+use super::reader::Lines;
 use super::row::{Refusal, Row};
 
 /// What a line is.

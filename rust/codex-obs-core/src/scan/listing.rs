@@ -11,40 +11,62 @@ use crate::shard::archive::{Archive, is_passing, log_name};
 use crate::shard::name::{Coding, ShardName, Stream};
 use crate::shard::ordinal::Shards;
 
-const KIND: &str = "metrics";
 const EXTENSION: &str = "ndjson";
+
+/// Which log of a run is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Log {
+    /// The rows.
+    Metrics,
+    /// The structured values that rows refer to.
+    Manifest,
+}
+
+impl Log {
+    /// The first part of its files' names.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Manifest => "metrics_manifest",
+        }
+    }
+}
 
 /// A stream's place in the order, and the name of its current file. The main stream has no name in it and comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Base {
+    pub(super) log: Log,
     pub(super) stream: Option<String>,
 }
 
 impl Base {
-    pub(super) fn of(stream: &Stream) -> Self {
-        Self { stream: (!stream.is_main()).then(|| stream.to_string()) }
+    pub(super) fn of(log: Log, stream: &Stream) -> Self {
+        Self { log, stream: (!stream.is_main()).then(|| stream.to_string()) }
     }
 
     /// The base of a shard's file name, its number and how it is stored.
-    pub(super) fn parse(file_name: &str) -> Option<(Self, u64, Coding)> {
-        let shard = ShardName::parse(file_name, KIND)?;
+    pub(super) fn parse(log: Log, file_name: &str) -> Option<(Self, u64, Coding)> {
+        let shard = ShardName::parse(file_name, log.name())?;
         // Someone else's `metrics.main.ndjson` is not the main stream's file, though the stream has that name.
-        let named = !file_name.starts_with("metrics.ndjson");
-        Some((Self { stream: named.then(|| shard.stream.to_string()) }, shard.number, shard.coding))
+        let behind = file_name.strip_prefix(log.name())?.strip_prefix('.')?;
+        let named = !behind.starts_with(EXTENSION);
+        Some((Self { log, stream: named.then(|| shard.stream.to_string()) }, shard.number, shard.coding))
     }
 
     /// The base of an archive's name, and what the name stands for.
-    pub(super) fn parse_archive(file_name: &str) -> Option<(Self, Archive, u64)> {
-        let log = log_name(file_name)?;
-        let (base, ..) = Self::parse(log).filter(|&(_, number, coding)| (number, coding) == (0, Coding::Plain))?;
-        let (kind, ordinal) = Archive::parse(file_name, log)?;
+    pub(super) fn parse_archive(log: Log, file_name: &str) -> Option<(Self, Archive, u64)> {
+        let name = log_name(file_name)?;
+        let (base, ..) =
+            Self::parse(log, name).filter(|&(_, number, coding)| (number, coding) == (0, Coding::Plain))?;
+        let (kind, ordinal) = Archive::parse(file_name, name)?;
         Some((base, kind, ordinal))
     }
 
     pub(super) fn file_name(&self) -> String {
+        let kind = self.log.name();
         match &self.stream {
-            None => format!("{KIND}.{EXTENSION}"),
-            Some(stream) => format!("{KIND}.{stream}.{EXTENSION}"),
+            None => format!("{kind}.{EXTENSION}"),
+            Some(stream) => format!("{kind}.{stream}.{EXTENSION}"),
         }
     }
 
@@ -75,7 +97,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn of(directory: &Path) -> Result<Self> {
+    pub(super) fn of(log: Log, directory: &Path) -> Result<Self> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => Error::no_log(format!("{} does not exist", directory.display())),
             _ => Error::io("list", directory, source),
@@ -84,7 +106,7 @@ impl Listing {
         for entry in std::fs::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            if let Some((base, kind, ordinal)) = name.to_str().and_then(Base::parse_archive) {
+            if let Some((base, kind, ordinal)) = name.to_str().and_then(|name| Base::parse_archive(log, name)) {
                 let shards = &mut listing.shards.entry(base).or_default().shards;
                 match kind {
                     Archive::Packed => shards.archives.insert(ordinal),
@@ -92,7 +114,7 @@ impl Listing {
                 };
                 continue;
             }
-            match name.to_str().and_then(Base::parse) {
+            match name.to_str().and_then(|name| Base::parse(log, name)) {
                 Some((base, number, coding)) => {
                     let names = listing.shards.entry(base).or_default();
                     let codings = names.numbers.entry(number).or_default();
@@ -104,7 +126,7 @@ impl Listing {
                 }
                 // Of a shard that is being packed or moved right now.
                 None if name.to_str().is_some_and(is_passing) => {}
-                None if begins_like_a_log(&name) => listing.others.push(name),
+                None if begins_like_a_log(log, &name) => listing.others.push(name),
                 None => {}
             }
         }
@@ -112,6 +134,7 @@ impl Listing {
     }
 }
 
-fn begins_like_a_log(name: &OsString) -> bool {
-    name.as_encoded_bytes().get(..KIND.len()).is_some_and(|start| start.eq_ignore_ascii_case(KIND.as_bytes()))
+fn begins_like_a_log(log: Log, name: &OsString) -> bool {
+    let start = log.name().as_bytes();
+    name.as_encoded_bytes().get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
 }

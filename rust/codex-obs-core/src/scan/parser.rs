@@ -1,8 +1,10 @@
 //! Lines to rows: the way for our own bytes first, then that for lines like the ones before, then the general one.
 
 use super::canonical::Canonical;
+use super::faults::Faults;
 use super::lines::Piece;
 use super::names::Names;
+use super::reader::{LineReader, Lines, Parsed, is_blank};
 use super::row::{Member, Refusal, Row, Scratch, parse};
 use super::shape::Shapes;
 
@@ -17,13 +19,40 @@ pub struct Parser {
     members: Vec<Member>,
 }
 
-/// How many lines a part of a file has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
-    /// All of them.
-    pub total: u64,
-    /// Those that are blank.
-    pub blank: u64,
+impl LineReader for Parser {
+    type Row<'a> = Row<'a>;
+
+    #[inline]
+    fn read(
+        &mut self,
+        piece: Piece<'_>,
+        lines: &mut Lines,
+        row: impl FnMut(&Row<'_>, &Names, u64),
+        refuse: impl FnMut(Refusal, u64),
+    ) {
+        Self::read(self, piece, lines, row, refuse);
+    }
+
+    #[inline]
+    fn names(&self) -> &Names {
+        &self.names
+    }
+
+    fn into_names(self) -> Names {
+        self.names
+    }
+}
+
+impl Parsed for Row<'_> {
+    #[inline]
+    fn step(&self) -> Option<i64> {
+        self.step
+    }
+
+    #[inline]
+    fn faults(&self) -> Faults {
+        self.faults
+    }
 }
 
 impl Parser {
@@ -74,7 +103,7 @@ impl Parser {
         row: &mut impl FnMut(&Row<'_>, &Names, u64),
         refuse: &mut impl FnMut(Refusal, u64),
     ) {
-        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+        if is_blank(line) {
             lines.blank += 1;
             return;
         }

@@ -16,9 +16,9 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 use super::faults::{Fault, Faults};
 use super::lines::{self, Piece, Range};
 use super::names::Names;
-use super::parser::{Lines, Parser};
+use super::reader::{LineReader, Lines, Parsed};
 use super::report::Report;
-use super::row::{Refusal, Row};
+use super::row::Refusal;
 use super::segment::{self, Segment};
 use super::snapshot::Snapshot;
 use super::source::Source;
@@ -58,12 +58,15 @@ impl Position {
 
 /// What becomes of the rows that one thread reads.
 pub trait Sink: Send {
+    /// What makes rows of lines.
+    type Reader: LineReader;
+
     /// The rows of a part of a shard follow, all of one session. Parts come in order of `number`; other threads have those
     /// between.
     fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>);
 
     /// The next row.
-    fn row(&mut self, row: &Row<'_>, names: &Names, position: Position);
+    fn row(&mut self, row: &<Self::Reader as LineReader>::Row<'_>, names: &Names, position: Position);
 
     /// Bytes of memory that it takes beside what the table will have: distinct texts and groups. They never become less.
     fn held(&self) -> usize;
@@ -249,7 +252,7 @@ fn units(sources: &[Source]) -> Vec<Unit> {
 }
 
 fn read_units<S: Sink>(sources: &[Source], units: &[Unit], shared: &Shared, mut sink: S) -> Result<(S, Names, Tally)> {
-    let mut parser = Parser::default();
+    let mut parser = S::Reader::default();
     let mut tally = Tally::default();
     let mut buffer = Vec::new();
     let mut held = 0;
@@ -283,19 +286,19 @@ fn read_units<S: Sink>(sources: &[Source], units: &[Unit], shared: &Shared, mut 
                 piece,
                 &mut lines,
                 |row, names, line| {
-                    if is_rewound && row.step.is_some_and(|step| step >= superseded_from) {
+                    if is_rewound && row.step().is_some_and(|step| step >= superseded_from) {
                         superseded += 1;
                         return;
                     }
                     rows += 1;
-                    if !row.faults.is_empty() {
-                        tally_cell.borrow_mut().note(number, line, row.faults);
+                    if !row.faults().is_empty() {
+                        tally_cell.borrow_mut().note(number, line, row.faults());
                     }
                     sink.row(row, names, Position::new(number, line));
                 },
                 |refusal, line| tally_cell.borrow_mut().refuse(number, line, refusal),
             );
-            let now = sink.held() + parser.names.held();
+            let now = sink.held() + parser.names().held();
             if now > held {
                 // Relaxed, as below: numbers that guard nothing but themselves.
                 let all = shared.held.fetch_add(now - held, Ordering::Relaxed) + (now - held);
@@ -326,7 +329,7 @@ fn read_units<S: Sink>(sources: &[Source], units: &[Unit], shared: &Shared, mut 
             break;
         }
     }
-    Ok((sink, parser.names, tally))
+    Ok((sink, parser.into_names(), tally))
 }
 
 /// Reads what is before a place in a stream that cannot be entered anywhere else than at its start.

@@ -42,6 +42,26 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what a reader saw elsewhere. Of examples the first ones stay.
+    pub(super) fn add(&mut self, mut other: Self) {
+        let room = |shown: usize| MAX_REPORTED_LINES.saturating_sub(shown);
+        self.rows += other.rows;
+        self.lines += other.lines;
+        self.skipped += other.skipped;
+        self.examples.extend(other.examples.into_iter().take(room(self.examples.len())));
+        self.faulty_fields += other.faulty_fields;
+        self.valueless_rows += other.valueless_rows;
+        self.faults.extend(other.faults.into_iter().take(room(self.faults.len())));
+        self.files += other.files;
+        self.unread_files += other.unread_files;
+        self.unread.extend(other.unread.into_iter().take(room(self.unread.len())));
+        self.journals.append(&mut other.journals);
+        self.notes.append(&mut other.notes);
+        self.superseded += other.superseded;
+        self.recovered += other.recovered;
+        self.retired += other.retired;
+    }
+
     /// A name that is a shard's, but leads to no file.
     pub(super) fn skip_name(&mut self, path: &Path) {
         self.skipped += 1;

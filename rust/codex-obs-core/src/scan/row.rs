@@ -109,6 +109,10 @@ pub enum Refusal {
     Kind,
     /// No text `metric`, nor `key`.
     Metric,
+    /// No text `manifest_id`.
+    ManifestId,
+    /// No object `descriptor`.
+    Descriptor,
     /// The file ends within the line.
     Torn,
     /// Longer than any row.
@@ -130,6 +134,8 @@ impl Refusal {
             Self::Syntax => "not JSON",
             Self::Kind => "not a JSON object",
             Self::Metric => "no text \"metric\"",
+            Self::ManifestId => "no text \"manifest_id\"",
+            Self::Descriptor => "no object \"descriptor\"",
             Self::Torn => "cut off at the end of the file",
             Self::TooLong => "longer than 64 MiB",
             Self::Archive => "the rest of the compressed file is damaged",

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::listing::{Base, Listing, Names};
+use super::listing::{Base, Listing, Log, Names};
 use super::report::Report;
 use super::source::{Content, Lines, Source};
 use super::walk::{Found, OpenFiles, Walk, read_once};
@@ -47,16 +47,25 @@ impl Snapshot {
     /// # Errors
     /// If the directory does not exist, holds no shard, or cannot be read.
     pub fn of_directory(directory: &Path, tails: &[Tail]) -> Result<Self> {
-        let mut listing = Listing::of(directory)?;
+        let snapshot = Self::of_log(Log::Metrics, directory, tails)?;
+        if snapshot.sources.is_empty() { Err(no_log(directory, &snapshot.report)) } else { Ok(snapshot) }
+    }
+
+    /// The shards of one log, none if there are none, and what journals add.
+    ///
+    /// # Errors
+    /// If the directory does not exist or cannot be read.
+    pub fn of_log(log: Log, directory: &Path, tails: &[Tail]) -> Result<Self> {
+        let mut listing = Listing::of(log, directory)?;
         let mut tail_of: HashMap<Base, &Tail> = HashMap::new();
         for tail in tails {
-            let base = Base::of(&tail.stream);
+            let base = Base::of(log, &tail.stream);
             if tail.rows > 0 {
                 listing.shards.entry(base.clone()).or_default();
             }
             tail_of.insert(base, tail);
         }
-        let mut walks = stable_walks(directory, &mut listing)?;
+        let mut walks = stable_walks(log, directory, &mut listing)?;
         read_once(&mut walks);
         let mut snapshot = Self::default();
         for (base, mut walk) in walks {
@@ -85,11 +94,17 @@ impl Snapshot {
                 });
             }
         }
-        unread::note(directory, &listing, &mut snapshot.report);
-        if snapshot.sources.is_empty() {
-            return Err(no_log(directory, &snapshot.report));
-        }
+        unread::note(log, directory, &listing, &mut snapshot.report);
         Ok(snapshot)
+    }
+
+    /// Adds what another snapshot has, behind what is there. A file that both have is read once.
+    pub fn add(&mut self, other: Self) {
+        let known: HashSet<FileId> = self.sources.iter().filter_map(Source::file_id).collect();
+        let is_new = |source: &Source| source.file_id().is_none_or(|id| !known.contains(&id));
+        self.sources.extend(other.sources.into_iter().filter(is_new));
+        self.report.add(other.report);
+        self.report.files = self.sources.iter().filter(|source| source.file_id().is_some()).count() as u64;
     }
 
     /// The streams that have metrics shards in `directory`, the main one first.
@@ -97,7 +112,7 @@ impl Snapshot {
     /// # Errors
     /// If the directory does not exist or cannot be read.
     pub fn streams(directory: &Path) -> Result<Vec<Stream>> {
-        let bases = Listing::of(directory)?.shards.into_keys();
+        let bases = Listing::of(Log::Metrics, directory)?.shards.into_keys();
         Ok(bases.filter_map(|base| base.stream.map_or(Some(Stream::main()), |name| Stream::parse(&name))).collect())
     }
 
@@ -112,12 +127,12 @@ impl Snapshot {
     }
 
     fn with_doubles(directory: &Path, stream: &Stream) -> Result<(Self, Vec<(PathBuf, PathBuf)>)> {
-        let base = Base::of(stream);
-        let names = Listing::of(directory)?.shards.remove(&base).unwrap_or_default();
+        let base = Base::of(Log::Metrics, stream);
+        let names = Listing::of(Log::Metrics, directory)?.shards.remove(&base).unwrap_or_default();
         let mut listing = Listing { shards: BTreeMap::from([(base.clone(), names)]), others: Vec::new() };
         let name = base.stream_name();
         let mut snapshot = Self::default();
-        for walk in stable_walks(directory, &mut listing)?.into_values() {
+        for walk in stable_walks(Log::Metrics, directory, &mut listing)?.into_values() {
             snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&name)));
         }
         let doubled = doubles::leave_out(&mut snapshot.sources)?;
@@ -129,7 +144,7 @@ impl Snapshot {
     /// # Errors
     /// If the directory or a file cannot be read.
     pub fn is_doubled(directory: &Path, stream: &Stream) -> Result<bool> {
-        let current = directory.join(Base::of(stream).file_name());
+        let current = directory.join(Base::of(Log::Metrics, stream).file_name());
         let doubled = Self::with_doubles(directory, stream)?.1;
         Ok(doubled.iter().any(|(double, _)| *double == current))
     }
@@ -139,16 +154,16 @@ impl Snapshot {
     ///
     /// # Errors
     /// If a file does not exist, is no regular file or cannot be read.
-    pub fn of_files(paths: &[PathBuf]) -> Result<Self> {
+    pub fn of_files(log: Log, paths: &[PathBuf]) -> Result<Self> {
         let mut files = Vec::new();
         let mut plain = BTreeSet::new();
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str());
-            let archive = name.and_then(Base::parse_archive);
-            let (base, age, coding) = match (archive, name.and_then(Base::parse)) {
+            let archive = name.and_then(|name| Base::parse_archive(log, name));
+            let (base, age, coding) = match (archive, name.and_then(|name| Base::parse(log, name))) {
                 (Some((base, _, ordinal)), _) => (base, Age::Archive(ordinal), Coding::Zstandard),
                 (None, Some((base, number, coding))) => (base, Age::Number(Reverse(number)), coding),
-                (None, None) => (Base { stream: None }, Age::Number(Reverse(0)), coding_by_suffix(path)),
+                (None, None) => (Base { log, stream: None }, Age::Number(Reverse(0)), coding_by_suffix(path)),
             };
             let place = (path.parent().map(Path::to_owned), base.clone(), age);
             if coding == Coding::Plain {
@@ -198,7 +213,7 @@ fn coding_by_suffix(path: &Path) -> Coding {
 
 /// The files of every stream in `listing`, each found in a walk during which none of them moved, or in the last one tried. The
 /// numbers in `listing` are then those of the last look.
-fn stable_walks(directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base, Walk>> {
+fn stable_walks(log: Log, directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base, Walk>> {
     let mut walks = BTreeMap::new();
     let mut open_files = OpenFiles::new();
     let mut moving: Vec<Base> = listing.shards.keys().cloned().collect();
@@ -208,7 +223,7 @@ fn stable_walks(directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base
             walks.insert(base.clone(), walk);
         }
         // One look at the names for all streams: there may be thousands.
-        let mut now = Listing::of(directory)?.shards;
+        let mut now = Listing::of(log, directory)?.shards;
         moving.retain(|base| walks[base].has_moved(directory, base, &names_of(listing, base), now.get(base)));
         if moving.is_empty() {
             break;

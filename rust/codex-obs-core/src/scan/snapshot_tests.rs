@@ -122,12 +122,12 @@ fn given_files_are_ordered_by_their_names_and_read_once() {
     write(folder.path(), &names.map(|name| (name, name)));
     let mut paths: Vec<PathBuf> = names.iter().map(|name| folder.path().join(name)).collect();
     paths.push(folder.path().join("metrics.ndjson"));
-    let snapshot = Snapshot::of_files(&paths).unwrap();
+    let snapshot = Snapshot::of_files(Log::Metrics, &paths).unwrap();
     let expected =
         [("main", "metrics.ndjson.2"), ("main", "metrics.ndjson"), ("main", "any.txt"), ("r", "metrics.r.ndjson")];
     assert_eq!(contents(&snapshot), owned(&expected));
     paths.push(folder.path().join("missing"));
-    assert!(Snapshot::of_files(&paths).unwrap_err().is_no_log());
+    assert!(Snapshot::of_files(Log::Metrics, &paths).unwrap_err().is_no_log());
 }
 
 #[test]

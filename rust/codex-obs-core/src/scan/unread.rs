@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::line::{Line, LineParser};
-use super::listing::Listing;
+use super::listing::{Listing, Log};
 use super::report::Report;
 use crate::fs::open_read;
 use crate::shard::name::{Coding, shard_path};
@@ -21,11 +21,12 @@ const LOGS: [&str; 2] = ["ndjson", "jsonl"];
 const ARCHIVES: [&str; 5] = [".tar", ".tgz", ".txz", ".zip", ".7z"];
 
 /// Notes the files of `directory` that look like a log and are none of the shards.
-pub(super) fn note(directory: &Path, listing: &Listing, report: &mut Report) {
+pub(super) fn note(log: Log, directory: &Path, listing: &Listing, report: &mut Report) {
     let mut unread: Vec<_> = listing
         .others
         .iter()
         .map(|name| directory.join(name))
+        .filter(|path| log == Log::Manifest || !is_ours(path.file_name().unwrap_or_default()))
         .filter(|path| looks_like_a_log(path, path.file_name().unwrap_or_default()))
         .collect();
     // What lay unread beside a shard lies unread beside its archive.
@@ -47,11 +48,13 @@ pub(super) fn note(directory: &Path, listing: &Listing, report: &mut Report) {
     report.leave_unread(unread);
 }
 
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    OURS.iter().any(|ours| name.starts_with(ours))
+}
+
 fn looks_like_a_log(path: &Path, name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_lowercase();
-    if OURS.iter().any(|ours| name.starts_with(ours)) {
-        return false;
-    }
     let Ok(file) = open_read(path) else { return false };
     let is_empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
     let says_so = |words: &[&str]| words.iter().any(|&word| name.contains(word));

@@ -75,15 +75,15 @@ const RECOVERY_LOOK: Duration = Duration::from_millis(2);
 /// # Errors
 /// If the files of the run cannot be read.
 pub fn recover_for_reading(directory: &Path, clock: &Clock) -> Result<(Recovered, Vec<Pending>)> {
-    let found = look(directory, clock, &Patience::of(READER_WAIT))?;
+    let found = look(directory, FileKind::Metrics, clock, &Patience::of(READER_WAIT))?;
     Ok((found.recovered, found.pending))
 }
 
-/// As [`recover_for_reading`], with all that a reader should hear of, and for no longer than `patience` says.
+/// As [`recover_for_reading`], with all that a reader of the log `kind` should hear of, and for no longer than `patience` says.
 ///
 /// # Errors
 /// As [`recover_for_reading`].
-pub fn look(directory: &Path, clock: &Clock, patience: &Patience) -> Result<Found> {
+pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience) -> Result<Found> {
     let mut found = Found::default();
     let streams = match journals(directory) {
         Ok(streams) => streams,
@@ -105,7 +105,7 @@ pub fn look(directory: &Path, clock: &Clock, patience: &Patience) -> Result<Foun
         recover_one(directory, stream, &process, clock, patience, &mut found);
     }
     for stream in journals(directory)? {
-        match read(directory, &stream, &process, patience)? {
+        match read(directory, &stream, kind, &process, patience)? {
             Seen::Nothing => {}
             Seen::Rows(pending) => found.pending.push(pending),
             Seen::Denied => found.recovered.journals_unreadable += 1,
@@ -165,8 +165,8 @@ fn is_denied(error: &Error) -> bool {
     error.io_kind() == Some(io::ErrorKind::PermissionDenied)
 }
 
-/// What the journal of `stream` would add, unless its writer lives or is of another machine.
-fn read(directory: &Path, stream: &Stream, observer: &Process, patience: &Patience) -> Result<Seen> {
+/// What the journal of `stream` would add to the log `kind`, unless its writer lives or is of another machine.
+fn read(directory: &Path, stream: &Stream, kind: FileKind, observer: &Process, patience: &Patience) -> Result<Seen> {
     let path = journal_path(directory, stream);
     // Who may not read it cannot see either whether its writer lives.
     if crate::fs::open_read(&path).is_err_and(|error| is_denied(&error)) {
@@ -209,16 +209,12 @@ fn read(directory: &Path, stream: &Stream, observer: &Process, patience: &Patien
                 let owed = Owed::again(&ring, from, &intent, &mut encoder);
                 is_trusted = owed.map_or(Ok(false), |owed| owed.fits(directory, stream))?;
                 let mut extents = intent.extents.into_iter().flatten();
-                let metrics = extents.find(|extent| extent.file == FileKind::Metrics as u64);
-                cut = metrics.filter(|_| is_trusted).map(|extent| (extent.id, extent.length));
+                let own = extents.find(|extent| extent.file == kind as u64);
+                cut = own.filter(|_| is_trusted).map(|extent| (extent.id, extent.length));
             }
         }
     }
     let frames = Arc::new(Frames::new(&ring, &identity, from));
-    let tail = if is_trusted {
-        Missing::all(&frames, FileKind::Metrics)
-    } else {
-        Missing::find(&frames, FileKind::Metrics, directory, stream)?
-    };
+    let tail = if is_trusted { Missing::all(&frames, kind) } else { Missing::find(&frames, kind, directory, stream)? };
     Ok(Seen::Rows(Pending { stream: stream.clone(), cut, rows: tail.count(), tail }))
 }

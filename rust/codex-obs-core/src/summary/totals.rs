@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::statistics::Statistics;
 use crate::prefetch::prefetch;
 use crate::scan::names::Seeded;
+use crate::scan::parser::Parser;
 use crate::scan::{Name, Names, Position, Row, Sink};
 
 const UNKNOWN_RUN: &str = "unknown";
@@ -51,6 +52,8 @@ fn packed(key: Key) -> u128 {
 }
 
 impl Sink for Totals {
+    type Reader = Parser;
+
     fn begin(&mut self, _number: usize, _stream: &Arc<str>, _session: Option<u64>) {}
 
     #[inline]
