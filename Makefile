@@ -18,6 +18,8 @@ MLFLOW_VENV := $(CURDIR)/.venv-mlflow
 EXTRAS_demo := demo
 EXTRAS_dev := demo,bench,dev
 EXTRAS_docs := docs
+# Extras of the frameworks that are tested in CI: those that need no PyTorch.
+FRAMEWORKS := rl keras optuna sklearn hydra gymnasium
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.toml' -o -name '*.json') Cargo.toml Cargo.lock pyproject.toml
 
 export VIRTUAL_ENV := $(VENV)
@@ -27,7 +29,7 @@ export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test mlflow mlflow-server peers durability races fuzz lint bench docs clean
+.PHONY: help build demo test frameworks mlflow mlflow-server peers durability races fuzz lint bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +56,19 @@ mlflow: $(STAMPS)/dev mlflow-server ## test the exporter against a real MLflow s
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS) tests/mlflow
 
 mlflow-server: $(MLFLOW_VENV)/.installed ## install an MLflow server into .venv-mlflow, for the tests
+
+frameworks: build $(CURDIR)/.venv-frameworks/.installed ## test the integrations against the frameworks themselves
+	PYTHONPATH=$(CURDIR)/python $(CURDIR)/.venv-frameworks/bin/python -m pytest $(PYTEST_ARGS) tests/frameworks
+
+# They pin much: they have an environment of their own. The package comes out of this folder.
+$(CURDIR)/.venv-frameworks/.installed: $(STAMPS)/venv pyproject.toml
+	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		extras = project["optional-dependencies"]; \
+		print(*project["dependencies"], *{each for name in "$(FRAMEWORKS)".split() for each in extras[name]}, sep="\n")' \
+		> $(STAMPS)/frameworks.txt
+	$(PYTHON) -m venv $(@D) 2> /dev/null || $(PYTHON) -m venv --clear --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install -r $(STAMPS)/frameworks.txt 'jax>=0.4.30' 'pytest>=9'
+	@touch $@
 
 durability: $(STAMPS)/dev ## run the fault matrix and print its table (SCALE=0.05: minutes; 1: hours)
 	$(BIN)/python -m pytest --durability $(SCALE) $(if $(KEEP),--durability-page docs/pages/durability.md) $(PYTEST_ARGS)

@@ -1,8 +1,8 @@
 """The application ``codex-obs``, also called ``codex-ndjson`` and ``python -m codex_obs``: every command in one.
 
 Results go to standard output or a file, words to standard error. Exit codes: 0 done; 1 the result could not be
-written, the demo could not be run, something was skipped (with ``--strict``) or not everything was delivered; 2 wrong
-usage, or no run to read; 130 a delivery was interrupted.
+written, the demo could not be run, something was skipped (with ``--strict``), is missing (``check``) or was not
+delivered; 2 wrong usage, or no run to read; 130 a delivery was interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from codex_obs import _command, _sync
-from codex_obs.commands import demo, recover, summarize
+from codex_obs.commands import check, demo, recover, summarize
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +41,7 @@ def _root(
     """Work with the runs of codex_obs: summarize, recover and deliver their logs."""
 
 
+app.command(short_help="Check that a run has the events of a schema.")(check.check)
 app.command(short_help="Train a small classifier and show its summary.")(demo.demo)
 app.command(short_help="Recover rows from the journals of dead processes.")(recover.recover)
 app.command(short_help="Summarize a run as CSV, Parquet, JSON or a table.")(summarize.summarize)

@@ -86,6 +86,7 @@ def modelled(run_id: str, category: str, message: object, fields: dict[str, Any]
     others = {name: value for name, value in fields.items() if name not in STEP_FIELDS}
     metrics = {name: value for name, value in others.items() if is_number(value) and name != "telemetry"}
     tags = {name: value for name, value in others.items() if name not in metrics}
+    tags |= dict([(name, fields[name]) for name in STEP_FIELDS if fields.get(name) is not None][1:])
     if message is not None:
         tags["message"] = message
     if not any(category.upper() in names for names in SPLITS.values()):
@@ -297,11 +298,12 @@ def test_a_value_may_log_an_event_itself(run: Run) -> None:
 
 
 @pytest.mark.parametrize("first", range(5))
-def test_the_step_is_the_first_field_that_is_there_and_all_are_consumed(run: Run, first: int) -> None:
+def test_the_step_is_the_first_field_that_is_there_and_the_others_become_tags(run: Run, first: int) -> None:
     given_fields = {name: rank for rank, name in enumerate(STEP_FIELDS) if rank >= first}
     run.event("TRAIN", loss=1, **dict(reversed(given_fields.items())))
     run.event("TRAIN", loss=1, **dict.fromkeys(STEP_FIELDS[:first]), **given_fields)
-    assert [summary(row) for row in rows_of(run)] == [(first, "trainer", "loss", 1.0, {})] * 2
+    tags = dict(sorted((name, rank) for name, rank in given_fields.items() if rank > first))
+    assert [summary(row) for row in rows_of(run)] == [(first, "trainer", "loss", 1.0, tags)] * 2
 
 
 @pytest.mark.parametrize("field", STEP_FIELDS)

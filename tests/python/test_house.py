@@ -16,7 +16,7 @@ MAX_LINES = 500
 
 # Lowest first. A module imports from lower layers and from its own, never from higher ones.
 LAYERS = (
-    ("errors", "types", "_mistakes", "_visible"),
+    ("errors", "types", "_mistakes", "_visible", "rl"),
     ("_folding", "_setting_kinds", "_setting_table", "_names", "_derived", "_git", "_uri", "_variables"),
     ("_rank", "_launcher", "_beginning"),
     ("_config",),
@@ -25,9 +25,9 @@ LAYERS = (
     ("_run", "reading"),
     ("_opening", "api", "testing"),
     ("__init__",),
-    ("_guess", "_input", "_output", "_progress", "_table"),
+    ("_guess", "_input", "_output", "_progress", "_rl_check", "_table"),
     ("_command", "_sync", "_sync_words", "demo"),
-    ("commands", "commands.demo", "commands.recover", "commands.summarize"),
+    ("commands", "commands.check", "commands.demo", "commands.recover", "commands.summarize"),
     ("cli",),
     ("__main__",),
 )
@@ -87,7 +87,7 @@ def test_no_layer_has_a_cycle() -> None:
 
 def test_every_module_below_the_public_ones_is_private() -> None:
     public = {name.partition(".")[0] for name in MODULES if not name.startswith("_")}
-    assert public == {"api", "cli", "commands", "demo", "errors", "reading", "testing", "types"}
+    assert public == {"api", "cli", "commands", "demo", "errors", "reading", "rl", "testing", "types"}
 
 
 def test_the_package_s_public_names_are_exactly_what_type_checkers_see() -> None:

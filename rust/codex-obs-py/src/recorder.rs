@@ -210,7 +210,7 @@ impl Recorder {
     ///     message: Words, kept in the tag ``message``.
     ///     **fields: Numbers become metrics; booleans, texts, None, containers and, whatever it is, ``telemetry`` become tags.
     ///         The step is the first of ``timesteps``, ``policy_version``, ``step``, ``global_step`` and ``update`` that is
-    ///         there and not None; none of the five becomes anything else. Without one the rows have no step.
+    ///         there and not None; the others become tags, never metrics. Without one the rows have no step.
     ///
     /// Raises:
     ///     TypeError: If the field that tells the step is no integer; no row is written.

@@ -6,7 +6,7 @@ pub const BARE_METRIC: &str = "event";
 pub const CATEGORY_TAG: &str = "category";
 /// Tag with the event's words.
 pub const MESSAGE_TAG: &str = "message";
-/// Fields that tell the step, the one that counts first. None of them is a metric or a tag.
+/// Fields that tell the step, the one that counts first. None of them is ever a metric; those that do not count are tags.
 pub const STEP_FIELDS: [&str; 5] = ["timesteps", "policy_version", "step", "global_step", "update"];
 
 const NEVER_METRICS: [&str; 3] = [CATEGORY_TAG, MESSAGE_TAG, "telemetry"];

@@ -42,7 +42,7 @@ impl Event {
     ) -> PyResult<(Self, Facts<'py>)> {
         let py = category.py();
         let mut pairs: Vec<Pair<'py>> = fields.map(|fields| fields.iter().collect()).unwrap_or_default();
-        let step = take_step(&mut pairs)?;
+        let (step, others) = take_step(&mut pairs)?;
 
         let mut buffer = String::new();
         let spelling = text(category, damage, &mut buffer);
@@ -51,6 +51,7 @@ impl Event {
         let mut facts = Vec::new();
         facts.extend(message.map(|message| (text(MESSAGE_TAG), message.clone())));
         facts.extend(known.is_none().then(|| (text(CATEGORY_TAG), text(spelling))));
+        facts.extend(others.into_iter().map(|(field, value)| (text(field), value)));
 
         let mut numbers = Vec::new();
         for (key, value) in pairs {
@@ -93,16 +94,20 @@ impl Facts<'_> {
     }
 }
 
-/// Takes the fields that tell the step out of `pairs`; gives the first one that is not None.
-fn take_step(pairs: &mut Vec<Pair<'_>>) -> PyResult<Option<i64>> {
-    let mut found: [Option<Bound<'_, PyAny>>; STEP_FIELDS.len()] = Default::default();
+/// A field that counts the training's progress, and its value.
+type Count<'py> = (&'static str, Bound<'py, PyAny>);
+
+/// Takes the fields that tell the step out of `pairs`; gives the first one that is not None, and the others that are not.
+fn take_step<'py>(pairs: &mut Vec<Pair<'py>>) -> PyResult<(Option<i64>, Vec<Count<'py>>)> {
+    let mut found: [Option<Bound<'py, PyAny>>; STEP_FIELDS.len()] = Default::default();
     pairs.retain(|(key, value)| {
         let Role::Step(rank) = role(key) else { return true };
         found[rank] = Some(value.clone()).filter(|value| !value.is_none());
         false
     });
-    let named = STEP_FIELDS.iter().zip(&found).find_map(|(field, value)| Some((field, value.as_ref()?)));
-    named.map(|(field, value)| step_of(field, value)).transpose()
+    let mut counts = STEP_FIELDS.into_iter().zip(found).filter_map(|(field, value)| Some((field, value?)));
+    let step = counts.next().map(|(field, value)| step_of(field, &value)).transpose()?;
+    Ok((step, counts.collect()))
 }
 
 fn role(key: &Bound<'_, PyAny>) -> Role {
