@@ -164,3 +164,20 @@ def test_a_run_without_events_lacks_all_of_them_and_no_run_is_wrong_usage(run_di
     done = check(run_dir)
     assert (done.exit_code, done.stdout.count("missing: no ")) == (1, 4)
     assert check(run_dir / "nothing").exit_code == 2
+
+
+def test_several_runs_are_checked_and_one_that_lacks_something_is_enough(tmp_path: Path) -> None:
+    write(tmp_path / "right")
+    write(tmp_path / "wrong", without=lambda category, _at: category == "MISC")
+    done = check(tmp_path / "right", str(tmp_path / "wrong"))
+    ends = [line for line in done.stdout.splitlines() if not line.startswith(tuple(SCHEMA))]
+    ok = "ok: every event has the keys of the schema rl"
+    assert ends == [f"{tmp_path}/right:", ok, f"{tmp_path}/wrong:", "missing: no MISC event"]
+    answers = [
+        json.loads(line) for line in check(tmp_path / "right", str(tmp_path / "wrong"), "--json").stdout.splitlines()
+    ]
+    assert [(answer["run"], answer["ok"]) for answer in answers] == [
+        (f"{tmp_path}/right", True),
+        (f"{tmp_path}/wrong", False),
+    ]
+    assert done.exit_code == 1
