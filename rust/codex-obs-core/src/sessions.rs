@@ -237,7 +237,7 @@ mod tests {
         let mut sessions = [session(Some(place(1, 0)), None)];
         assert_eq!(told(&[file(1, 5), tail], &sessions)[1], [(0, Some(0), None)]);
         assert_eq!(told(&[tail], &sessions), [[(0, Some(0), None)]]);
-        sessions[0].finish = Some((crate::export::RunStatus::Finished, 1));
+        sessions[0].finish = Some((crate::run::ending::RunStatus::Finished, 1));
         assert_eq!(told(&[file(1, 5), tail], &sessions)[1], [(0, None, None)]);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use codex_obs_core::export::mlflow::{MlflowSettings, RequestLimits};
-use codex_obs_core::export::{ExportSettings, Ranks, RunStatus};
+use codex_obs_core::deliver::settings::{ExportSettings, Ranks};
+use codex_obs_core::mlflow::{MlflowSettings, RequestLimits};
+use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::{Result, limits};
 use pyo3::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::export::ExportSettings;
+use codex_obs_core::deliver::settings::ExportSettings;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::session::{Overflow, Settings};
 use codex_obs_core::shard::policy::Policy;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::delivery::{self as engine, SyncOptions};
-use codex_obs_core::export::RunStatus;
+use codex_obs_core::deliver::sync as engine;
+use codex_obs_core::deliver::sync::SyncOptions;
+use codex_obs_core::run::ending::RunStatus;
 use pyo3::prelude::*;
 
 use crate::error::to_python;

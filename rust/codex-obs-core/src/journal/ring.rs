@@ -25,7 +25,7 @@ use super::number;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::limits::{JOURNAL_RETRY_FREE, JOURNAL_RETRY_SHARE};
-use crate::sync::{AtomicU64, Mutex, MutexGuard};
+use crate::primitives::{AtomicU64, Mutex, MutexGuard};
 
 use dead::{Dead, Version};
 pub use gap::Gap;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::journal::frame::{LineFile, line_frame};
-use crate::sync::explore;
+use crate::primitives::explore;
 
 /// Room for three frames of 80 bytes and a pad.
 const SIZE: u64 = 256;

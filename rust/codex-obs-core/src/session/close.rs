@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::records::last_status;
 use super::{Session, claim};
-use crate::export::{Left, RunStatus};
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
+use crate::follow::backlog::Left;
+use crate::primitives::{Condvar, Instant, Mutex, MutexGuard};
+use crate::run::ending::RunStatus;
 use crate::worker::drain::Drain;
 use crate::worker::loss::Reporter;
 use crate::worker::recover::journal_path;

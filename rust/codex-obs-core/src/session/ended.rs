@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Session;
-use crate::export::RunStatus;
-use crate::sync::Instant;
+use crate::primitives::Instant;
+use crate::run::ending::RunStatus;
 
 /// Longest time that closing them all takes: everything was written out a moment ago.
 const LAST_WORK: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Session;
 use crate::generation;
 use crate::limits::FORK_WAIT_S;
-use crate::sync::Instant;
+use crate::primitives::Instant;
 
 /// The sessions that the process of one generation opened.
 struct Registry {

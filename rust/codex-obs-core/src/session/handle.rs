@@ -10,13 +10,13 @@ use super::claim::{self, Seat};
 use super::open::Entry;
 use super::{Session, Settings, fork};
 use crate::error::Result;
-use crate::export::RunStatus;
 use crate::generation;
-use crate::home::Home;
+use crate::primitives::Instant;
+use crate::run::ending::RunStatus;
+use crate::run::identity::Home;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
-use crate::sync::Instant;
 use crate::worker::files::FileKind;
 use crate::worker::loss::Loss;
 

@@ -4,7 +4,7 @@ use super::patience::Patience;
 use super::{Overflow, Session, steps};
 use crate::journal::frame::{FrameBuilder, first_length, rows_of};
 use crate::journal::ring::{Appended, Producer};
-use crate::sync::Instant;
+use crate::primitives::Instant;
 use crate::worker::loss::{Cause, Loss};
 use std::sync::atomic::Ordering;
 

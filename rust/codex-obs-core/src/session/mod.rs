@@ -2,8 +2,8 @@
 
 pub mod claim;
 mod close;
+mod delivery;
 mod ended;
-mod export;
 mod fork;
 mod handle;
 mod log;
@@ -32,18 +32,18 @@ pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};
 
 use crate::clock::Clock;
+use crate::deliver::thread::Exporter;
 use crate::error::{Error, Result};
-use crate::export::Exporter;
 use crate::generation;
-use crate::home::Home;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::Process;
 use crate::journal::owner::{self};
 use crate::journal::ring::Ring;
+use crate::primitives::{AtomicBool, AtomicU64, Instant, Mutex};
 use crate::pulse::Pulse;
+use crate::run::identity::Home;
 use crate::shard::name::Stream;
 use crate::stats::Stats;
-use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex};
 use crate::timeline::Timeline;
 use crate::worker::control::{Control, Waited};
 use crate::worker::loss::{Losses, Reporter};

@@ -9,8 +9,8 @@ use loom::thread;
 
 use super::*;
 use crate::journal::frame::{Call, FrameBuilder};
+use crate::primitives::explore;
 use crate::record::Tags;
-use crate::sync::explore;
 use crate::worker::loss::{Cause, Loss};
 use crate::worker::syncer::SyncPolicy;
 use crate::worker::thread::Errands;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Session;
-use crate::sync::Instant;
+use crate::primitives::Instant;
 
 /// A look at the writer now and then while waiting, in case its wake-up was missed.
 const LOOK: Duration = Duration::from_millis(5);

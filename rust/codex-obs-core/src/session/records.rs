@@ -8,8 +8,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::export::RunStatus;
 use crate::record::timestamp;
+use crate::run::ending::RunStatus;
 use crate::shard::name::Stream;
 use crate::worker::files::FileKind;
 

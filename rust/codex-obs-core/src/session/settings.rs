@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::deliver::settings::ExportSettings;
 use crate::error::{Error, Result};
-use crate::export::ExportSettings;
 use crate::journal::memory::Backing;
 use crate::limits;
 use crate::shard::policy::Policy;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::{Settings, claim};
 use crate::error::Result;
-use crate::home::Home;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::run::identity::Home;
 use crate::shard::adopt::adopt;
-use crate::shard::kept::Kept;
+use crate::shard::hold::Kept;
 use crate::shard::name::Stream;
 use crate::shard::pack::pack_all;
 use crate::shard::tail::INTERNALS;

@@ -5,8 +5,8 @@ use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::Session;
-use crate::export::Exporter;
-use crate::sync::{Instant, JoinHandle, MutexGuard, join_by, yield_now};
+use crate::deliver::thread::Exporter;
+use crate::primitives::{Instant, JoinHandle, MutexGuard, join_by, yield_now};
 use crate::worker::syncer::SyncPolicy;
 
 /// Handles of the threads that were started.

@@ -4,7 +4,7 @@ pub mod adopt;
 pub mod archive;
 pub mod behind;
 pub mod footer;
-pub mod kept;
+pub mod hold;
 pub mod name;
 pub mod ordinal;
 pub mod pack;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
 use super::footer::Footer;
-use super::kept::{Kept, Need};
+use super::hold::{Kept, Need};
 use super::name::{Coding, shard_path};
 use super::ordinal::{Gone, Shards};
 use super::rotate::rename_new;

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::sync::{AtomicBool, Condvar, Instant, Mutex, MutexGuard};
+use crate::primitives::{AtomicBool, Condvar, Instant, Mutex, MutexGuard};
 
 /// The shared state.
 #[derive(Debug, Default)]

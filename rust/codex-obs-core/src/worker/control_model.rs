@@ -8,7 +8,7 @@ use loom::sync::atomic::AtomicU64;
 use loom::thread;
 
 use super::*;
-use crate::sync::explore;
+use crate::primitives::explore;
 
 /// Longer than any wait that a model lets time out.
 const FOR_EVER: Duration = Duration::from_secs(3600);

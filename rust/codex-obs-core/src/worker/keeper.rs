@@ -12,7 +12,7 @@ use crate::encode::line::{Tracking, session, tracking};
 use crate::error::Result;
 use crate::limits::ARCHIVES_NOTICE_BYTES;
 use crate::shard::archive::Archive;
-use crate::shard::kept::Kept;
+use crate::shard::hold::Kept;
 use crate::shard::ordinal::{Gone, RETIRED, Shards};
 use crate::shard::retention::{Due, Plan, Retention};
 use crate::stats::Stats;

@@ -12,7 +12,7 @@ use super::tenure::Tenure;
 use super::thread::Errands;
 use crate::encode::line::{Tracking, tracking};
 use crate::journal::ring::Gap;
-use crate::sync::{AtomicBool, Mutex, MutexGuard};
+use crate::primitives::{AtomicBool, Mutex, MutexGuard};
 use crate::timeline::Timeline;
 use crate::words::{count, was};
 

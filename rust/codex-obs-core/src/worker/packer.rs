@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::warnings::Warnings;
 use crate::error::Result;
+use crate::primitives::{AtomicBool, Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, join_by, survives};
 use crate::shard::pack::{self, Job, Names};
 use crate::stats::Stats;
-use crate::sync::{AtomicBool, Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, join_by, survives};
 
 /// Pauses after a shard that could not be packed, doubled each time. It stays plain meanwhile, which loses nothing.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

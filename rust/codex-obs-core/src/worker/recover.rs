@@ -22,11 +22,11 @@ use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::Result;
 use crate::fs::FileId;
-use crate::home::{self, Home};
 use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
+use crate::run::identity::{self, Home};
 use crate::scan::Snapshot;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
@@ -220,7 +220,7 @@ pub fn recover(
 /// Whether a journal is of this stream and run, as far as the run says who it is: rows of another are not mixed into its files.
 #[must_use]
 pub fn belongs(identity: &Identity, directory: &Path, stream: &Stream) -> bool {
-    let home = Home::read(&directory.join(home::FILE_NAME)).ok().flatten();
+    let home = Home::read(&directory.join(identity::FILE_NAME)).ok().flatten();
     identity.stream == stream.as_str() && home.is_none_or(|home| home.run_id == identity.run_id)
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::fs::Held;
+use crate::primitives::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard};
 use crate::stats::Stats;
-use crate::sync::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard};
 
 /// When files are synced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq)]

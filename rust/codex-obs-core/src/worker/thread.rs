@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::drain::Drain;
-use crate::sync::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, survives};
+use crate::primitives::{Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, survives};
 
 /// The writer's look at the ring without being asked, while there was something lately: what `tail -f` lags behind.
 const POLL: Duration = Duration::from_millis(20);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::delivery::{SyncOptions, sync};
-use codex_obs_core::export::cursor::Missing;
-use codex_obs_core::export::{Ranks, RunStatus};
+use codex_obs_core::deliver::settings::Ranks;
+use codex_obs_core::deliver::sync::{SyncOptions, sync};
+use codex_obs_core::follow::cursor::Missing;
 use codex_obs_core::journal::frame::LineFile;
+use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::policy::Policy;
 

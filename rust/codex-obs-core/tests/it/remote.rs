@@ -4,9 +4,11 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use codex_obs_core::export::{
-    Connector, Delivery, Destination, ExportSettings, Place, Point, RunFacts, RunStatus, Wait,
-};
+use codex_obs_core::deliver::destination::{Delivery, Destination, RunFacts};
+use codex_obs_core::deliver::settings::{Connector, ExportSettings, Place};
+use codex_obs_core::deliver::wait::Wait;
+use codex_obs_core::follow::point::Point;
+use codex_obs_core::run::ending::RunStatus;
 
 /// What the destination does with the next call.
 #[derive(Clone, Debug)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::export::Wait;
-use codex_obs_core::export::courier::{Context, Courier, Step};
+use codex_obs_core::deliver::context::Context;
+use codex_obs_core::deliver::delivery::{Courier, Step};
+use codex_obs_core::deliver::wait::Wait;
 use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::name::Stream;
 use codex_obs_core::shard::policy::Policy;

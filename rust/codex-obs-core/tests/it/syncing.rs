@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::delivery::{SyncOptions, SyncOutcome, sync};
-use codex_obs_core::export::{Ranks, RunStatus};
+use codex_obs_core::deliver::settings::Ranks;
+use codex_obs_core::deliver::sync::{SyncOptions, SyncOutcome, sync};
 use codex_obs_core::journal::frame::LineFile;
+use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::session::{Session, Settings};
 
 use crate::recovery::{gone, leave_journal};

@@ -1,0 +1,100 @@
+//! What a delivery would send.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::{COUNT_POINTS, StreamOutcome, SyncOutcome, SyncProgress, Tick, context, streams};
+use crate::clock::Clock;
+use crate::deliver::settings::ExportSettings;
+use crate::error::{Error, Result};
+use crate::follow::backlog::bytes_left;
+use crate::follow::cursor::{Missing, Progress};
+use crate::follow::follower::{Follower, Stopped};
+use crate::follow::params::Params;
+use crate::follow::points::{Content, Rows};
+use crate::run::identity::Home;
+use crate::scan::Snapshot;
+use crate::session::records::last_status;
+use crate::session::{Pending, is_written, recover_for_reading};
+
+/// Counts what would be sent, also of what dead writers left in journals: like every reader it brings that back first, on disk
+/// where it may write.
+pub(super) fn count(
+    directory: &Path,
+    settings: &ExportSettings,
+    clock: &Clock,
+    home: &Home,
+    tick: Tick<'_>,
+) -> Result<SyncOutcome> {
+    let (recovered, pending) = recover_for_reading(directory, clock)?;
+    let mut outcome = SyncOutcome { rows_recovered: recovered.rows_recovered, ..SyncOutcome::default() };
+    let mut progress = SyncProgress::default();
+    for (index, stream) in streams(directory, settings)?.into_iter().enumerate() {
+        let context = context(directory, &stream, settings, clock, false);
+        let destination = context.connect()?;
+        let address = destination.address();
+        let known = if destination.makes_new_run() {
+            Progress::default()
+        } else {
+            Progress::known(directory, &stream, &address, destination.meant_run())?
+        };
+        progress.stream = stream.to_string();
+        progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
+        let rows = Rows::new("", home.created_micros);
+        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor, known.rows)?;
+        let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
+        // The others' parameters and ends stay here, as in a delivery.
+        if stream.is_main() || index == 0 {
+            (counted.params, counted.tags) = Params::new(directory, &stream).count(known.params_offset)?;
+            let ended = if is_written(directory, &stream) { None } else { last_status(directory, &stream)? };
+            counted.status = ended.filter(|_| known.told != ended).map(|(status, _)| status);
+        }
+        let mut points = Vec::new();
+        loop {
+            let stopped = follower.read(&mut points, COUNT_POINTS)?;
+            counted.delivered += points.len() as u64;
+            points.clear();
+            progress.bytes_left = bytes_left(directory, &stream, Some(follower.cursor()))?;
+            counted.done = stopped == Stopped::AtEnd;
+            if counted.done || !tick(&progress) {
+                break;
+            }
+        }
+        for pending in pending.iter().filter(|pending| pending.stream == stream) {
+            outcome.rows_recovered += pending.rows;
+            let (more, fewer) = points_of(directory, pending, home)?;
+            counted.delivered = (counted.delivered + more).saturating_sub(fewer);
+        }
+        counted.remote_run = destination.meant_run().map(str::to_owned);
+        counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&address).cloned());
+        counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
+        let losses = follower.losses();
+        (counted.lines_skipped, counted.unshown) = (losses.refused, losses.unshown);
+        counted.missing_new = Missing { rows: losses.missing, gaps: losses.gaps };
+        counted.missing = known.missing.and(counted.missing_new);
+        outcome.streams.push(counted);
+    }
+    Ok(outcome)
+}
+
+/// The points that a journal adds, and those in the files that it has as well.
+fn points_of(directory: &Path, pending: &Pending, home: &Home) -> Result<(u64, u64)> {
+    let mut rows = Rows::new("", home.created_micros);
+    let mut is_point = |line: &[u8]| u64::from(matches!(rows.read(line), Content::Point(_)));
+    let mut more = 0;
+    for line in BufReader::new(pending.tail.lines()).split(b'\n') {
+        more += is_point(&line.map_err(|error| Error::io("read", directory, error))?);
+    }
+    let Some((file, length)) = pending.cut else { return Ok((more, 0)) };
+    let mut fewer = 0;
+    let sources = Snapshot::of_stream(directory, &pending.stream)?.sources;
+    if let Some(source) = sources.iter().find(|source| source.file_id() == Some(file))
+        && let Some(bytes) = source.bytes(length.min(source.stored_length()))?
+    {
+        for line in BufReader::new(bytes).split(b'\n') {
+            fewer += is_point(&line.map_err(|error| Error::io("read", &source.path, error))?);
+        }
+    }
+    Ok((more, fewer))
+}

@@ -1,0 +1,183 @@
+//! One request and its reply: no redirects, no compression, a total deadline, a reply of bounded size.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::{HeaderValue, Response};
+use ureq::unversioned::transport::DefaultConnector;
+
+use super::redactor::Redactor;
+use super::resolver::BoundedResolver;
+use super::tls;
+use crate::error::{Error, Result};
+use crate::fs::shun_standard_numbers;
+use crate::mlflow::settings::MlflowSettings;
+
+/// Most bytes of a reply's headers.
+const HEADER_BYTES: usize = 32 << 10;
+/// An idle connection is not used again after this: uvicorn closes one after 5 s, gunicorn after 2 s.
+const IDLE_AGE: Duration = Duration::from_millis(1900);
+const JSON: &str = "application/json";
+
+/// What a server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The header `Retry-After`.
+    pub retry_after: Option<String>,
+    /// The body, up to the cap.
+    pub body: Vec<u8>,
+    /// Whether there was more than that.
+    pub is_cut: bool,
+}
+
+/// Why there is no reply. The words hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The time was up.
+    Timeout,
+    /// The other end is not whom we trust, or does not trust us.
+    Trust(String),
+    /// Refused, reset, cut, not HTTP.
+    Transport(String),
+}
+
+/// A connection to one server, kept open between requests.
+pub struct Client {
+    agent: Agent,
+    authorization: Option<HeaderValue>,
+    redactor: Redactor,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    /// A client that has not connected yet. Certificates are read and checked here.
+    pub fn new(settings: &MlflowSettings) -> Result<Self> {
+        let mut redactor = Redactor::default();
+        let mut authorization = None;
+        if let Some(credentials) = &settings.credentials {
+            redactor.learn(credentials);
+            let mut value = HeaderValue::from_str(credentials.header().reveal()).map_err(|_| {
+                Error::setting("mlflow_tracking_uri", "has credentials that cannot stand in an HTTP header")
+            })?;
+            value.set_sensitive(true);
+            authorization = Some(value);
+        }
+        if let Some(proxy) = &settings.proxy {
+            proxy.hide_in(&mut redactor);
+        }
+        let config = Agent::config_builder()
+            .tls_config(tls::config(&settings.tls)?)
+            .proxy(settings.proxy.as_ref().map(super::proxy::Proxy::transport))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("codex-obs/", env!("CARGO_PKG_VERSION")))
+            .accept(JSON)
+            .accept_encoding("identity")
+            .max_response_header_size(HEADER_BYTES)
+            .max_idle_connections(1)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(IDLE_AGE)
+            .timeout_global(Some(settings.limits.timeout))
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), BoundedResolver);
+        Ok(Self { agent, authorization, redactor })
+    }
+
+    /// What takes secrets out of the server's words.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Asks for `url`.
+    pub fn get(&self, url: &str, most_bytes: usize, timeout: Duration) -> std::result::Result<Reply, Failure> {
+        let _shunned = shun_standard_numbers();
+        let mut request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        self.reply(request.header(ACCEPT, JSON).call(), most_bytes)
+    }
+
+    /// Posts a JSON document to `url`.
+    pub fn post(
+        &self,
+        url: &str,
+        body: &[u8],
+        most_bytes: usize,
+        timeout: Duration,
+    ) -> std::result::Result<Reply, Failure> {
+        let _shunned = shun_standard_numbers();
+        let mut request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        self.reply(request.header(CONTENT_TYPE, JSON).send(body), most_bytes)
+    }
+
+    fn reply(
+        &self,
+        outcome: std::result::Result<Response<ureq::Body>, ureq::Error>,
+        most_bytes: usize,
+    ) -> std::result::Result<Reply, Failure> {
+        let response = outcome.map_err(|error| self.failure(&error))?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut body = Vec::new();
+        // One byte more than is kept tells whether there was more. Dropping the reader closes the connection then.
+        let mut reader = response.into_body().into_reader().take(most_bytes as u64 + 1);
+        reader.read_to_end(&mut body).map_err(|error| self.io_failure(&error))?;
+        let is_cut = body.len() > most_bytes;
+        body.truncate(most_bytes);
+        Ok(Reply { status, retry_after, body, is_cut })
+    }
+
+    fn failure(&self, error: &ureq::Error) -> Failure {
+        match error {
+            ureq::Error::Timeout(_) => Failure::Timeout,
+            ureq::Error::Io(error) => self.io_failure(error),
+            ureq::Error::Rustls(error) => self.tls_failure(error),
+            error => Failure::Transport(self.words(error)),
+        }
+    }
+
+    fn io_failure(&self, error: &io::Error) -> Failure {
+        if let Some(inner) = error.get_ref() {
+            if let Some(error) = inner.downcast_ref::<ureq::Error>() {
+                return self.failure(error);
+            }
+            if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+                return self.tls_failure(error);
+            }
+        }
+        match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::Timeout,
+            _ => Failure::Transport(self.words(error)),
+        }
+    }
+
+    fn tls_failure(&self, error: &rustls::Error) -> Failure {
+        match error {
+            rustls::Error::InvalidCertificate(_)
+            | rustls::Error::NoCertificatesPresented
+            | rustls::Error::AlertReceived(_)
+            | rustls::Error::PeerIncompatible(_)
+            | rustls::Error::InvalidMessage(_) => Failure::Trust(self.words(error)),
+            _ => Failure::Transport(self.words(error)),
+        }
+    }
+
+    fn words(&self, error: &dyn std::fmt::Display) -> String {
+        self.redactor.clean(&error.to_string(), crate::limits::EXPORT_WORDS)
+    }
+}

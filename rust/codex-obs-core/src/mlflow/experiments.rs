@@ -1,0 +1,139 @@
+//! The experiment of a new run: an identifier, or a name that is looked up and created if there is none, as by MLflow's own
+//! client.
+
+use serde::Deserialize;
+
+use super::Mlflow;
+use super::link::{Complaint, Halt};
+use super::payload;
+use super::runs::{Trouble, accepted};
+use crate::deliver::command::quote;
+use crate::deliver::destination::{Delivery, RunFacts};
+use crate::deliver::wait::Wait;
+use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+
+/// The experiment that every server has, in which runs are created unless another is asked for.
+pub const DEFAULT_EXPERIMENT: &str = "0";
+
+#[derive(Deserialize)]
+struct Found {
+    experiment: Experiment,
+}
+
+#[derive(Deserialize)]
+struct Experiment {
+    experiment_id: String,
+}
+
+impl Mlflow {
+    /// The identifier of the experiment; `None` if it does not exist yet and is not ours to create.
+    pub(super) fn experiment(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+        let Some(name) = self.settings.experiment_name.clone() else {
+            return Ok(Some(self.settings.experiment_id.clone()));
+        };
+        if self.experiment.is_none() {
+            self.experiment = match self.experiment_named(&name, run, wait)? {
+                None if run.may_create => self.create_experiment(&name, run, wait)?,
+                found => found,
+            };
+        }
+        let asked = &self.settings.experiment_id;
+        match &self.experiment {
+            Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Delivery::Stopped {
+                why: format!(
+                    "the experiment was named as {asked} (MLFLOW_EXPERIMENT_ID) and as {name:?} (MLFLOW_EXPERIMENT_NAME), \
+                     which is {id} at {}; name it once; `{} --experiment-id {id}{}` delivers the log to that of the name",
+                    self.settings.endpoint.base,
+                    run.sync_command,
+                    self.asked_anew()
+                ),
+            }),
+            found => Ok(found.clone()),
+        }
+    }
+
+    fn experiment_named(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+        let method = format!("experiments/get-by-name?experiment_name={}", percent_encoded(name));
+        let url = self.settings.endpoint.url(&method);
+        match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
+            Ok(reply) => {
+                self.experiment_of(serde_json::from_slice(&reply).map(|found: Found| found.experiment)).map(Some)
+            }
+            Err(Trouble::Halted(Halt::Gone(_))) => Ok(None),
+            Err(trouble) => Err(self.experiment_trouble(trouble, run)),
+        }
+    }
+
+    fn create_experiment(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+        let url = self.settings.endpoint.url("experiments/create");
+        let body = payload::experiment(name);
+        match accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, &body, EXPORT_REPLY_BYTES, wait)) {
+            Ok(reply) => self.experiment_of(serde_json::from_slice(&reply)).map(Some),
+            Err(trouble @ Trouble::Refused(_)) => match self.experiment_named(name, run, wait)? {
+                // Another program was faster, or the answer to an earlier attempt got lost.
+                Some(id) => Ok(Some(id)),
+                None => Err(self.experiment_trouble(trouble, run)),
+            },
+            Err(trouble) => Err(self.experiment_trouble(trouble, run)),
+        }
+    }
+
+    fn experiment_of(&self, parsed: serde_json::Result<Experiment>) -> Result<String, Delivery> {
+        parsed.map(|experiment| experiment.experiment_id).map_err(|error| self.unreadable(&error))
+    }
+
+    /// The arguments with which `codex-ndjson sync` makes a run in the same experiment, whatever the environment says.
+    pub(super) fn experiment_arguments(&self) -> String {
+        match &self.settings.experiment_name {
+            Some(name) => format!(" --experiment-name {}", quote(name)),
+            None => format!(" --experiment-id {}", quote(&self.settings.experiment_id)),
+        }
+    }
+
+    /// What a command needs besides as long as the new run that was asked for is not there.
+    pub(super) fn asked_anew(&self) -> &'static str {
+        if self.settings.new_run.is_some() && self.run_id.is_none() { " --new-run" } else { "" }
+    }
+
+    /// What to do about trouble with the experiment.
+    pub(super) fn experiment_trouble(&self, trouble: Trouble, run: &RunFacts) -> Delivery {
+        let words = match trouble {
+            Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
+            Trouble::Halted(Halt::Gone(words)) => words,
+            Trouble::Refused(Complaint { status, words }) => format!("status {status}: {words}"),
+        };
+        let (base, command) = (&self.settings.endpoint.base, &run.sync_command);
+        let id = self.experiment.as_ref().unwrap_or(&self.settings.experiment_id);
+        let which = self.settings.experiment_name.as_ref().map_or_else(|| id.clone(), |name| format!("{name:?}"));
+        let anew = self.asked_anew();
+        let restore = format!("`MLFLOW_TRACKING_URI={} mlflow experiments restore --experiment-id {id}`", quote(base));
+        let remedy = if words.contains("deleted") {
+            let arguments = self.experiment_arguments();
+            format!(
+                "restore it with {restore} and deliver the log with `{command}{arguments}{anew}`, or deliver it to another one \
+                 with `{command} --experiment-id ID{anew}`"
+            )
+        } else {
+            format!(
+                "name one that exists and is active; `{command} --experiment-id {DEFAULT_EXPERIMENT}{anew}` delivers the log to \
+                 the one that every server has"
+            )
+        };
+        Delivery::Stopped {
+            why: format!("no run can be created in the experiment {which} at {base}: {words}; {remedy}"),
+        }
+    }
+}
+
+/// A text as a part of a query.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            encoded.extend(["%", &format!("{byte:02X}")]);
+        }
+    }
+    encoded
+}

@@ -1,0 +1,270 @@
+//! The way to the server: attempts, verdicts, back-off.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, SystemTime};
+
+use super::classify::{self, Part, Verdict};
+use super::settings::MlflowSettings;
+use crate::clock::Clock;
+use crate::deliver::wait::Wait;
+use crate::error::Result;
+use crate::http::client::{Client, Failure, Reply};
+use crate::http::retry;
+use crate::limits::{EXPORT_LONGEST_TIMEOUT, EXPORT_QUICK_ATTEMPTS, EXPORT_WORDS};
+
+/// Doublings of a timeout before its cap counts alone.
+const MOST_PATIENCE: u32 = 8;
+
+/// What came of a request after all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored; the reply's body.
+    Accepted(Vec<u8>),
+    /// Something in it is refused for good.
+    Refused {
+        /// What, if the server says.
+        part: Option<Part>,
+        /// The server's complaint.
+        complaint: Complaint,
+    },
+    /// The server failed at every attempt, perhaps because of what was sent.
+    Failed {
+        /// The server's complaint.
+        complaint: Complaint,
+        /// How long to wait if it is not.
+        pause: Duration,
+    },
+    /// Too many bytes for the server, or for what stands before it.
+    TooLarge(Complaint),
+    /// Nothing came of it, and it is not the request's fault.
+    Halted(Halt),
+}
+
+/// Why nothing more can be sent just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Again after a pause.
+    Later {
+        /// How long to wait.
+        pause: Duration,
+        /// What went wrong.
+        why: String,
+        /// Whether the server did not answer in time.
+        is_timeout: bool,
+    },
+    /// The run or experiment does not exist, in the server's words.
+    Gone(String),
+}
+
+impl Halt {
+    /// Again after a pause.
+    #[must_use]
+    pub fn later(pause: Duration, why: String) -> Self {
+        Self::Later { pause, why, is_timeout: false }
+    }
+}
+
+/// A refusal in the server's words, without secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complaint {
+    /// The status.
+    pub status: u16,
+    /// The words.
+    pub words: String,
+}
+
+/// What sends requests to one server.
+#[derive(Debug)]
+pub struct Link {
+    client: Client,
+    base: String,
+    timeout: Duration,
+    clock: Clock,
+    /// Requests in a row of which nothing came.
+    failures: u32,
+    /// Requests in a row that were not answered in time and could not be made smaller.
+    patience: u32,
+    random: u64,
+}
+
+impl Link {
+    /// A link that has not connected yet.
+    pub fn new(settings: &MlflowSettings) -> Result<Self> {
+        Ok(Self {
+            client: Client::new(settings)?,
+            base: settings.endpoint.base.clone(),
+            timeout: settings.limits.timeout,
+            clock: settings.clock.clone(),
+            failures: 0,
+            patience: 0,
+            random: RandomState::new().hash_one(0),
+        })
+    }
+
+    /// Posts `body`, again after a short pause where that may help: at most three times, but once while the server is down.
+    pub fn post(&mut self, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+        self.post_up_to(EXPORT_QUICK_ATTEMPTS, url, body, most_bytes, wait)
+    }
+
+    /// Posts `body` at most `attempts` times.
+    pub fn post_up_to(&mut self, attempts: u32, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+        self.exchange(attempts, self.timeout, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
+    }
+
+    /// Asks for the description of a run. One that is longer than `most_bytes` is taken as empty.
+    pub fn get(&mut self, url: &str, most_bytes: usize, wait: &Wait) -> Outcome {
+        self.patiently(EXPORT_QUICK_ATTEMPTS, wait, |client, timeout| {
+            let reply = client.get(url, most_bytes, timeout)?;
+            let is_too_long = reply.is_cut && reply.status == 200;
+            Ok(if is_too_long { Reply { body: b"{}".to_vec(), is_cut: false, ..reply } } else { reply })
+        })
+    }
+
+    /// Posts what cannot be made smaller where the server is slow: each time that it does not answer in time, the next attempt
+    /// may take twice as long. At most `attempts`, fewer while the server is down.
+    pub fn post_patiently(&mut self, attempts: u32, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+        self.patiently(attempts, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
+    }
+
+    fn patiently(
+        &mut self,
+        attempts: u32,
+        wait: &Wait,
+        send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
+    ) -> Outcome {
+        let timeout = self.timeout.saturating_mul(1 << self.patience.min(MOST_PATIENCE)).min(EXPORT_LONGEST_TIMEOUT);
+        let outcome = self.exchange(attempts, timeout.max(self.timeout), wait, send);
+        self.patience = match outcome {
+            Outcome::Halted(Halt::Later { is_timeout: true, .. }) => self.patience.saturating_add(1),
+            _ => 0,
+        };
+        outcome
+    }
+
+    fn exchange(
+        &mut self,
+        attempts: u32,
+        timeout: Duration,
+        wait: &Wait,
+        send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
+    ) -> Outcome {
+        let attempts = if self.failures > 0 { 1 } else { attempts.max(1) };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            if wait.is_over() {
+                return Outcome::Halted(Halt::later(Duration::ZERO, "the time to close was up".to_owned()));
+            }
+            let most = wait.at_most(timeout);
+            let again = match wait.outside(|| send(&self.client, most)) {
+                Ok(reply) => self.judge(reply),
+                Err(failure) => self.no_reply(failure, timeout),
+            };
+            let again = match again {
+                Judgement::Final(outcome) => return outcome,
+                Judgement::Again(again) => again,
+            };
+            let random = self.random();
+            // A server that says when is not asked before.
+            if attempt >= attempts || again.after.is_some() || !wait.pause(retry::quick_pause(attempt, random)) {
+                return self.given_up(again);
+            }
+        }
+    }
+
+    fn judge(&mut self, reply: Reply) -> Judgement {
+        let verdict = classify::verdict(&reply);
+        if verdict == Verdict::Accepted {
+            self.failures = 0;
+            return Judgement::Final(Outcome::Accepted(reply.body));
+        }
+        let words = self.client.redactor().clean(&classify::words(&reply), EXPORT_WORDS);
+        let status = reply.status;
+        let said = if words.is_empty() { format!("status {status}") } else { format!("status {status}: {words}") };
+        let base = &self.base;
+        let complaint = Complaint { status, words };
+        match verdict {
+            Verdict::Busy | Verdict::Failed => {
+                let now = SystemTime::UNIX_EPOCH + Duration::from_micros(self.clock.now_micros().max(0) as u64);
+                let after = reply.retry_after.as_deref().and_then(|value| retry::retry_after(value, now));
+                let failed = (verdict == Verdict::Failed).then_some(complaint);
+                Judgement::Again(Again { after, why: format!("{base} answered with {said}"), failed, is_timeout: false })
+            }
+            Verdict::Refused(part) => self.answered(Outcome::Refused { part, complaint }),
+            Verdict::TooLarge => self.answered(Outcome::TooLarge(complaint)),
+            Verdict::Gone => self.answered(Outcome::Halted(Halt::Gone(complaint.words.trim_end_matches('.').to_owned()))),
+            Verdict::Forbidden => self.slow(format!(
+                "{base} refused access with {said}; check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and \
+                 MLFLOW_TRACKING_PASSWORD, and the server's permissions and allowed hosts"
+            )),
+            Verdict::Redirected => self.slow(format!(
+                "{base} answered with a redirect (status {status}), which is not followed; give the address that it leads to"
+            )),
+            Verdict::Stranger | Verdict::Accepted => self.slow(format!(
+                "what answers at {base} does not look like an MLflow server ({said}); check the address and any proxy in front of it"
+            )),
+        }
+    }
+
+    fn no_reply(&mut self, failure: Failure, timeout: Duration) -> Judgement {
+        let base = &self.base;
+        match failure {
+            Failure::Timeout => Judgement::Again(Again {
+                why: format!("{base} did not answer within {} s", timeout.as_secs_f64()),
+                is_timeout: true,
+                ..Again::default()
+            }),
+            Failure::Transport(words) => {
+                Judgement::Again(Again { why: format!("{base} cannot be reached: {words}"), ..Again::default() })
+            }
+            Failure::Trust(words) => self.slow(format!(
+                "no trusted connection to {base}: {words}; check the address and its certificate, MLFLOW_TRACKING_SERVER_CERT_PATH \
+                 and MLFLOW_TRACKING_CLIENT_CERT_PATH"
+            )),
+        }
+    }
+
+    /// The server works, whatever it thinks of the request.
+    fn answered(&mut self, outcome: Outcome) -> Judgement {
+        self.failures = 0;
+        Judgement::Final(outcome)
+    }
+
+    /// Only a person can help, so there is no hurry.
+    fn slow(&mut self, why: String) -> Judgement {
+        self.failures = self.failures.saturating_add(1);
+        let random = self.random();
+        Judgement::Final(Outcome::Halted(Halt::later(retry::slow(random), why)))
+    }
+
+    fn given_up(&mut self, again: Again) -> Outcome {
+        self.failures = self.failures.saturating_add(1);
+        let random = self.random();
+        let pause = retry::backoff(self.failures, random).max(again.after.unwrap_or_default());
+        match again.failed {
+            Some(complaint) => Outcome::Failed { complaint, pause },
+            None => Outcome::Halted(Halt::Later { pause, why: again.why, is_timeout: again.is_timeout }),
+        }
+    }
+
+    /// The next of a row of numbers that is good enough to spread clients (splitmix64).
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+enum Judgement {
+    Final(Outcome),
+    Again(Again),
+}
+
+#[derive(Default)]
+struct Again {
+    after: Option<Duration>,
+    why: String,
+    failed: Option<Complaint>,
+    is_timeout: bool,
+}
