@@ -30,6 +30,7 @@ pub mod shard;
 pub mod stats;
 pub mod summary;
 pub mod timeline;
+pub mod wait;
 pub mod words;
 pub mod worker;
 

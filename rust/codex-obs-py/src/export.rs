@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use codex_obs_core::deliver::settings::{ExportSettings, Ranks};
+use codex_obs_core::deliver::settings::{DeliverySettings, Ranks};
 use codex_obs_core::mlflow::{MlflowSettings, RequestLimits};
 use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::{Result, limits};
@@ -14,7 +14,7 @@ use crate::settings::{choice, duration};
 /// How metrics get to an MLflow server. What it was made from may be secret, so it shows nothing.
 #[pyclass(frozen, module = "codex_obs._core")]
 pub struct MlflowExport {
-    pub settings: ExportSettings,
+    pub settings: DeliverySettings,
 }
 
 #[pymethods]
@@ -46,7 +46,7 @@ impl MlflowExport {
         request_bytes: usize,
         timeout_s: f64,
     ) -> PyResult<Self> {
-        let settings = || -> Result<ExportSettings> {
+        let settings = || -> Result<DeliverySettings> {
             let mut mlflow = MlflowSettings::new(uri, &|name| environment.get(name).cloned())?;
             (mlflow.run_id, mlflow.keeps_known, mlflow.new_run) = (run_id, keeps_known, new_run);
             experiment_id.clone_into(&mut mlflow.experiment_id);
@@ -57,7 +57,7 @@ impl MlflowExport {
                 timeout: duration("export_timeout_s", timeout_s)?,
                 ..mlflow.limits
             };
-            let mut settings = ExportSettings::new(mlflow.connector());
+            let mut settings = DeliverySettings::new(mlflow.connector());
             settings.ranks = match ranks {
                 "main" => Ranks::Main,
                 "all" => Ranks::All,

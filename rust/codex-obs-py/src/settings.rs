@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::deliver::settings::ExportSettings;
+use codex_obs_core::deliver::settings::DeliverySettings;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::session::{Overflow, Settings};
 use codex_obs_core::shard::policy::Policy;
@@ -30,7 +30,7 @@ pub struct Raw<'a> {
     pub legacy: bool,
     pub clock: Clock,
     pub backing: &'a str,
-    pub export: Option<ExportSettings>,
+    pub export: Option<DeliverySettings>,
 }
 
 impl Raw<'_> {

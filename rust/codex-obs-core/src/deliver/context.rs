@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::settings::{ExportSettings, Place};
+use super::settings::{DeliverySettings, StreamFolder};
 use crate::clock::Clock;
 use crate::deliver::destination::Destination;
 use crate::error::Result;
 use crate::journal::owner::Owner;
 use crate::run::ending::RunStatus;
-use crate::shard::hold::Kept;
+use crate::shard::hold::Hold;
 use crate::shard::name::Stream;
 use crate::stats::Stats;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::notes::Notes;
 use crate::worker::warnings::Warnings;
 
-/// What a courier is told of its surroundings.
+/// What a delivery is told of its surroundings.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The run directory.
@@ -26,7 +26,7 @@ pub struct Context {
     /// The stream that is delivered.
     pub stream: Stream,
     /// Settings.
-    pub settings: ExportSettings,
+    pub settings: DeliverySettings,
     /// Mode of new files.
     pub file_mode: u32,
     /// Wall-clock time.
@@ -38,7 +38,7 @@ pub struct Context {
     /// Records for the tracking summary.
     pub notes: Arc<Notes>,
     /// Told how far old shards are needed.
-    pub kept: Option<Arc<Kept>>,
+    pub hold: Option<Arc<Hold>>,
     /// Batches of this process's writer.
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
@@ -47,14 +47,14 @@ pub struct Context {
     pub ended: Option<(RunStatus, i64)>,
     /// Whether the stream creates the remote run, gives it its parameters and ends it: the main one, or who stands in for it.
     pub leads: bool,
-    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the courier is on its way.
+    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the delivery is on its way.
     pub lock: Arc<Mutex<Option<Owner>>>,
 }
 
 impl Context {
     /// A destination for the stream.
     pub fn connect(&self) -> Result<Box<dyn Destination>> {
-        let place = Place { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
+        let place = StreamFolder { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
         self.settings.connector.connect(&place)
     }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use super::command::SyncCommand;
 pub use super::context::Context;
-use super::wait::Wait;
-use crate::deliver::destination::{Delivery, Destination, ROWS_MISSING_TAG, RunFacts};
+use crate::deliver::destination::{Answer, Destination, ROWS_MISSING_TAG, RunFacts};
 use crate::error::Result;
 use crate::follow::cursor::{Cursor, Missing, Progress, lock_path, progress_path};
 use crate::follow::follower::{Follower, Losses, Stopped};
@@ -23,6 +22,7 @@ use crate::primitives::Instant;
 use crate::run::ending::RunStatus;
 use crate::run::identity::Home;
 use crate::run::origin::Origin;
+use crate::wait::Wait;
 use crate::words::some_of;
 
 /// Parameters that one warning names.
@@ -61,7 +61,7 @@ enum Health {
 
 /// Everything that belongs to one delivery.
 #[derive(Debug)]
-pub struct Courier {
+pub struct Delivery {
     context: Arc<Context>,
     destination: Box<dyn Destination>,
     address: String,
@@ -94,7 +94,7 @@ struct Route {
     missing: Missing,
 }
 
-impl Courier {
+impl Delivery {
     /// A delivery of which nothing is done yet.
     #[must_use]
     pub fn new(context: Arc<Context>, destination: Box<dyn Destination>) -> Self {
@@ -142,7 +142,7 @@ impl Courier {
         self.destination.page()
     }
 
-    /// Whether someone else delivers the stream, be it in this process, so that this courier cannot.
+    /// Whether someone else delivers the stream, be it in this process, so that this delivery cannot.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
         self.context.lock().is_none()
@@ -267,16 +267,16 @@ impl Courier {
         if progress.told.is_some() && progress.told == self.context.ended {
             follower.miss_nothing();
         }
-        if let (Some((feed, _)), Some(kept)) = (&self.context.live, &self.context.kept) {
-            follower.ask(Arc::clone(feed), Arc::clone(kept));
+        if let (Some((feed, _)), Some(hold)) = (&self.context.live, &self.context.hold) {
+            follower.ask(Arc::clone(feed), Arc::clone(hold));
         }
         let missing = progress.missing;
         let route =
             Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false, missing };
-        if let Some(kept) = &self.context.kept {
-            kept.note_progress(&route.path);
+        if let Some(hold) = &self.context.hold {
+            hold.note_progress(&route.path);
             if let Some((ordinal, offset)) = route.follower.place() {
-                kept.note(ordinal, offset);
+                hold.note(ordinal, offset);
             }
         }
         self.route = Some(route);
@@ -368,8 +368,8 @@ impl Courier {
         route.progress.rows = route.follower.position();
         let losses = route.follower.losses();
         route.progress.missing = route.missing.and(Missing { rows: losses.missing, gaps: losses.gaps });
-        if let (Some(kept), Some((ordinal, offset))) = (&self.context.kept, route.follower.place()) {
-            kept.note(ordinal, offset);
+        if let (Some(hold), Some((ordinal, offset))) = (&self.context.hold, route.follower.place()) {
+            hold.note(ordinal, offset);
         }
         self.save();
         Ok(Step::Worked)
@@ -423,17 +423,17 @@ impl Courier {
     }
 }
 
-impl Drop for Courier {
+impl Drop for Delivery {
     fn drop(&mut self) {
         self.context.unlock();
     }
 }
 
 /// How many were rejected, or the step that a delivery which was not taken makes.
-fn settle(delivery: Delivery) -> std::result::Result<u64, Step> {
-    match delivery {
-        Delivery::Done { rejected } => Ok(rejected),
-        Delivery::Later { pause, why } => Err(Step::Later { pause, why }),
-        Delivery::Stopped { why } => Err(Step::Stopped { why }),
+fn settle(answer: Answer) -> std::result::Result<u64, Step> {
+    match answer {
+        Answer::Taken { rejected } => Ok(rejected),
+        Answer::Later { pause, why } => Err(Step::Later { pause, why }),
+        Answer::Never { why } => Err(Step::Stopped { why }),
     }
 }

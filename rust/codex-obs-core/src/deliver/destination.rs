@@ -4,19 +4,19 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::command::quote;
-use super::wait::Wait;
 use crate::follow::point::Point;
 use crate::run::ending::RunStatus;
 use crate::run::origin::Origin;
+use crate::wait::Wait;
 
 /// The tag of a remote run that lacks rows since they were deleted before they were delivered: their number.
 pub const ROWS_MISSING_TAG: &str = "codex_obs.rows_missing";
 
 /// What came of handing something to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum Answer {
     /// Dealt with: the cursor may move past all of it.
-    Done {
+    Taken {
         /// How many of it the destination refused for good; they are in `export_rejected.ndjson`.
         rejected: u64,
     },
@@ -28,15 +28,15 @@ pub enum Delivery {
         why: String,
     },
     /// Never: the remote run is unknown or deleted, or the set-up cannot work.
-    Stopped {
+    Never {
         /// What went wrong, without secrets; ends with the remedy.
         why: String,
     },
 }
 
-impl Delivery {
+impl Answer {
     /// Everything was accepted.
-    pub const DONE: Self = Self::Done { rejected: 0 };
+    pub const TAKEN: Self = Self::Taken { rejected: 0 };
 }
 
 /// What a destination needs to know to find or create the remote run.
@@ -89,21 +89,21 @@ pub trait Destination: Send + Debug {
         true
     }
 
-    /// Finds or creates the remote run. Idempotent; called before anything else, and again after [`Delivery::Later`], then
+    /// Finds or creates the remote run. Idempotent; called before anything else, and again after [`Answer::Later`], then
     /// with what `run.json` says by that time.
-    fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery;
+    fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Answer;
 
     /// Sends parameters, as many as there are: those that were not sent before. Idempotent.
-    fn params(&mut self, params: &[(String, String)], wait: &Wait) -> Delivery;
+    fn params(&mut self, params: &[(String, String)], wait: &Wait) -> Answer;
 
     /// Sends the user's tags for the run. Idempotent.
-    fn tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery;
+    fn tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Answer;
 
     /// Sends one batch of at most [`most_points`](Self::most_points).
-    fn deliver(&mut self, points: &[Point], wait: &Wait) -> Delivery;
+    fn deliver(&mut self, points: &[Point], wait: &Wait) -> Answer;
 
     /// Says how the run ended.
-    fn finish(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Delivery;
+    fn finish(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Answer;
 
     /// Most points that one batch may have.
     fn most_points(&self) -> usize {

@@ -11,4 +11,3 @@ pub mod rejected;
 pub mod settings;
 pub mod sync;
 pub mod thread;
-pub mod wait;

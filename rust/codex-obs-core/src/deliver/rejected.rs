@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::clock::Clock;
-use crate::deliver::settings::Place;
+use crate::deliver::settings::StreamFolder;
 use crate::encode::line;
 use crate::error::{Error, Result};
 use crate::follow::point::Point;
 use crate::fs::require_usable;
-use crate::mlflow::link::Complaint;
+use crate::http::attempts::Complaint;
 use crate::shard::policy::Policy;
 use crate::shard::writer::ShardWriter;
 
@@ -37,7 +37,7 @@ impl RejectedLog {
     ///
     /// # Errors
     /// If something lies in the file's place that must not be written to.
-    pub fn new(place: &Place<'_>, clock: Clock, destination: String) -> Result<Self> {
+    pub fn new(place: &StreamFolder<'_>, clock: Clock, destination: String) -> Result<Self> {
         let path: PathBuf = place.directory.join(place.stream.file_name("export_rejected", "ndjson"));
         require_usable(&path)?;
         let writer = ShardWriter::new(path, Policy::OFF, place.file_mode, clock.clone());

@@ -22,7 +22,7 @@ pub enum Ranks {
 
 /// Whose points a destination gets.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct StreamFolder<'a> {
     /// The run directory.
     pub directory: &'a Path,
     /// The stream.
@@ -31,7 +31,7 @@ pub struct Place<'a> {
     pub file_mode: u32,
 }
 
-type Connect = dyn Fn(&Place<'_>) -> Result<Box<dyn Destination>> + Send + Sync;
+type Connect = dyn Fn(&StreamFolder<'_>) -> Result<Box<dyn Destination>> + Send + Sync;
 
 /// Makes a destination for a stream. It parses and checks what it was given and touches no network.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub struct Connector(Arc<Connect>);
 impl Connector {
     /// A connector from a function.
     #[must_use]
-    pub fn new(connect: impl Fn(&Place<'_>) -> Result<Box<dyn Destination>> + Send + Sync + 'static) -> Self {
+    pub fn new(connect: impl Fn(&StreamFolder<'_>) -> Result<Box<dyn Destination>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(connect))
     }
 
@@ -48,7 +48,7 @@ impl Connector {
     ///
     /// # Errors
     /// If the set-up cannot work.
-    pub fn connect(&self, place: &Place<'_>) -> Result<Box<dyn Destination>> {
+    pub fn connect(&self, place: &StreamFolder<'_>) -> Result<Box<dyn Destination>> {
         (self.0)(place)
     }
 }
@@ -62,7 +62,7 @@ impl fmt::Debug for Connector {
 
 /// Settings of an exporter.
 #[derive(Clone, Debug)]
-pub struct ExportSettings {
+pub struct DeliverySettings {
     /// Where points go.
     pub connector: Connector,
     /// Which streams are exported.
@@ -73,7 +73,7 @@ pub struct ExportSettings {
     pub flush_points: usize,
 }
 
-impl ExportSettings {
+impl DeliverySettings {
     /// The defaults for a destination.
     #[must_use]
     pub fn new(connector: Connector) -> Self {

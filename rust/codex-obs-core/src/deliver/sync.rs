@@ -1,6 +1,6 @@
 //! Delivery of a run to a destination from outside of it: later, again, or while it goes on.
 //!
-//! The couriers are those of a live run and go on where it stopped. They work on a thread of their own, so that whoever
+//! The deliveries are those of a live run and go on where it stopped. They work on a thread of their own, so that whoever
 //! waits hears how far they are and may stop them.
 
 mod account;
@@ -15,9 +15,8 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use self::account::{Account, Shown};
 use crate::clock::Clock;
 use crate::deliver::context::Context;
-use crate::deliver::delivery::{Courier, Step};
-use crate::deliver::settings::ExportSettings;
-use crate::deliver::wait::Wait;
+use crate::deliver::delivery::{Delivery, Step};
+use crate::deliver::settings::DeliverySettings;
 use crate::error::{Error, Result};
 use crate::follow::backlog::bytes_left;
 use crate::follow::cursor::{Cursor, Missing};
@@ -31,6 +30,7 @@ use crate::session::records::last_status;
 use crate::session::{is_written, recover_directory};
 use crate::shard::name::Stream;
 use crate::stats::Stats;
+use crate::wait::Wait;
 
 /// Time between two calls of a [`Tick`].
 const TICK: Duration = Duration::from_millis(50);
@@ -121,7 +121,7 @@ pub struct StreamOutcome {
 /// error but a part of the outcome.
 pub fn sync(
     directory: &Path,
-    settings: &ExportSettings,
+    settings: &DeliverySettings,
     options: &SyncOptions,
     clock: &Clock,
     tick: Tick<'_>,
@@ -180,7 +180,7 @@ pub fn sync(
 ///
 /// # Errors
 /// If there is no run, if it cannot be read, or if the set-up of the destination cannot work.
-pub fn known_run(directory: &Path, settings: &ExportSettings, clock: &Clock) -> Result<Option<String>> {
+pub fn known_run(directory: &Path, settings: &DeliverySettings, clock: &Clock) -> Result<Option<String>> {
     let home = Home::of(directory)?;
     let destination = context(directory, &Stream::main(), settings, clock, false).connect()?;
     Ok(home.destinations.get(&destination.address()).cloned())
@@ -191,7 +191,7 @@ fn lock(shared: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 }
 
 /// The streams to deliver, which are some. The first one is the main one where there is one.
-fn streams(directory: &Path, settings: &ExportSettings) -> Result<Vec<Stream>> {
+fn streams(directory: &Path, settings: &DeliverySettings) -> Result<Vec<Stream>> {
     let (found, others): (Vec<_>, Vec<_>) =
         Snapshot::streams(directory)?.into_iter().partition(|stream| settings.includes(stream));
     if !found.is_empty() {
@@ -206,7 +206,7 @@ fn streams(directory: &Path, settings: &ExportSettings) -> Result<Vec<Stream>> {
     }))
 }
 
-fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: &Clock, is_live: bool) -> Context {
+fn context(directory: &Path, stream: &Stream, settings: &DeliverySettings, clock: &Clock, is_live: bool) -> Context {
     Context {
         directory: directory.to_owned(),
         stream: stream.clone(),
@@ -216,7 +216,7 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
         stats: Arc::default(),
         warnings: Arc::default(),
         notes: Arc::default(),
-        kept: None,
+        hold: None,
         live: None,
         is_live,
         ended: None,
@@ -225,10 +225,10 @@ fn context(directory: &Path, stream: &Stream, settings: &ExportSettings, clock: 
     }
 }
 
-/// One stream's courier and what became of it.
+/// One stream's delivery and what became of it.
 struct Task {
     stream: Stream,
-    courier: Courier,
+    delivery: Delivery,
     context: Arc<Context>,
     /// Not before this.
     pause_until: Option<Instant>,
@@ -241,7 +241,7 @@ struct Task {
 
 struct Runner {
     directory: std::path::PathBuf,
-    settings: ExportSettings,
+    settings: DeliverySettings,
     options: SyncOptions,
     clock: Clock,
     tasks: Vec<Task>,
@@ -252,7 +252,7 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(directory: &Path, settings: &ExportSettings, options: SyncOptions, clock: &Clock) -> Result<Self> {
+    fn new(directory: &Path, settings: &DeliverySettings, options: SyncOptions, clock: &Clock) -> Result<Self> {
         let mut runner = Self {
             directory: directory.to_owned(),
             settings: settings.clone(),
@@ -269,7 +269,7 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Couriers for the streams that have none yet.
+    /// Deliveries for the streams that have none yet.
     fn add_streams(&mut self) -> Result<()> {
         let streams = streams(&self.directory, &self.settings)?;
         let is_live = is_written(&self.directory, &streams[0]);
@@ -282,9 +282,9 @@ impl Runner {
             context.leads = stream.is_main() || self.tasks.is_empty();
             context.ended = if is_live { None } else { last_status(&self.directory, &stream)? };
             let context = Arc::new(context);
-            let courier = Courier::new(Arc::clone(&context), context.connect()?);
+            let delivery = Delivery::new(Arc::clone(&context), context.connect()?);
             let task =
-                Task { stream, courier, context, pause_until: None, problem: None, is_idle: false, has_ended: false };
+                Task { stream, delivery, context, pause_until: None, problem: None, is_idle: false, has_ended: false };
             self.tasks.push(task);
         }
         Ok(())
@@ -315,11 +315,11 @@ impl Runner {
         Ok(())
     }
 
-    /// Couriers that have not begun hear that the run is not written any more.
+    /// Deliveries that have not begun hear that the run is not written any more.
     fn note_end(&mut self) -> Result<()> {
-        for task in self.tasks.iter_mut().filter(|task| task.courier.is_held_elsewhere()) {
+        for task in self.tasks.iter_mut().filter(|task| task.delivery.is_held_elsewhere()) {
             task.context = Arc::new(Context { is_live: false, ..Context::clone(&task.context) });
-            task.courier = Courier::new(Arc::clone(&task.context), task.context.connect()?);
+            task.delivery = Delivery::new(Arc::clone(&task.context), task.context.connect()?);
         }
         Ok(())
     }
@@ -336,7 +336,7 @@ impl Runner {
                     continue;
                 }
                 if task.pause_until.is_none_or(|until| until <= Instant::now()) {
-                    let step = task.courier.step(&self.wait, flush);
+                    let step = task.delivery.step(&self.wait, flush);
                     worked |= task.take(step, self.options.follow);
                 }
                 next = next.into_iter().chain(task.pause_until).min();
@@ -361,19 +361,19 @@ impl Runner {
         }
         let Ok(Some((status, end_micros))) = last_status(&self.directory, &leader) else { return };
         let others = self.tasks.iter().enumerate().filter(|(index, _)| *index != main);
-        let elsewhere = others.fold(Missing::default(), |sum, (_, task)| sum.and(task.courier.missing()));
-        self.tasks[main].courier.note_missing_elsewhere(elsewhere);
-        self.tasks[main].courier.end_as(status, end_micros);
+        let elsewhere = others.fold(Missing::default(), |sum, (_, task)| sum.and(task.delivery.missing()));
+        self.tasks[main].delivery.note_missing_elsewhere(elsewhere);
+        self.tasks[main].delivery.end_as(status, end_micros);
         self.tasks[main].is_idle = false;
         self.deliver(true);
-        self.status = self.tasks[main].courier.told().filter(|told| *told == status);
+        self.status = self.tasks[main].delivery.told().filter(|told| *told == status);
     }
 
     fn bytes_left(&self) -> u64 {
         let left = |task: &Task| {
-            let cursor: Option<Cursor> = match task.courier.delivered() {
+            let cursor: Option<Cursor> = match task.delivery.delivered() {
                 Some(cursor) => Some(cursor.clone()),
-                None => task.courier.known_progress().ok().and_then(|progress| progress.cursor),
+                None => task.delivery.known_progress().ok().and_then(|progress| progress.cursor),
             };
             bytes_left(&self.directory, &task.stream, cursor.as_ref()).unwrap_or(0)
         };
@@ -421,12 +421,12 @@ impl Task {
         Account {
             stream: self.stream.clone(),
             context: Arc::clone(&self.context),
-            remote_run: self.courier.remote_run().map(str::to_owned),
-            page: self.courier.page(),
-            missing: self.courier.missing(),
+            remote_run: self.delivery.remote_run().map(str::to_owned),
+            page: self.delivery.page(),
+            missing: self.delivery.missing(),
             done: self.is_idle && self.problem.is_none(),
             problem: self.problem.clone(),
-            status: status.filter(|told| self.courier.told() == Some(*told)),
+            status: status.filter(|told| self.delivery.told() == Some(*told)),
         }
     }
 
@@ -443,7 +443,7 @@ impl Task {
                 self.problem = None;
                 self.is_idle = true;
             }
-            Step::Later { why, .. } if !follow && self.courier.is_held_elsewhere() => {
+            Step::Later { why, .. } if !follow && self.delivery.is_held_elsewhere() => {
                 self.problem =
                     Some(format!("{why}; what it leaves can be delivered after it, and `--follow` waits for it"));
                 self.has_ended = true;

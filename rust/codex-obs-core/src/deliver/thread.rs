@@ -1,4 +1,4 @@
-//! The exporter's thread: drives a courier, waits between its steps, goes home for a fork, ends with a deadline.
+//! The exporter's thread: drives a delivery, waits between its steps, goes home for a fork, ends with a deadline.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,12 +9,12 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
 use super::command::SyncCommand;
 use super::context::Context;
-use super::delivery::{Courier, Step};
-use super::wait::Wait;
+use super::delivery::{Delivery, Step};
 use crate::deliver::destination::Destination;
-use crate::follow::backlog::Left;
+use crate::follow::backlog::Backlog;
 use crate::follow::cursor::Progress;
 use crate::run::ending::RunStatus;
+use crate::wait::Wait;
 
 use crate::limits::EXPORT_PATIENCE;
 use crate::primitives::Instant;
@@ -30,7 +30,7 @@ const CLOSE_LOOK: Duration = Duration::from_millis(100);
 
 /// A stream on its way to a destination, for as long as its session lives.
 #[derive(Debug)]
-pub struct Exporter {
+pub struct DeliveryThread {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     address: String,
@@ -49,10 +49,10 @@ struct Shared {
     bell: Receiver<()>,
 }
 
-/// Where the courier is while no thread works with it.
+/// Where the delivery is while no thread works with it.
 #[derive(Debug)]
 struct Station {
-    courier: Option<Courier>,
+    delivery: Option<Delivery>,
     /// A thread works with it.
     is_out: bool,
     has_started: bool,
@@ -79,7 +79,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Exporter {
+impl DeliveryThread {
     /// An exporter that has not begun.
     #[must_use]
     pub fn new(context: Context, destination: Box<dyn Destination>) -> Self {
@@ -87,8 +87,9 @@ impl Exporter {
         let (address, command) = (destination.address(), SyncCommand::new(&context, &*destination));
         let meant_run = destination.meant_run().map(str::to_owned);
         let (ring_bell, bell) = bounded(1);
-        let courier = Some(Courier::new(Arc::clone(&context), destination));
-        let station = Station { courier, is_out: false, has_started: false, end: None, not_before: None, status: None };
+        let delivery = Some(Delivery::new(Arc::clone(&context), destination));
+        let station =
+            Station { delivery, is_out: false, has_started: false, end: None, not_before: None, status: None };
         let shared = Shared {
             context,
             station: Mutex::new(station),
@@ -105,7 +106,7 @@ impl Exporter {
         let mut station = lock(&self.shared.station);
         station.has_started = true;
         self.shared.wait.resume();
-        if station.is_out || station.end.is_some() || station.courier.is_none() {
+        if station.is_out || station.end.is_some() || station.delivery.is_none() {
             return true;
         }
         let shared = Arc::clone(&self.shared);
@@ -169,7 +170,7 @@ impl Exporter {
 
     /// Delivers what it can within `longest`, tells the destination how the run ended and when if that was everything, and ends
     /// the thread. Gives what is left.
-    pub fn close(&self, status: RunStatus, end_micros: i64, longest: Option<Duration>) -> Option<Left> {
+    pub fn close(&self, status: RunStatus, end_micros: i64, longest: Option<Duration>) -> Option<Backlog> {
         // A time beyond what the clock can show is for ever.
         let deadline = longest.and_then(|longest| Instant::now().checked_add(longest));
         {
@@ -214,12 +215,12 @@ impl Exporter {
     }
 
     /// What is left by the progress on disk: the thread may not have come back.
-    fn left(&self) -> Option<Left> {
+    fn left(&self) -> Option<Backlog> {
         let status = lock(&self.shared.station).status.filter(|_| self.shared.context.leads);
         let Context { directory, stream, .. } = &*self.shared.context;
         let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
-        let left = Left::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;
-        Some(Left { command: self.command.now(), ..left })
+        let left = Backlog::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;
+        Some(Backlog { command: self.command.now(), ..left })
     }
 
     fn wait_until(&self, deadline: Instant, condition: impl Fn(&Station) -> bool) -> bool {
@@ -239,26 +240,26 @@ impl Shared {
         let _ = self.ring_bell.try_send(());
     }
 
-    /// The thread: takes the courier out, works with it and brings it back, or ends.
+    /// The thread: takes the delivery out, works with it and brings it back, or ends.
     fn work(&self) {
-        let (courier, mut not_before) = {
+        let (delivery, mut not_before) = {
             let mut station = lock(&self.station);
-            (station.courier.take(), station.not_before.take())
+            (station.delivery.take(), station.not_before.take())
         };
-        let Some(mut courier) = courier else { return };
+        let Some(mut delivery) = delivery else { return };
         loop {
-            // Unwind safe: a courier that met a bug is thrown away.
-            match catch_unwind(AssertUnwindSafe(|| self.run(&mut courier, &mut not_before))) {
+            // Unwind safe: a delivery that met a bug is thrown away.
+            match catch_unwind(AssertUnwindSafe(|| self.run(&mut delivery, &mut not_before))) {
                 Ok(Leave::Halted) => {
                     let mut station = lock(&self.station);
                     // Whoever started it again meanwhile saw that it was out.
                     if self.wait.is_halted() {
                         station.not_before = not_before;
-                        return self.come_home(station, Ok(courier));
+                        return self.come_home(station, Ok(delivery));
                     }
                 }
                 Ok(leave) => {
-                    drop(courier);
+                    drop(delivery);
                     return self.come_home(lock(&self.station), Err(leave));
                 }
                 Err(_) => {
@@ -266,9 +267,9 @@ impl Shared {
                     self.context.warnings.push("export_panic", || {
                         "internal error in the exporter; it starts again from what was delivered".to_owned()
                     });
-                    let _ = catch_unwind(AssertUnwindSafe(move || drop(courier)));
+                    let _ = catch_unwind(AssertUnwindSafe(move || drop(delivery)));
                     match self.context.connect() {
-                        Ok(destination) => courier = Courier::new(Arc::clone(&self.context), destination),
+                        Ok(destination) => delivery = Delivery::new(Arc::clone(&self.context), destination),
                         Err(_) => return self.come_home(lock(&self.station), Err(Leave::Ended)),
                     }
                     if !self.wait.pause(AFTER_PANIC) {
@@ -279,18 +280,18 @@ impl Shared {
         }
     }
 
-    /// Brings the courier back; without one nothing is delivered any more.
-    fn come_home(&self, mut station: MutexGuard<'_, Station>, courier: Result<Courier, Leave>) {
+    /// Brings the delivery back; without one nothing is delivered any more.
+    fn come_home(&self, mut station: MutexGuard<'_, Station>, delivery: Result<Delivery, Leave>) {
         self.context.want_live(false);
-        station.end = courier.as_ref().err().copied();
-        station.courier = courier.ok();
+        station.end = delivery.as_ref().err().copied();
+        station.delivery = delivery.ok();
         station.is_out = false;
         self.wait.note_home(true);
         drop(station);
         self.changed.notify_all();
     }
 
-    fn run(&self, courier: &mut Courier, not_before: &mut Option<Instant>) -> Leave {
+    fn run(&self, delivery: &mut Delivery, not_before: &mut Option<Instant>) -> Leave {
         let mut is_wanted = false;
         // Until when a destination that takes nothing is waited for, once the run is closed.
         let mut patience: Option<Instant> = None;
@@ -300,7 +301,7 @@ impl Shared {
                 patience = Some(Instant::now() + EXPORT_PATIENCE);
                 *not_before = None;
                 if let Some((status, end_micros)) = lock(&self.station).status {
-                    courier.end_as(status, end_micros);
+                    delivery.end_as(status, end_micros);
                 }
             }
             if self.wait.is_halted() {
@@ -315,7 +316,7 @@ impl Shared {
                 self.wait.pause(rest);
                 continue;
             }
-            match courier.step(&self.wait, is_closing) {
+            match delivery.step(&self.wait, is_closing) {
                 Step::Worked => patience = patience.map(|_| Instant::now() + EXPORT_PATIENCE),
                 Step::Idle(_) if is_closing => return Leave::Ended,
                 Step::Idle(until) => {
@@ -336,7 +337,7 @@ impl Shared {
                     }
                     if std::mem::take(&mut is_wanted) {
                         self.context.want_live(false);
-                        courier.forget_live();
+                        delivery.forget_live();
                     }
                     *not_before = Some(Instant::now() + pause);
                 }
@@ -359,7 +360,7 @@ impl Shared {
     }
 }
 
-impl Drop for Exporter {
+impl Drop for DeliveryThread {
     fn drop(&mut self) {
         // Never closed: what is not delivered waits in the files. The thread ends by itself.
         self.shared.wait.close(Some(Instant::now()));

@@ -18,7 +18,7 @@ const MAX_COUNTED_BYTES: u64 = 64 << 20;
 
 /// What is still to be delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub struct Backlog {
     /// Rows of the log behind the cursor; `None` if they are too many to count.
     pub rows: Option<u64>,
     /// The bytes that they take as they are stored.
@@ -33,7 +33,7 @@ pub struct Left {
     pub command: String,
 }
 
-impl Left {
+impl Backlog {
     /// What of `stream` is behind `progress`. With `status`, which says how the run ended, also of what only the stream that
     /// leads the others delivers.
     pub fn of(
@@ -128,9 +128,9 @@ mod tests {
         cursor
     }
 
-    fn left(folder: &Path, cursor: &Cursor) -> Left {
+    fn left(folder: &Path, cursor: &Cursor) -> Backlog {
         let progress = Progress { cursor: Some(cursor.clone()), ..Progress::default() };
-        Left::of(folder, &Stream::main(), &progress, None).unwrap()
+        Backlog::of(folder, &Stream::main(), &progress, None).unwrap()
     }
 
     fn rows(folder: &Path, cursor: &Cursor) -> Option<u64> {
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_left_is_said_in_words() {
         let left =
-            |rows, params, tags, status| Left { rows, params, tags, status, bytes: 9, ..Left::default() }.words();
+            |rows, params, tags, status| Backlog { rows, params, tags, status, bytes: 9, ..Backlog::default() }.words();
         assert_eq!(left(Some(1), 0, 0, false), "1 row");
         assert_eq!(left(Some(0), 0, 0, true), "how the run ended");
         assert_eq!(left(Some(0), 2, 1, false), "2 parameters and 1 tag");

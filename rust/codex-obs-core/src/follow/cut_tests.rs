@@ -23,7 +23,7 @@ impl Told {
         let log = Log::new();
         let mut follower = open(log.folder.path(), None);
         let feed = Arc::new(Feed::new().0);
-        follower.ask(Arc::clone(&feed), Arc::new(Kept::new(1)));
+        follower.ask(Arc::clone(&feed), Arc::new(Hold::new(1)));
         Self { log, feed, follower }
     }
 

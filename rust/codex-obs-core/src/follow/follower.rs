@@ -14,7 +14,7 @@ use super::reader::{Next, Shard};
 use crate::error::Result;
 use crate::fs::FileId;
 use crate::scan::{Snapshot, Source};
-use crate::shard::hold::Kept;
+use crate::shard::hold::Hold;
 use crate::shard::name::Stream;
 use crate::shard::ordinal::gone;
 use crate::worker::feed::{Batch, Feed};
@@ -54,8 +54,8 @@ pub struct Losses {
 #[derive(Debug)]
 struct Writer {
     feed: Arc<Feed>,
-    kept: Arc<Kept>,
-    /// The losses of `kept` that are accounted for.
+    hold: Arc<Hold>,
+    /// The losses of `hold` that are accounted for.
     lost: u64,
     /// A file that seems to have been cut, of which the writer has not said so yet, and up to where it is accounted for.
     settled: Option<(FileId, u64)>,
@@ -129,8 +129,8 @@ impl Follower {
     }
 
     /// Asks the writer of this process what it did with the files where that cannot be seen.
-    pub fn ask(&mut self, feed: Arc<Feed>, kept: Arc<Kept>) {
-        self.writer = Some(Writer { lost: kept.lost(), feed, kept, settled: None });
+    pub fn ask(&mut self, feed: Arc<Feed>, hold: Arc<Hold>) {
+        self.writer = Some(Writer { lost: hold.lost(), feed, hold, settled: None });
     }
 
     /// Hears that nothing was behind the cursor when it was opened.
@@ -374,7 +374,7 @@ impl Follower {
     /// Whether nothing was in the cursor's shard, which is gone, behind the cursor, nor in those that went with it.
     fn misses_nothing(&mut self) -> bool {
         let Some(writer) = &mut self.writer else { return false };
-        let (file, lost) = (self.cursor.file, writer.kept.lost());
+        let (file, lost) = (self.cursor.file, writer.hold.lost());
         let cut = writer.feed.take_cut(file);
         // The writer says it later, at its next append, of what is accounted for here.
         writer.settled = cut.is_none().then_some((file, u64::MAX));

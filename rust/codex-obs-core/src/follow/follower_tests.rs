@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::follow::cursor::Progress;
 use crate::pulse::Pulse;
-use crate::shard::hold::Kept;
+use crate::shard::hold::Hold;
 use crate::shard::name::{Coding, shard_path};
 use crate::shard::pack::pack_all;
 use crate::shard::retention::retire;
@@ -186,7 +186,7 @@ fn what_was_delivered_before_its_file_was_cut_or_deleted_is_no_gap() {
     for (delivered, is_deleted, gaps) in [(20, false, 0), (18, false, 1), (20, true, 0)] {
         let mut log = Log::new();
         let (feed, _receiver) = Feed::new();
-        let (feed, kept) = (Arc::new(feed), Arc::new(Kept::new(1)));
+        let (feed, kept) = (Arc::new(feed), Arc::new(Hold::new(1)));
         log.append(20);
         let mut follower = open(log.folder.path(), None);
         follower.ask(Arc::clone(&feed), Arc::clone(&kept));
@@ -401,7 +401,7 @@ proptest! {
         let path = log.folder.path().join("export-main-0.json");
         let mut progress = Progress::default();
         let mut follower = open(log.folder.path(), None);
-        let mut kept = Kept::new(u64::MAX);
+        let mut kept = Hold::new(u64::MAX);
         let mut delivered: Vec<i64> = Vec::new();
         for event in events {
             match event {
@@ -429,7 +429,7 @@ proptest! {
                     }
                     progress = Progress::load(&path).unwrap();
                     follower = open(log.folder.path(), progress.cursor.clone());
-                    kept = Kept::new(u64::MAX);
+                    kept = Hold::new(u64::MAX);
                     follower.place().into_iter().for_each(|(ordinal, offset)| kept.note(ordinal, offset));
                 }
                 Event::Retire => {

@@ -25,7 +25,7 @@ const NO_RUN: &str = "";
 
 /// The destinations of a stream that were promised something.
 #[derive(Debug)]
-pub struct Promises {
+pub struct Holds {
     directory: PathBuf,
     stream: Stream,
     /// Where the log ended when the session began.
@@ -54,13 +54,13 @@ enum Stand {
     /// It counts again once it is asked for: another remote run is in its place.
     Superseded,
     /// Only to a place before the end.
-    At(Place),
+    At(Position),
 }
 
 /// An index in a list of shards and the stored bytes before a place in that.
-type Place = (usize, u64);
+type Position = (usize, u64);
 
-impl Promises {
+impl Holds {
     /// What is promised of `stream` right now. How far the deliveries have come is looked up once it is
     /// [needed](Claims::need): a place in an archive takes reading it. Of a stream that `is_new` nothing is promised yet, and
     /// nothing is looked at.
@@ -89,7 +89,7 @@ impl Promises {
     }
 
     /// How far the delivery with this progress has come. `end` is where what it was promised ends, and where that is now.
-    fn stand(progress: &Progress, sources: &[Source], end: Option<(End, Place)>) -> Result<Stand> {
+    fn stand(progress: &Progress, sources: &[Source], end: Option<(End, Position)>) -> Result<Stand> {
         if progress.is_superseded {
             return Ok(Stand::Superseded);
         }
@@ -210,7 +210,7 @@ impl Promises {
     }
 }
 
-impl Claims for Promises {
+impl Claims for Holds {
     fn need(&self, own: Option<&Path>) -> Result<Need> {
         self.look(own).inspect_err(|error| {
             self.warnings.push("promises", || {
@@ -233,7 +233,7 @@ impl End {
     }
 
     /// Where it is now; `None` if its shard is gone.
-    fn among(self, sources: &[Source], hashes: &[Option<u64>]) -> Option<Place> {
+    fn among(self, sources: &[Source], hashes: &[Option<u64>]) -> Option<Position> {
         let mut alike = (0..sources.len()).rev().filter(|&index| hashes[index] == Some(self.shard));
         let newest = alike.clone().next();
         let is_it = |&index: &usize| match (self.ordinal, sources[index].ordinal) {
@@ -328,19 +328,19 @@ mod tests {
         Progress { cursor: Some(cursor), ..Progress::default() }.save(&path).unwrap();
         // Half of the archive can be read to its first line and not to its end.
         std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
-        let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
-        let before = promises.need(None);
+        let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
+        let before = holds.need(None);
         assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
         std::fs::write(&archive, &whole).unwrap();
-        assert_eq!(promises.need(None).unwrap(), Need::From { ordinal: 1, offset: whole.len() as u64 });
+        assert_eq!(holds.need(None).unwrap(), Need::From { ordinal: 1, offset: whole.len() as u64 });
         let all = Progress::load(&path).unwrap();
         let mut cursor = all.cursor.clone().unwrap();
         cursor.enter(hash(b"{\"new\":1}\n"), 0, FileId::default());
         cursor.pass(10, b"{\"new\":1}\n");
         Progress { cursor: Some(cursor), ..all }.save(&path).unwrap();
-        assert_eq!(promises.need(None).unwrap(), Need::Nothing);
+        assert_eq!(holds.need(None).unwrap(), Need::Nothing);
         std::fs::write(&archive, "no archive").unwrap();
-        assert_eq!(promises.need(None).unwrap(), Need::Nothing, "it is not looked at again");
+        assert_eq!(holds.need(None).unwrap(), Need::Nothing, "it is not looked at again");
     }
 
     #[test]
@@ -357,11 +357,11 @@ mod tests {
             std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
             cursor.pass(delivered, b"{\"a\":2}\n");
             Progress { cursor: Some(cursor.clone()), ..Progress::default() }.save(&path).unwrap();
-            let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
+            let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
             let archive = directory.join("metrics.ndjson.1.gz");
             std::fs::write(&archive, gzip("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n")).unwrap();
             std::fs::write(&log, "{\"new\":1}\n").unwrap();
-            assert_eq!(promises.need(None).unwrap(), needed);
+            assert_eq!(holds.need(None).unwrap(), needed);
             std::fs::remove_file(&archive).unwrap();
         }
     }
@@ -371,7 +371,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (directory, stream) = (folder.path(), Stream::main());
         std::fs::create_dir(directory.join(INTERNALS)).unwrap();
-        let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
+        let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
         for (number, line) in [(2, "{\"a\":1}\n"), (1, "{\"b\":1}\n")] {
             std::fs::write(directory.join(format!("metrics.ndjson.{number}")), line).unwrap();
         }
@@ -379,20 +379,20 @@ mod tests {
         let path = progress_path(directory, &stream, "test", "1");
         let address = Some("test".to_owned());
         Progress { address: address.clone(), ..Progress::default() }.save(&path).unwrap();
-        assert_eq!(promises.need(None).unwrap(), Need::Nothing, "nobody was promised these rows");
+        assert_eq!(holds.need(None).unwrap(), Need::Nothing, "nobody was promised these rows");
         let lock = lock_path(directory, &stream, "test");
         let Attempt::Taken(owner) = Owner::acquire(&lock, &Process::current(), Purpose::Write).unwrap() else {
             panic!("the lock is free")
         };
-        assert_eq!(promises.need(None).unwrap(), Need::From { ordinal: 1, offset: 0 });
-        assert_eq!(promises.need(Some(&path)).unwrap(), Need::Nothing, "its own are counted elsewhere");
+        assert_eq!(holds.need(None).unwrap(), Need::From { ordinal: 1, offset: 0 });
+        assert_eq!(holds.need(Some(&path)).unwrap(), Need::Nothing, "its own are counted elsewhere");
         let mut cursor = Cursor::default();
         cursor.enter(hash(b"{\"b\":1}\n"), 2, FileId::default());
         cursor.pass(8, b"{\"b\":1}\n");
         Progress { cursor: Some(cursor), address, ..Progress::default() }.save(&path).unwrap();
-        assert_eq!(promises.need(None).unwrap(), Need::From { ordinal: 2, offset: 8 });
+        assert_eq!(holds.need(None).unwrap(), Need::From { ordinal: 2, offset: 8 });
         drop(owner);
-        assert_eq!(promises.need(None).unwrap(), Need::Nothing, "it has gone away");
+        assert_eq!(holds.need(None).unwrap(), Need::Nothing, "it has gone away");
     }
 
     #[test]
@@ -416,8 +416,8 @@ mod tests {
             }
             let lock = held.map(|address| lock_path(directory, &stream, address));
             let lock = lock.map(|path| Owner::acquire(&path, &Process::current(), Purpose::Write).unwrap());
-            let promises = Promises::find(directory, &stream, &Arc::default(), false).unwrap();
-            promises.pass(1).unwrap();
+            let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
+            holds.pass(1).unwrap();
             drop(lock);
             paths.each_ref().map(|path| Progress::load(path).unwrap().cursor.unwrap().offset == 0)
         };

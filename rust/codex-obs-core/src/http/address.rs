@@ -1,20 +1,26 @@
-//! The tracking URI: what of it is the address, and what is a secret.
+//! The address of a server as a user gives it: what of it is the address, and what is a secret.
 
 use ureq::http::Uri;
 
 use super::secret::{Credentials, Secret};
 use crate::error::{Error, Result};
 
-/// The setting that errors name.
-const SETTING: &str = "mlflow_tracking_uri";
-/// The same where it is of no use at all.
-const UNUSABLE: &str = "mlflow_tracking_uri cannot be used";
 /// Digits of a wrong port that an error repeats.
 const MOST_SHOWN_DIGITS: usize = 6;
-/// What people paste who have set up traces first.
-const TRACES_SUFFIX: &str = "/v1/traces";
+/// What an address is for, in words for errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose {
+    /// The setting that holds it.
+    pub setting: &'static str,
+    /// Which port is usual, such as `MLflow's is 5000`.
+    pub usual_port: &'static str,
+    /// What is taken off the end of its path if it is there.
+    pub suffix: &'static str,
+    /// What is wrong with an address of this scheme, which is neither `http` nor `https`, and what to give instead.
+    pub other_scheme: fn(&str) -> String,
+}
 
-/// Where an MLflow server is.
+/// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Scheme, host, port and path, without a slash at the end and without user info.
@@ -27,72 +33,58 @@ pub struct Endpoint {
     pub is_https: bool,
     /// The user info of the URI.
     pub credentials: Option<Credentials>,
+    /// The setting that holds it, for errors.
+    pub setting: &'static str,
 }
 
 impl Endpoint {
-    /// Reads a tracking URI. The error never repeats it, since it may hold a password.
-    pub fn parse(uri: &str) -> Result<Self> {
+    /// Reads an address. The error never repeats it, since it may hold a password.
+    pub fn parse(uri: &str, purpose: &Purpose) -> Result<Self> {
+        let setting = purpose.setting;
+        let unusable = |why: String| Error::setting(format!("{setting} cannot be used"), why);
         let uri = uri.trim();
         let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
         let scheme = scheme.to_ascii_lowercase();
         let (is_https, default_port) = match scheme.as_str() {
             "http" => (false, 80),
             "https" => (true, 443),
-            _ => return Err(wrong_scheme(&scheme)),
+            _ => return Err(Error::setting(setting, (purpose.other_scheme)(&scheme))),
         };
         if rest.contains(['?', '#']) {
-            return Err(Error::setting(SETTING, "must not have a query or a fragment (`?`, `#`)"));
+            return Err(Error::setting(setting, "must not have a query or a fragment (`?`, `#`)"));
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let (user_info, address) =
             authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-        check_port(address)?;
+        check_port(address, purpose.usual_port).map_err(unusable)?;
         let path = path.trim_end_matches('/');
-        let path = path.strip_suffix(TRACES_SUFFIX).unwrap_or(path).trim_end_matches('/');
+        let path = path.strip_suffix(purpose.suffix).unwrap_or(path).trim_end_matches('/');
         let parsed: Uri = format!("{scheme}://{address}{path}/")
             .parse()
-            .map_err(|_| Error::setting(SETTING, "is not a valid address, which looks like https://host:5000/path"))?;
+            .map_err(|_| Error::setting(setting, "is not a valid address, which looks like https://host:5000/path"))?;
         let host = parsed.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
         let behind_host = address.rsplit_once(']').map_or(address, |(_, behind)| behind);
         let port = parsed.port_u16();
         if host.is_empty() || port == Some(0) || port.is_none() && behind_host.contains(':') {
-            return Err(Error::setting(UNUSABLE, "it has no host, or no number as its port"));
+            return Err(unusable("it has no host, or no number as its port".to_owned()));
         }
         let port = port.unwrap_or(default_port);
         let shown_host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let shown_port = if port == default_port { String::new() } else { format!(":{port}") };
         let base = format!("{scheme}://{shown_host}{shown_port}{path}");
-        Ok(Self { base, host, port, is_https, credentials: user_info.and_then(user_credentials) })
-    }
-
-    /// The address of one method of the REST interface.
-    #[must_use]
-    pub fn url(&self, method: &str) -> String {
-        format!("{}/api/2.0/mlflow/{method}", self.base)
+        Ok(Self { base, host, port, is_https, credentials: user_info.and_then(user_credentials), setting })
     }
 }
 
 /// A number behind the host that is no port. It is not repeated if it is longer than a port that was mistyped: it may be a
 /// password whose host is missing.
-fn check_port(address: &str) -> Result<()> {
+fn check_port(address: &str, usual: &str) -> std::result::Result<(), String> {
     let Some((_, port)) = address.rsplit_once(':') else { return Ok(()) };
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) || matches!(port.parse(), Ok(1..=u16::MAX)) {
         return Ok(());
     }
     let shown = if port.len() <= MOST_SHOWN_DIGITS { port } else { "what stands behind the host" };
-    Err(Error::setting(UNUSABLE, format!("{shown} is no port (1 to {}; MLflow's is 5000)", u16::MAX)))
-}
-
-fn wrong_scheme(scheme: &str) -> Error {
-    let known = ["file", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc"];
-    let what = match known.iter().find(|name| scheme.split('+').next() == Some(**name)) {
-        Some(name) => format!("`{name}` is not an address that metrics can be sent to over HTTP"),
-        None => "is not an http:// or https:// address".to_owned(),
-    };
-    Error::setting(
-        SETTING,
-        format!("{what}; start `mlflow server` and give its address, such as http://127.0.0.1:5000"),
-    )
+    Err(format!("{shown} is no port (1 to {}; {usual})", u16::MAX))
 }
 
 /// `user:password`, percent-encoded or not; `None` if both are empty.
@@ -117,7 +109,3 @@ pub(super) fn percent_decoded(text: &str) -> String {
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
-
-#[cfg(test)]
-#[path = "address_tests.rs"]
-mod tests;

@@ -8,12 +8,13 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{HeaderValue, Response};
 use ureq::unversioned::transport::DefaultConnector;
 
+use super::proxy::Proxy;
 use super::redactor::Redactor;
 use super::resolver::BoundedResolver;
+use super::server::Server;
 use super::tls;
 use crate::error::{Error, Result};
 use crate::fs::shun_standard_numbers;
-use crate::mlflow::settings::MlflowSettings;
 
 /// Most bytes of a reply's headers.
 const HEADER_BYTES: usize = 32 << 10;
@@ -60,23 +61,23 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     /// A client that has not connected yet. Certificates are read and checked here.
-    pub fn new(settings: &MlflowSettings) -> Result<Self> {
+    pub fn new(server: &Server, timeout: Duration) -> Result<Self> {
         let mut redactor = Redactor::default();
         let mut authorization = None;
-        if let Some(credentials) = &settings.credentials {
+        if let Some(credentials) = &server.credentials {
             redactor.learn(credentials);
             let mut value = HeaderValue::from_str(credentials.header().reveal()).map_err(|_| {
-                Error::setting("mlflow_tracking_uri", "has credentials that cannot stand in an HTTP header")
+                Error::setting(server.endpoint.setting, "has credentials that cannot stand in an HTTP header")
             })?;
             value.set_sensitive(true);
             authorization = Some(value);
         }
-        if let Some(proxy) = &settings.proxy {
+        if let Some(proxy) = &server.proxy {
             proxy.hide_in(&mut redactor);
         }
         let config = Agent::config_builder()
-            .tls_config(tls::config(&settings.tls)?)
-            .proxy(settings.proxy.as_ref().map(super::proxy::Proxy::transport))
+            .tls_config(tls::config(&server.tls)?)
+            .proxy(server.proxy.as_ref().map(Proxy::transport))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -87,7 +88,7 @@ impl Client {
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
             .max_idle_age(IDLE_AGE)
-            .timeout_global(Some(settings.limits.timeout))
+            .timeout_global(Some(timeout))
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), BoundedResolver);
         Ok(Self { agent, authorization, redactor })

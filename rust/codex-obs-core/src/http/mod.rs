@@ -2,10 +2,12 @@
 //! what must be hidden from words.
 
 pub mod address;
+pub mod attempts;
 pub mod client;
 pub mod proxy;
 pub mod redactor;
 pub mod resolver;
 pub mod retry;
 pub mod secret;
+pub mod server;
 pub mod tls;

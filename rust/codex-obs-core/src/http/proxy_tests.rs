@@ -1,7 +1,13 @@
 use super::*;
+use crate::http::address::Purpose;
+
+fn endpoint(uri: &str) -> Endpoint {
+    let purpose = Purpose { setting: "uri", usual_port: "", suffix: "/v1", other_scheme: str::to_owned };
+    Endpoint::parse(uri, &purpose).unwrap()
+}
 
 fn proxied(uri: &str, variables: &[(&str, &str)]) -> Option<String> {
-    let endpoint = Endpoint::parse(uri).unwrap();
+    let endpoint = endpoint(uri);
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     Proxy::find(&endpoint, &variable).unwrap().map(|proxy| proxy.proxy.host().to_owned())
 }
@@ -55,7 +61,7 @@ fn no_proxy_names_hosts_domains_addresses_and_networks() {
 
 #[test]
 fn a_proxy_that_is_none_is_an_error_without_its_password() {
-    let endpoint = Endpoint::parse("https://h").unwrap();
+    let endpoint = endpoint("https://h");
     let error =
         Proxy::find(&endpoint, &|name| (name == "https_proxy").then(|| "nope://u:canary@h".to_owned())).unwrap_err();
     let text = format!("{error} {error:?}");

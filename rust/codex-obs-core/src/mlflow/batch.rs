@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::classify;
-use super::link::{Complaint, Halt, Outcome};
+use super::classify::{self, Outcome};
 use super::names::Names;
 use super::payload::LogBatch;
-use super::reach::Reach;
+use super::request_size::RequestSize;
 use crate::deliver::rejected::Refused;
 use crate::error::Result;
 use crate::follow::point::Point;
+use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_SHORTEST_BACKOFF};
 
 /// Bad metrics of one batch up to which the halves that were not looked at are sent in one request. Beyond, they are likely to
@@ -27,7 +27,7 @@ const PARAMS: &str = "params";
 const TAGS: &str = "tags";
 
 /// What carries requests for a batch.
-pub trait Courier {
+pub trait Carrier {
     /// Sends a `log-batch` request, at most `attempts` times.
     fn send(&mut self, body: &[u8], attempts: u32) -> Outcome;
 
@@ -148,16 +148,16 @@ impl Batch {
         Some((&entry.key, &points[entry.index]))
     }
 
-    /// Goes on where the last call stopped. `reach` is lowered where a body is too large for the server.
-    pub fn deliver(&mut self, courier: &mut impl Courier, reach: &mut Reach) -> std::result::Result<(), Halt> {
+    /// Goes on where the last call stopped. `size` is lowered where a body is too large for the server.
+    pub fn deliver(&mut self, carrier: &mut impl Carrier, size: &mut RequestSize) -> std::result::Result<(), Halt> {
         while let Some(part) = self.next_part() {
             match part {
                 Part::Unknown(entries) if entries.is_empty() => {}
-                Part::Unknown(entries) => self.try_unknown(entries, courier, reach)?,
+                Part::Unknown(entries) => self.try_unknown(entries, carrier, size)?,
                 Part::Bad { entries, complaint, is_deduced } => match entries.as_slice() {
                     [] => {}
-                    [entry] => self.convict(*entry, complaint, is_deduced, courier)?,
-                    _ => self.halve(&entries, complaint, is_deduced, courier)?,
+                    [entry] => self.convict(*entry, complaint, is_deduced, carrier)?,
+                    _ => self.halve(&entries, complaint, is_deduced, carrier)?,
                 },
             }
         }
@@ -173,42 +173,42 @@ impl Batch {
     fn try_unknown(
         &mut self,
         mut entries: Vec<usize>,
-        courier: &mut impl Courier,
-        reach: &mut Reach,
+        carrier: &mut impl Carrier,
+        size: &mut RequestSize,
     ) -> std::result::Result<(), Halt> {
-        let (body, taken) = self.body(&entries, *reach);
+        let (body, taken) = self.body(&entries, *size);
         let rest = entries.split_off(taken);
         if !rest.is_empty() {
             self.parts.push(Part::Unknown(rest));
         }
-        match courier.send(&body, EXPORT_QUICK_ATTEMPTS) {
+        match carrier.send(&body, EXPORT_QUICK_ATTEMPTS) {
             Outcome::Accepted(_) => {
                 self.is_vouched = true;
-                reach.answered(entries.len());
+                size.answered(entries.len());
             }
             Outcome::Refused { part: Some(part), complaint } if self.member(part, entries.len()).is_some() => {
                 let named = entries.remove(self.member(part, entries.len()).unwrap_or_default());
                 self.parts.push(Part::Unknown(entries));
-                self.reject(named, &complaint, courier).inspect_err(|_| self.parts.push(alone(named, complaint)))?;
+                self.reject(named, &complaint, carrier).inspect_err(|_| self.parts.push(alone(named, complaint)))?;
             }
             Outcome::Refused { complaint, .. } => {
                 self.is_vouched = false;
-                self.vouch(&complaint, courier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
+                self.vouch(&complaint, carrier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
                 self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
             }
             Outcome::TooLarge(complaint) => {
-                reach.too_large(body.len());
+                size.too_large(body.len());
                 if entries.len() > 1 {
                     let right = entries.split_off(entries.len() / 2);
                     self.parts.extend([Part::Unknown(right), Part::Unknown(entries)]);
                 } else {
                     self.is_vouched = false;
-                    self.vouch(&complaint, courier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
+                    self.vouch(&complaint, carrier).inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
                     self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
                 }
             }
             Outcome::Failed { complaint, pause } => {
-                self.suspect(&complaint, pause, courier)
+                self.suspect(&complaint, pause, carrier)
                     .inspect_err(|_| self.parts.push(Part::Unknown(entries.clone())))?;
                 self.parts.push(Part::Bad { entries, complaint, is_deduced: false });
             }
@@ -227,13 +227,13 @@ impl Batch {
         entries: &[usize],
         complaint: Complaint,
         is_deduced: bool,
-        courier: &mut impl Courier,
+        carrier: &mut impl Carrier,
     ) -> std::result::Result<(), Halt> {
         let (left, right) = entries.split_at(entries.len() / 2);
         let (left, right) = (left.to_vec(), right.to_vec());
-        let (body, taken) = self.body(&left, Reach::UNLIMITED);
+        let (body, taken) = self.body(&left, RequestSize::UNLIMITED);
         debug_assert_eq!(taken, left.len());
-        match courier.send(&body, 1) {
+        match carrier.send(&body, 1) {
             Outcome::Accepted(_) => {
                 self.is_vouched = true;
                 self.parts.push(Part::Bad { entries: right, complaint, is_deduced: true });
@@ -265,23 +265,23 @@ impl Batch {
         entry: usize,
         complaint: Complaint,
         is_deduced: bool,
-        courier: &mut impl Courier,
+        carrier: &mut impl Carrier,
     ) -> std::result::Result<(), Halt> {
-        let (body, _) = self.body(&[entry], Reach::UNLIMITED);
+        let (body, _) = self.body(&[entry], RequestSize::UNLIMITED);
         let mut complaint = complaint;
-        if is_deduced && !self.is_refused_alone(entry, &body, &mut complaint, courier)? {
+        if is_deduced && !self.is_refused_alone(entry, &body, &mut complaint, carrier)? {
             return Ok(());
         }
         let works = if complaint.status >= 500 {
-            self.suspect(&complaint, EXPORT_SHORTEST_BACKOFF, courier)
+            self.suspect(&complaint, EXPORT_SHORTEST_BACKOFF, carrier)
         } else {
-            self.vouch(&complaint, courier)
+            self.vouch(&complaint, carrier)
         };
         works.inspect_err(|_| self.parts.push(alone(entry, complaint.clone())))?;
-        if !self.is_refused_alone(entry, &body, &mut complaint, courier)? {
+        if !self.is_refused_alone(entry, &body, &mut complaint, carrier)? {
             return Ok(());
         }
-        self.reject(entry, &complaint, courier).inspect_err(|_| self.parts.push(alone(entry, complaint)))
+        self.reject(entry, &complaint, carrier).inspect_err(|_| self.parts.push(alone(entry, complaint)))
     }
 
     /// Sends one by itself; the server's words about it replace those about its company.
@@ -290,9 +290,9 @@ impl Batch {
         entry: usize,
         body: &[u8],
         complaint: &mut Complaint,
-        courier: &mut impl Courier,
+        carrier: &mut impl Carrier,
     ) -> std::result::Result<bool, Halt> {
-        match courier.send(body, 1) {
+        match carrier.send(body, 1) {
             Outcome::Accepted(_) => {
                 self.is_vouched = true;
                 Ok(false)
@@ -313,11 +313,11 @@ impl Batch {
 
     /// Makes sure that the server takes other things before one is refused for good: a gateway that answers 400 to everything
     /// must not cost a single metric.
-    fn vouch(&mut self, complaint: &Complaint, courier: &mut impl Courier) -> std::result::Result<(), Halt> {
+    fn vouch(&mut self, complaint: &Complaint, carrier: &mut impl Carrier) -> std::result::Result<(), Halt> {
         if self.is_vouched {
             return Ok(());
         }
-        match courier.probe() {
+        match carrier.probe() {
             Outcome::Accepted(_) => {
                 self.is_vouched = true;
                 Ok(())
@@ -336,7 +336,7 @@ impl Batch {
         &mut self,
         complaint: &Complaint,
         pause: Duration,
-        courier: &mut impl Courier,
+        carrier: &mut impl Carrier,
     ) -> std::result::Result<(), Halt> {
         let why = format!("the server failed with status {}: {}", complaint.status, complaint.words);
         let later = Halt::later(pause, why);
@@ -344,8 +344,8 @@ impl Batch {
         if self.suspicious_rounds < SUSPICIOUS_ROUNDS {
             return Err(later);
         }
-        match courier.probe() {
-            Outcome::Accepted(_) if courier.has_witness() || self.suspicious_rounds >= UNWITNESSED_ROUNDS => Ok(()),
+        match carrier.probe() {
+            Outcome::Accepted(_) if carrier.has_witness() || self.suspicious_rounds >= UNWITNESSED_ROUNDS => Ok(()),
             Outcome::Halted(Halt::Gone(words)) => Err(Halt::Gone(words)),
             _ => Err(later),
         }
@@ -355,7 +355,7 @@ impl Batch {
         &mut self,
         entry: usize,
         complaint: &Complaint,
-        courier: &mut impl Courier,
+        carrier: &mut impl Carrier,
     ) -> std::result::Result<(), Halt> {
         let Entry { key, index, copies } = &self.entries[entry];
         let refused = match &self.source {
@@ -364,7 +364,7 @@ impl Batch {
             Source::Tags(pairs) => Refused::Tag(&pairs[*index].1),
         };
         for _ in 0..*copies {
-            courier.keep(refused, key, complaint).map_err(|error| {
+            carrier.keep(refused, key, complaint).map_err(|error| {
                 let why = format!("{key:?} was refused and cannot be kept: {error}");
                 Halt::later(EXPORT_SHORTEST_BACKOFF, why)
             })?;
@@ -385,10 +385,10 @@ impl Batch {
     }
 
     /// The request with as many of the entries as it reaches, and how many those are.
-    fn body(&self, entries: &[usize], reach: Reach) -> (Vec<u8>, usize) {
-        let mut batch = LogBatch::new(&self.run_id, self.source.kind(), reach.bytes());
+    fn body(&self, entries: &[usize], size: RequestSize) -> (Vec<u8>, usize) {
+        let mut batch = LogBatch::new(&self.run_id, self.source.kind(), size.bytes());
         let mut taken = 0;
-        for entry in entries.iter().take(reach.members().max(1)) {
+        for entry in entries.iter().take(size.members().max(1)) {
             let Entry { key, index, .. } = &self.entries[*entry];
             let has_room = match &self.source {
                 Source::Metrics(points) => {

@@ -68,7 +68,7 @@ impl Model {
     }
 }
 
-impl Courier for Model {
+impl Carrier for Model {
     fn send(&mut self, body: &[u8], attempts: u32) -> Outcome {
         let body_text: serde_json::Value = serde_json::from_slice(body).unwrap();
         let keys: Vec<String> = body_text["metrics"]
@@ -127,14 +127,14 @@ fn points(count: usize) -> Vec<Point> {
         .collect()
 }
 
-const REACH: Reach = Reach::new(1000, 1_000_000);
+const REACH: RequestSize = RequestSize::new(1000, 1_000_000);
 
 /// Delivers to the end; gives the batch and how often it had to wait.
 fn deliver(count: usize, model: &mut Model) -> (Batch, u32) {
     let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::default());
-    let mut reach = REACH;
+    let mut size = REACH;
     let mut pauses = 0;
-    while let Err(halt) = batch.deliver(model, &mut reach) {
+    while let Err(halt) = batch.deliver(model, &mut size) {
         assert!(matches!(halt, Halt::Later { .. }), "{halt:?}");
         pauses += 1;
         assert!(pauses < 20, "no end: {halt:?}");
@@ -211,13 +211,13 @@ fn a_failure_is_blamed_on_a_batch_only_after_a_pause_and_a_witness() {
 fn what_is_too_large_goes_in_pieces() {
     let mut model = Model::new(Manner::Small(400), []);
     let mut batch = Batch::of_metrics(&points(100), "r", &mut Names::default());
-    let mut reach = REACH;
-    batch.deliver(&mut model, &mut reach).unwrap();
+    let mut size = REACH;
+    batch.deliver(&mut model, &mut size).unwrap();
     check(100, &model, &batch);
-    assert!((100..=400).contains(&reach.bytes()), "{reach:?}");
+    assert!((100..=400).contains(&size.bytes()), "{size:?}");
     assert!(model.stored.values().all(|&times| times == 1));
     let more = model.requests;
-    Batch::of_metrics(&points(5), "r", &mut Names::default()).deliver(&mut model, &mut reach).unwrap();
+    Batch::of_metrics(&points(5), "r", &mut Names::default()).deliver(&mut model, &mut size).unwrap();
     assert!(model.requests - more <= 5, "the limit is remembered");
 
     // Nothing is small enough, although the server works.
@@ -275,13 +275,13 @@ proptest! {
         let mut model = Model::new(manner, poison);
         model.outage = outage;
         let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::default());
-        let mut reach = Reach::new(members, 1_000_000);
+        let mut size = RequestSize::new(members, 1_000_000);
         let mut pauses = 0;
-        while batch.deliver(&mut model, &mut reach).is_err() {
+        while batch.deliver(&mut model, &mut size).is_err() {
             pauses += 1;
             prop_assert!(pauses < 40);
         }
         check(count, &model, &batch);
-        prop_assert!(model.largest <= members.max(reach.members()));
+        prop_assert!(model.largest <= members.max(size.members()));
     }
 }

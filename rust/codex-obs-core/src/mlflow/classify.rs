@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::http::attempts::{self, Protocol, Verdict};
 use crate::http::client::Reply;
 
 /// What of a request a server's complaint is about.
@@ -15,27 +16,30 @@ pub enum Part {
     Tag(usize),
 }
 
-/// What a reply means for the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Stored.
-    Accepted,
-    /// Overloaded or restarting: the same again soon.
-    Busy,
-    /// The server's own fault, unless this request alone provokes it.
-    Failed,
-    /// Something in the request is refused for good; the server may say what.
-    Refused(Option<Part>),
-    /// Too many bytes.
-    TooLarge,
-    /// The run, or the experiment, does not exist or is deleted.
-    Gone,
-    /// We may not.
-    Forbidden,
-    /// The answer leads elsewhere, and is not followed.
-    Redirected,
-    /// Whoever answered is no MLflow server.
-    Stranger,
+/// What sends requests to a server.
+pub type Link = attempts::Link<Rest>;
+/// What came of one.
+pub type Outcome = attempts::Outcome<Part>;
+
+/// MLflow's REST interface.
+#[derive(Debug)]
+pub struct Rest;
+
+impl Protocol for Rest {
+    type Part = Part;
+
+    const ACCESS: &str = "check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and the server's \
+        permissions and allowed hosts";
+    const TRUST: &str = "MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_CLIENT_CERT_PATH";
+    const SERVER: &str = "an MLflow server";
+
+    fn verdict(reply: &Reply) -> Verdict<Part> {
+        verdict(reply)
+    }
+
+    fn words(reply: &Reply) -> String {
+        words(reply)
+    }
 }
 
 /// What MLflow says where something went wrong.
@@ -49,7 +53,7 @@ struct Complaint {
 
 /// The verdict on a reply.
 #[must_use]
-pub fn verdict(reply: &Reply) -> Verdict {
+pub fn verdict(reply: &Reply) -> Verdict<Part> {
     let complaint = complaint(reply);
     let is_mlflow = complaint.as_ref().is_some_and(|complaint| complaint.error_code.is_string());
     let message = complaint.as_ref().and_then(|complaint| complaint.message.as_str()).unwrap_or_default();

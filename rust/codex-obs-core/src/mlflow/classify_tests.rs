@@ -9,7 +9,7 @@ fn complaint_text(code: &str, message: &str) -> String {
     format!("{{\"error_code\": {code:?}, \"message\": {}}}", serde_json::to_string(message).unwrap())
 }
 
-fn refused(message: &str) -> Verdict {
+fn refused(message: &str) -> Verdict<Part> {
     verdict(&reply(400, &complaint_text("INVALID_PARAMETER_VALUE", message)))
 }
 

@@ -1,16 +1,17 @@
 //! The experiment of a new run: an identifier, or a name that is looked up and created if there is none, as by MLflow's own
 //! client.
 
+use super::address::url;
 use serde::Deserialize;
 
 use super::Mlflow;
-use super::link::{Complaint, Halt};
 use super::payload;
 use super::runs::{Trouble, accepted};
 use crate::deliver::command::quote;
-use crate::deliver::destination::{Delivery, RunFacts};
-use crate::deliver::wait::Wait;
+use crate::deliver::destination::{Answer, RunFacts};
+use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+use crate::wait::Wait;
 
 /// The experiment that every server has, in which runs are created unless another is asked for.
 pub const DEFAULT_EXPERIMENT: &str = "0";
@@ -27,7 +28,7 @@ struct Experiment {
 
 impl Mlflow {
     /// The identifier of the experiment; `None` if it does not exist yet and is not ours to create.
-    pub(super) fn experiment(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+    pub(super) fn experiment(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
         let Some(name) = self.settings.experiment_name.clone() else {
             return Ok(Some(self.settings.experiment_id.clone()));
         };
@@ -39,11 +40,11 @@ impl Mlflow {
         }
         let asked = &self.settings.experiment_id;
         match &self.experiment {
-            Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Delivery::Stopped {
+            Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Answer::Never {
                 why: format!(
                     "the experiment was named as {asked} (MLFLOW_EXPERIMENT_ID) and as {name:?} (MLFLOW_EXPERIMENT_NAME), \
                      which is {id} at {}; name it once; `{} --experiment-id {id}{}` delivers the log to that of the name",
-                    self.settings.endpoint.base,
+                    self.settings.server.endpoint.base,
                     run.sync_command,
                     self.asked_anew()
                 ),
@@ -52,9 +53,9 @@ impl Mlflow {
         }
     }
 
-    fn experiment_named(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+    fn experiment_named(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
         let method = format!("experiments/get-by-name?experiment_name={}", percent_encoded(name));
-        let url = self.settings.endpoint.url(&method);
+        let url = url(&self.settings.server.endpoint, &method);
         match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
             Ok(reply) => {
                 self.experiment_of(serde_json::from_slice(&reply).map(|found: Found| found.experiment)).map(Some)
@@ -64,8 +65,8 @@ impl Mlflow {
         }
     }
 
-    fn create_experiment(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
-        let url = self.settings.endpoint.url("experiments/create");
+    fn create_experiment(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
+        let url = url(&self.settings.server.endpoint, "experiments/create");
         let body = payload::experiment(name);
         match accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, &body, EXPORT_REPLY_BYTES, wait)) {
             Ok(reply) => self.experiment_of(serde_json::from_slice(&reply)).map(Some),
@@ -78,7 +79,7 @@ impl Mlflow {
         }
     }
 
-    fn experiment_of(&self, parsed: serde_json::Result<Experiment>) -> Result<String, Delivery> {
+    fn experiment_of(&self, parsed: serde_json::Result<Experiment>) -> Result<String, Answer> {
         parsed.map(|experiment| experiment.experiment_id).map_err(|error| self.unreadable(&error))
     }
 
@@ -96,13 +97,13 @@ impl Mlflow {
     }
 
     /// What to do about trouble with the experiment.
-    pub(super) fn experiment_trouble(&self, trouble: Trouble, run: &RunFacts) -> Delivery {
+    pub(super) fn experiment_trouble(&self, trouble: Trouble, run: &RunFacts) -> Answer {
         let words = match trouble {
-            Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
+            Trouble::Halted(Halt::Later { pause, why, .. }) => return Answer::Later { pause, why },
             Trouble::Halted(Halt::Gone(words)) => words,
             Trouble::Refused(Complaint { status, words }) => format!("status {status}: {words}"),
         };
-        let (base, command) = (&self.settings.endpoint.base, &run.sync_command);
+        let (base, command) = (&self.settings.server.endpoint.base, &run.sync_command);
         let id = self.experiment.as_ref().unwrap_or(&self.settings.experiment_id);
         let which = self.settings.experiment_name.as_ref().map_or_else(|| id.clone(), |name| format!("{name:?}"));
         let anew = self.asked_anew();
@@ -119,9 +120,7 @@ impl Mlflow {
                  the one that every server has"
             )
         };
-        Delivery::Stopped {
-            why: format!("no run can be created in the experiment {which} at {base}: {words}; {remedy}"),
-        }
+        Answer::Never { why: format!("no run can be created in the experiment {which} at {base}: {words}; {remedy}") }
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::scripted::{Action, Door, Request, Server, complaint, fine, reply};
 use super::*;
-use crate::deliver::destination::Delivery;
+use crate::clock::Clock;
+use crate::deliver::destination::Answer;
 use crate::primitives::Instant;
 use crate::shard::name::Stream;
 
@@ -17,7 +18,7 @@ pub(super) fn destination(uri: &str, variables: &[(&str, &str)], timeout: Durati
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let mut settings = MlflowSettings::new(uri, &variable).unwrap();
     settings.limits.timeout = timeout;
-    let place = Place { directory: folder.path(), stream: &Stream::main(), file_mode: 0o600 };
+    let place = StreamFolder { directory: folder.path(), stream: &Stream::main(), file_mode: 0o600 };
     let mut mlflow = Mlflow::new(&settings, &place).unwrap();
     mlflow.run_id = Some("0123".to_owned());
     "r1".clone_into(&mut mlflow.tag);
@@ -55,14 +56,14 @@ enum Expected {
     Stopped(&'static str),
 }
 
-fn check(name: &str, delivery: &Delivery, expected: &Expected) {
+fn check(name: &str, delivery: &Answer, expected: &Expected) {
     match (delivery, expected) {
-        (Delivery::Done { rejected: 0 }, Expected::Done) => {}
-        (Delivery::Later { pause, why }, Expected::Later(least, most, words)) => {
+        (Answer::Taken { rejected: 0 }, Expected::Done) => {}
+        (Answer::Later { pause, why }, Expected::Later(least, most, words)) => {
             assert!(why.contains(words), "{name}: {why}");
             assert!((*least..=*most).contains(&pause.as_secs_f64()), "{name}: {pause:?}");
         }
-        (Delivery::Stopped { why }, Expected::Stopped(words)) => assert!(why.contains(words), "{name}: {why}"),
+        (Answer::Never { why }, Expected::Stopped(words)) => assert!(why.contains(words), "{name}: {why}"),
         _ => panic!("{name}: {delivery:?} instead of {expected:?}"),
     }
 }
@@ -87,7 +88,7 @@ fn fault(name: &str, action: &Action, timeout: Duration, expected: &Expected, re
     if matches!(expected, Expected::Later(..)) {
         broken.store(false, std::sync::atomic::Ordering::Relaxed);
         mlflow.settings.limits.timeout = LONG;
-        mlflow.link = Link::new(&mlflow.settings).unwrap();
+        mlflow.link = Link::new(&mlflow.settings.server, mlflow.settings.limits.timeout, Clock::System).unwrap();
         check(name, &mlflow.deliver(&points, &wait()), &Expected::Done);
         assert_eq!(server.requests().last().unwrap().body, seen[0].body, "{name}");
     }
@@ -233,7 +234,7 @@ fn a_connection_that_is_reset_at_any_byte() {
 fn what_was_stored_before_the_connection_broke_is_sent_again_as_it_was() {
     let server = Server::start(|count, _| if count == 0 { raw("") } else { fine() });
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-    assert_eq!(mlflow.deliver(&points(3), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.deliver(&points(3), &wait()), Answer::TAKEN);
     let seen = server.requests();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].body, seen[1].body);
@@ -244,7 +245,7 @@ fn a_connection_that_is_closed_after_each_reply_is_opened_again() {
     let server = Server::start(|_, _| raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     for _ in 0..3 {
-        assert_eq!(mlflow.deliver(&points(1), &wait()), Delivery::DONE);
+        assert_eq!(mlflow.deliver(&points(1), &wait()), Answer::TAKEN);
     }
 }
 
@@ -252,7 +253,7 @@ fn a_connection_that_is_closed_after_each_reply_is_opened_again() {
 fn a_failure_once_is_a_failure_never() {
     let server = Server::start(|count, _| if count == 0 { reply("500 Oops", "", "") } else { fine() });
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-    assert_eq!(mlflow.deliver(&points(3), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.deliver(&points(3), &wait()), Answer::TAKEN);
 }
 
 #[test]
@@ -272,7 +273,7 @@ fn requests_share_a_connection_and_say_who_they_are() {
     let uri = format!("http://user:canary@{}/base/", server.address());
     let (mut mlflow, _folder) = destination(&uri, &[], LONG);
     for _ in 0..3 {
-        assert_eq!(mlflow.deliver(&points(1), &wait()), Delivery::DONE);
+        assert_eq!(mlflow.deliver(&points(1), &wait()), Answer::TAKEN);
     }
     let seen = server.requests();
     let connections: Vec<usize> = seen.iter().map(|request: &Request| request.connection).collect();
@@ -304,7 +305,7 @@ fn a_secret_that_the_server_repeats_stays_secret() {
     });
     let uri = format!("http://{}", server.address());
     let (mut mlflow, _folder) = destination(&uri, &[("MLFLOW_TRACKING_TOKEN", "canary-token")], LONG);
-    let Delivery::Later { why, .. } = mlflow.deliver(&points(1), &wait()) else { panic!() };
+    let Answer::Later { why, .. } = mlflow.deliver(&points(1), &wait()) else { panic!() };
     assert_eq!(server.requests()[0].header("authorization"), Some("Bearer canary-token"));
     assert!(why.contains("bad credentials: Bearer *** ***") && !why.contains("canary"), "{why}");
 }

@@ -10,8 +10,8 @@ use super::fault_tests::LONG;
 use super::scripted::{Action, Server, fine};
 use crate::clock::Clock;
 use crate::deliver::context::Context;
-use crate::deliver::settings::ExportSettings;
-use crate::deliver::thread::Exporter;
+use crate::deliver::settings::DeliverySettings;
+use crate::deliver::thread::DeliveryThread;
 use crate::follow::cursor::lock_path;
 use crate::session::{Session, Settings};
 use crate::shard::name::Stream;
@@ -24,19 +24,19 @@ fn exporter_address(server: &Server) -> String {
 }
 
 /// An exporter of the run in `directory`.
-fn exporter(directory: &Path, server: &Server) -> Exporter {
+fn exporter(directory: &Path, server: &Server) -> DeliveryThread {
     let mut mlflow = MlflowSettings::new(&format!("http://{}", server.address()), &|_| None).unwrap();
     mlflow.limits.timeout = LONG;
     let context = Context {
         directory: directory.to_owned(),
         stream: Stream::main(),
-        settings: ExportSettings::new(mlflow.connector()),
+        settings: DeliverySettings::new(mlflow.connector()),
         file_mode: 0o600,
         clock: Clock::System,
         stats: Arc::default(),
         warnings: Arc::default(),
         notes: Arc::default(),
-        kept: None,
+        hold: None,
         live: None,
         is_live: true,
         ended: None,
@@ -44,7 +44,7 @@ fn exporter(directory: &Path, server: &Server) -> Exporter {
         lock: Arc::default(),
     };
     let destination = context.connect().unwrap();
-    Exporter::new(context, destination)
+    DeliveryThread::new(context, destination)
 }
 
 #[test]

@@ -1,16 +1,15 @@
 //! MLflow's tracking server over its REST interface.
 //!
-//! [`Mlflow`] is the destination. What it is set up with is in [`settings`]; [`http`] carries one request, [`link`] repeats it
-//! where that helps, [`classify`] and [`retry`] say what a reply means and when to come back, [`batch`] sees a batch through to
-//! its last metric.
+//! [`Mlflow`] is the destination. What it is set up with is in [`settings`]; [`http`](crate::http) carries requests,
+//! [`classify`] says what a reply means, [`batch`] sees a batch through to its last metric.
 
+pub mod address;
 pub mod batch;
 pub mod classify;
-pub mod link;
 pub mod names;
 pub mod payload;
-pub mod reach;
 pub mod renamed;
+pub mod request_size;
 pub mod settings;
 
 mod experiments;
@@ -19,21 +18,23 @@ mod runs;
 
 pub use settings::{MlflowSettings, RequestLimits};
 
-use self::batch::{Batch, Courier};
-use self::link::{Complaint, Halt, Link, Outcome};
+use self::address::url;
+use self::batch::{Batch, Carrier};
+use self::classify::{Link, Outcome};
 use self::names::Names;
 use self::payload::LogBatch;
-use self::reach::Reach;
 use self::renamed::RenamedLog;
+use self::request_size::RequestSize;
 use crate::deliver::command::quote;
-use crate::deliver::destination::{Delivery, Destination, RunFacts};
+use crate::deliver::destination::{Answer, Destination, RunFacts};
 use crate::deliver::rejected::{Refused, RejectedLog};
-use crate::deliver::settings::Place;
-use crate::deliver::wait::Wait;
+use crate::deliver::settings::StreamFolder;
 use crate::error::Result;
 use crate::follow::point::Point;
+use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
 use crate::run::ending::RunStatus;
+use crate::wait::Wait;
 
 /// The tag by which a run is found again, since creating one is not idempotent.
 pub const RUN_TAG: &str = "codex_obs.run_id";
@@ -61,7 +62,7 @@ pub struct Mlflow {
     sync_command: String,
     /// The value of our tag.
     tag: String,
-    reach: Reach,
+    size: RequestSize,
     /// The batch that was not done at the last call.
     batch: Option<Batch>,
     param_batch: Option<Batch>,
@@ -75,10 +76,10 @@ impl Mlflow {
     ///
     /// # Errors
     /// If a certificate cannot be used, or something lies in the place of `export_rejected.ndjson` that is not ours.
-    pub fn new(settings: &MlflowSettings, place: &Place<'_>) -> Result<Self> {
+    pub fn new(settings: &MlflowSettings, place: &StreamFolder<'_>) -> Result<Self> {
         let address = address(settings);
         Ok(Self {
-            link: Link::new(settings)?,
+            link: Link::new(&settings.server, settings.limits.timeout, settings.clock.clone())?,
             names: Names::default(),
             rejected: RejectedLog::new(place, settings.clock.clone(), address.clone())?,
             renamed: RenamedLog::new(place, settings.clock.clone(), address)?,
@@ -89,7 +90,7 @@ impl Mlflow {
             home: None,
             sync_command: String::new(),
             tag: String::new(),
-            reach: Reach::new(settings.limits.metrics, settings.limits.bytes),
+            size: RequestSize::new(settings.limits.metrics, settings.limits.bytes),
             batch: None,
             param_batch: None,
             tag_batch: None,
@@ -98,9 +99,9 @@ impl Mlflow {
         })
     }
 
-    fn courier<'a>(&'a mut self, id: &'a str, wait: &'a Wait) -> Route<'a> {
+    fn carrier<'a>(&'a mut self, id: &'a str, wait: &'a Wait) -> Route<'a> {
         Route {
-            url: self.settings.endpoint.url("runs/log-batch"),
+            url: url(&self.settings.server.endpoint, "runs/log-batch"),
             link: &mut self.link,
             rejected: &mut self.rejected,
             witness: self.witness.as_deref(),
@@ -111,14 +112,14 @@ impl Mlflow {
         }
     }
 
-    fn send_points(&mut self, points: &[Point], wait: &Wait) -> Delivery {
+    fn send_points(&mut self, points: &[Point], wait: &Wait) -> Answer {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let kept =
             self.batch.take().filter(|batch| matches!(batch.source(), batch::Source::Metrics(own) if own == points));
         let mut batch = kept.unwrap_or_else(|| Batch::of_metrics(points, &id, &mut self.names));
-        let mut reach = self.reach;
-        let outcome = self.carry(&mut batch, &mut reach, &id, wait);
-        self.reach = reach;
+        let mut size = self.size;
+        let outcome = self.carry(&mut batch, &mut size, &id, wait);
+        self.size = size;
         match outcome {
             Ok(()) => {
                 if let Some((key, point)) = batch.witness() {
@@ -126,11 +127,11 @@ impl Mlflow {
                     body.metric(key, point.value, point.timestamp_micros, point.step);
                     self.witness = Some(body.finish());
                 }
-                Delivery::Done { rejected: batch.rejected() }
+                Answer::Taken { rejected: batch.rejected() }
             }
             Err(halt) => {
                 if matches!(halt, Halt::Later { is_timeout: true, .. }) {
-                    self.reach.timed_out(points.len());
+                    self.size.timed_out(points.len());
                 }
                 self.batch = Some(batch);
                 self.run_trouble(runs::Trouble::Halted(halt), &id)
@@ -139,31 +140,37 @@ impl Mlflow {
     }
 
     /// Sends parameters or tags; what is not done is given back.
-    fn send_texts(&mut self, mut batch: Batch, id: &str, wait: &Wait) -> (Delivery, Option<Batch>) {
-        let mut reach = Reach::new(self.settings.limits.params, self.reach.bytes());
-        match self.carry(&mut batch, &mut reach, id, wait) {
-            Ok(()) => (Delivery::Done { rejected: batch.rejected() }, None),
+    fn send_texts(&mut self, mut batch: Batch, id: &str, wait: &Wait) -> (Answer, Option<Batch>) {
+        let mut size = RequestSize::new(self.settings.limits.params, self.size.bytes());
+        match self.carry(&mut batch, &mut size, id, wait) {
+            Ok(()) => (Answer::Taken { rejected: batch.rejected() }, None),
             Err(halt) => (self.run_trouble(runs::Trouble::Halted(halt), id), Some(batch)),
         }
     }
 
-    fn carry(&mut self, batch: &mut Batch, reach: &mut Reach, id: &str, wait: &Wait) -> std::result::Result<(), Halt> {
-        let mut courier = self.courier(id, wait);
-        let outcome = batch.deliver(&mut courier, reach);
-        if courier.has_kept {
+    fn carry(
+        &mut self,
+        batch: &mut Batch,
+        size: &mut RequestSize,
+        id: &str,
+        wait: &Wait,
+    ) -> std::result::Result<(), Halt> {
+        let mut carrier = self.carrier(id, wait);
+        let outcome = batch.deliver(&mut carrier, size);
+        if carrier.has_kept {
             self.rejected.sync().map_err(|error| Halt::later(EXPORT_SHORTEST_BACKOFF, error.to_string()))?;
         }
         outcome
     }
 
     #[expect(clippy::unused_self, reason = "reads like its siblings where it is called")]
-    fn unprepared(&self) -> Delivery {
-        Delivery::Later { pause: EXPORT_SHORTEST_BACKOFF, why: "the remote run is not known yet".to_owned() }
+    fn unprepared(&self) -> Answer {
+        Answer::Later { pause: EXPORT_SHORTEST_BACKOFF, why: "the remote run is not known yet".to_owned() }
     }
 }
 
 fn address(settings: &MlflowSettings) -> String {
-    format!("mlflow {}", settings.endpoint.base)
+    format!("mlflow {}", settings.server.endpoint.base)
 }
 
 impl Destination for Mlflow {
@@ -177,7 +184,7 @@ impl Destination for Mlflow {
 
     fn page(&self) -> Option<String> {
         let (home, id) = (self.home.as_ref()?, self.run_id.as_ref()?);
-        Some(format!("{}/#/experiments/{home}/runs/{id}", self.settings.endpoint.base))
+        Some(format!("{}/#/experiments/{home}/runs/{id}", self.settings.server.endpoint.base))
     }
 
     fn meant_run(&self) -> Option<&str> {
@@ -192,7 +199,7 @@ impl Destination for Mlflow {
         !self.settings.keeps_known || self.is_gone(known, wait)
     }
 
-    fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
+    fn prepare(&mut self, run: &RunFacts, wait: &Wait) -> Answer {
         self.rejected.set_run(&run.run_id);
         run.run_id.clone_into(&mut self.local_run);
         self.tag = runs::tag_value(&run.run_id);
@@ -200,19 +207,19 @@ impl Destination for Mlflow {
         self.find_or_create(run, wait)
     }
 
-    fn params(&mut self, params: &[(String, String)], wait: &Wait) -> Delivery {
+    fn params(&mut self, params: &[(String, String)], wait: &Wait) -> Answer {
         self.send_params(params, wait)
     }
 
-    fn tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery {
+    fn tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Answer {
         self.send_tags(tags, wait)
     }
 
-    fn deliver(&mut self, points: &[Point], wait: &Wait) -> Delivery {
+    fn deliver(&mut self, points: &[Point], wait: &Wait) -> Answer {
         self.send_points(points, wait)
     }
 
-    fn finish(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Delivery {
+    fn finish(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Answer {
         self.end(status, end_micros, wait)
     }
 
@@ -247,7 +254,7 @@ struct Route<'a> {
     wait: &'a Wait,
 }
 
-impl Courier for Route<'_> {
+impl Carrier for Route<'_> {
     fn send(&mut self, body: &[u8], attempts: u32) -> Outcome {
         self.link.post_up_to(attempts, &self.url, body, EXPORT_REPLY_BYTES, self.wait)
     }

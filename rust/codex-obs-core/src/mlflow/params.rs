@@ -1,5 +1,6 @@
 //! Parameters, which are immutable in MLflow, and tags.
 
+use super::address::url;
 use std::collections::HashMap;
 
 use serde::Deserialize;
@@ -7,9 +8,9 @@ use serde::Deserialize;
 use super::Mlflow;
 use super::batch::{Batch, Source};
 use super::runs::accepted;
-use crate::deliver::destination::Delivery;
-use crate::deliver::wait::Wait;
+use crate::deliver::destination::Answer;
 use crate::limits::EXPORT_RUN_REPLY_BYTES;
+use crate::wait::Wait;
 use crate::words::some_of;
 
 /// Most characters of a parameter's value; before MLflow 2.8 they were 500, before 1.28 250.
@@ -46,7 +47,7 @@ struct Param {
 }
 
 impl Mlflow {
-    pub(super) fn send_params(&mut self, params: &[(String, String)], wait: &Wait) -> Delivery {
+    pub(super) fn send_params(&mut self, params: &[(String, String)], wait: &Wait) -> Answer {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let source = Source::Params(self.shortened(params, "parameter", PARAM_CHARACTERS[0]));
         let begun = self.param_batch.take().filter(|batch| *batch.source() == source);
@@ -60,8 +61,8 @@ impl Mlflow {
     }
 
     /// A batch of the parameters that the run does not have.
-    fn new_params(&mut self, source: Source, id: &str, wait: &Wait) -> Result<Batch, Delivery> {
-        let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
+    fn new_params(&mut self, source: Source, id: &str, wait: &Wait) -> Result<Batch, Answer> {
+        let url = url(&self.settings.server.endpoint, &format!("runs/get?run_id={id}"));
         let stored = match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
             Ok(reply) => stored_params(&reply),
             Err(trouble) => return Err(self.run_trouble(trouble, id)),
@@ -85,7 +86,7 @@ impl Mlflow {
         Ok(batch)
     }
 
-    pub(super) fn send_tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Delivery {
+    pub(super) fn send_tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Answer {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let source = Source::Tags(self.shortened(tags, "tag", TAG_CHARACTERS));
         let begun = self.tag_batch.take().filter(|batch| *batch.source() == source);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::names::Names;
 use crate::clock::Clock;
-use crate::deliver::settings::Place;
+use crate::deliver::settings::StreamFolder;
 use crate::encode::line;
 use crate::error::{Error, Result};
 use crate::fs::{open_existing, require_usable};
@@ -54,7 +54,7 @@ impl RenamedLog {
     ///
     /// # Errors
     /// If something lies in the file's place that must not be written to.
-    pub fn new(place: &Place<'_>, clock: Clock, destination: String) -> Result<Self> {
+    pub fn new(place: &StreamFolder<'_>, clock: Clock, destination: String) -> Result<Self> {
         let path = place.directory.join(place.stream.file_name("export_names", "ndjson"));
         require_usable(&path)?;
         let writer = ShardWriter::new(path, Policy::OFF, place.file_mode, clock.clone());
@@ -139,7 +139,7 @@ mod tests {
     use crate::shard::name::Stream;
 
     fn log(folder: &tempfile::TempDir) -> RenamedLog {
-        let place = Place { directory: folder.path(), stream: &Stream::main(), file_mode: 0o600 };
+        let place = StreamFolder { directory: folder.path(), stream: &Stream::main(), file_mode: 0o600 };
         RenamedLog::new(&place, Clock::System, "mlflow http://h".to_owned()).unwrap()
     }
 

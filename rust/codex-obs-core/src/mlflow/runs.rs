@@ -1,19 +1,21 @@
 //! The remote run: found by its tag, created, woken, ended.
 
+use super::address::url;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::classify::Outcome;
 use super::experiments::DEFAULT_EXPERIMENT;
-use super::link::{Complaint, Halt, Outcome};
 use super::params::shown;
 use super::payload;
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
 use crate::deliver::command::quote;
-use crate::deliver::destination::{Delivery, RunFacts};
-use crate::deliver::wait::Wait;
+use crate::deliver::destination::{Answer, RunFacts};
+use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 use crate::run::ending::RunStatus;
 use crate::run::origin::Origin;
+use crate::wait::Wait;
 
 /// Most characters of a run's name: the width of MLflow's column.
 const NAME_CHARACTERS: usize = 250;
@@ -70,7 +72,7 @@ struct Created {
 }
 
 impl Mlflow {
-    pub(super) fn find_or_create(&mut self, run: &RunFacts, wait: &Wait) -> Delivery {
+    pub(super) fn find_or_create(&mut self, run: &RunFacts, wait: &Wait) -> Answer {
         let known = self.settings.run_id.clone().or_else(|| run.remote_run.clone());
         let found = match known.filter(|_| self.settings.new_run.is_none()) {
             Some(id) if !is_run_id(&id) => {
@@ -79,7 +81,7 @@ impl Mlflow {
                      run with {}",
                     self.new_run_command(&run.sync_command)
                 );
-                Err(Delivery::Stopped { why })
+                Err(Answer::Never { why })
             }
             Some(id) => match self.check_owner(&id, run, wait) {
                 Ok(()) => self.confirm(&id, run, wait).map(|()| Some(id)),
@@ -91,21 +93,21 @@ impl Mlflow {
             Ok(None) if run.may_create => self.create(run, wait).map(Some),
             Ok(None) => {
                 let why = "the main stream has not created the remote run yet".to_owned();
-                Err(Delivery::Later { pause: self.settings.limits.timeout, why })
+                Err(Answer::Later { pause: self.settings.limits.timeout, why })
             }
             found => found,
         };
         match found {
             Ok(id) => {
                 self.run_id = id;
-                Delivery::DONE
+                Answer::TAKEN
             }
             Err(delivery) => delivery,
         }
     }
 
-    pub(super) fn end(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Delivery {
-        let Some(id) = self.run_id.clone() else { return Delivery::DONE };
+    pub(super) fn end(&mut self, status: RunStatus, end_micros: i64, wait: &Wait) -> Answer {
+        let Some(id) = self.run_id.clone() else { return Answer::TAKEN };
         let status = match status {
             RunStatus::Finished => "FINISHED",
             RunStatus::Failed => "FAILED",
@@ -113,14 +115,14 @@ impl Mlflow {
         };
         let body = payload::update(&id, status, end_micros);
         match self.run_request("runs/update", &body, EXPORT_REPLY_BYTES, wait) {
-            Ok(_) => Delivery::DONE,
+            Ok(_) => Answer::TAKEN,
             Err(trouble) => self.run_trouble(trouble, &id),
         }
     }
 
     /// Makes sure that a run is not that of another log, by its tag.
-    fn check_owner(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Delivery> {
-        let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
+    fn check_owner(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Answer> {
+        let url = url(&self.settings.server.endpoint, &format!("runs/get?run_id={id}"));
         let reply = accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait))
             .map_err(|trouble| self.run_trouble(trouble, id))?;
         let asked: Asked = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
@@ -133,15 +135,15 @@ impl Mlflow {
             "the MLflow run {id} at {} is that of another run: its tag {RUN_TAG} is {}, and this run is {own:?}; nothing was \
              sent there. Deliver the log to an MLflow run of its own with {}, or delete that tag in MLflow if both are to be \
              in one",
-            self.settings.endpoint.base,
+            self.settings.server.endpoint.base,
             shown(&tag.value),
             self.new_run_command(&run.sync_command),
         );
-        Err(Delivery::Stopped { why })
+        Err(Answer::Never { why })
     }
 
     /// Makes sure that a run exists, bears our tag and, if it is written right now, is running.
-    fn confirm(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Delivery> {
+    fn confirm(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Answer> {
         if run.may_create && run.is_live {
             // MLflow keeps the end of an earlier session unless another is given; zero reads as none.
             self.run_request("runs/update", &payload::update(id, "RUNNING", 0), EXPORT_REPLY_BYTES, wait)
@@ -154,7 +156,7 @@ impl Mlflow {
         Ok(())
     }
 
-    fn search(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Delivery> {
+    fn search(&mut self, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
         let Some(experiment) = self.experiment(run, wait)? else { return Ok(None) };
         let own = tag_value(&run.run_id);
         let body = payload::search(&experiment, &self.tags(&own));
@@ -172,7 +174,7 @@ impl Mlflow {
         Ok(Some(id))
     }
 
-    fn create(&mut self, run: &RunFacts, wait: &Wait) -> Result<String, Delivery> {
+    fn create(&mut self, run: &RunFacts, wait: &Wait) -> Result<String, Answer> {
         let name: String = run.name.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let name: String = name.chars().take(NAME_CHARACTERS).collect();
         let experiment = self.experiment(run, wait)?.unwrap_or_default();
@@ -182,7 +184,7 @@ impl Mlflow {
         tags.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
         let body = payload::create(&experiment, &name, run.start_micros, &tags);
         // Not idempotent: whatever comes of this one attempt, the tag is searched for first the next time.
-        let url = self.settings.endpoint.url("runs/create");
+        let url = url(&self.settings.server.endpoint, "runs/create");
         let outcome = self.link.post_patiently(1, &url, &body, EXPORT_REPLY_BYTES, wait);
         let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble, run))?;
         let created: Created = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
@@ -208,7 +210,7 @@ impl Mlflow {
         if !is_run_id(id) {
             return true;
         }
-        let url = self.settings.endpoint.url(&format!("runs/get?run_id={id}"));
+        let url = url(&self.settings.server.endpoint, &format!("runs/get?run_id={id}"));
         match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
             Ok(reply) => serde_json::from_slice(&reply)
                 .is_ok_and(|known: Created| known.run.info.lifecycle_stage.as_deref() == Some("deleted")),
@@ -217,16 +219,16 @@ impl Mlflow {
     }
 
     fn run_request(&mut self, method: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Result<Vec<u8>, Trouble> {
-        let url = self.settings.endpoint.url(method);
+        let url = url(&self.settings.server.endpoint, method);
         accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, body, most_bytes, wait))
     }
 
     /// What to do about trouble with a run that should exist.
-    pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Delivery {
-        let (base, command) = (&self.settings.endpoint.base, &self.sync_command);
+    pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Answer {
+        let (base, command) = (&self.settings.server.endpoint.base, &self.sync_command);
         let (anew, again) = (self.new_run_command(command), self.asked_anew());
         let why = match trouble {
-            Trouble::Halted(Halt::Later { pause, why, .. }) => return Delivery::Later { pause, why },
+            Trouble::Halted(Halt::Later { pause, why, .. }) => return Answer::Later { pause, why },
             Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => format!(
                 "the run {id} is deleted at {base}: {words}; restore it with `MLFLOW_TRACKING_URI={} mlflow runs restore --run-id \
                  {id}`, or deliver the log to a new run with {anew}",
@@ -242,7 +244,7 @@ impl Mlflow {
                 complaint.status, complaint.words,
             ),
         };
-        Delivery::Stopped { why }
+        Answer::Never { why }
     }
 
     /// The command that delivers everything to a new run.
@@ -252,10 +254,10 @@ impl Mlflow {
         format!("`{command}{experiment} --new-run`")
     }
 
-    pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Delivery {
-        let base = &self.settings.endpoint.base;
+    pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Answer {
+        let base = &self.settings.server.endpoint.base;
         let why = format!("what answers at {base} does not look like an MLflow server ({error}); check the address");
-        Delivery::Later { pause: EXPORT_LONGEST_BACKOFF, why }
+        Answer::Later { pause: EXPORT_LONGEST_BACKOFF, why }
     }
 }
 

@@ -42,16 +42,16 @@ pub fn paths(server: &Server) -> Vec<String> {
     asked(server).into_iter().map(|(path, _)| path).collect()
 }
 
-pub fn stopped(delivery: &Delivery) -> &str {
+pub fn stopped(delivery: &Answer) -> &str {
     match delivery {
-        Delivery::Stopped { why } => why,
+        Answer::Never { why } => why,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn later(delivery: &Delivery) -> &str {
+pub fn later(delivery: &Answer) -> &str {
     match delivery {
-        Delivery::Later { why, .. } => why,
+        Answer::Later { why, .. } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -69,7 +69,7 @@ fn a_run_is_searched_for_and_then_created() {
     let server = empty_server();
     let (mut mlflow, _folder) = unprepared(&server);
     assert_eq!(mlflow.remote_run(), None);
-    assert_eq!(mlflow.prepare(&facts(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&facts(), &wait()), Answer::TAKEN);
     assert_eq!(mlflow.remote_run(), Some("ab12"));
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     assert_eq!(
@@ -104,7 +104,7 @@ fn a_run_that_was_created_before_the_connection_broke_is_found_again() {
     });
     let (mut mlflow, _folder) = unprepared(&server);
     later(&mlflow.prepare(&facts(), &wait()));
-    assert_eq!(mlflow.prepare(&facts(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&facts(), &wait()), Answer::TAKEN);
     assert_eq!(mlflow.remote_run(), Some("cd34"));
     assert_eq!(paths(&server), ["runs/search", "runs/create", "runs/search", "runs/update", "runs/log-batch"]);
 }
@@ -114,7 +114,7 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     let server = Server::start(|_, _| fine());
     let (mut mlflow, _folder) = unprepared(&server);
     let known = RunFacts { remote_run: Some("ef56".to_owned()), ..facts() };
-    assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&known, &wait()), Answer::TAKEN);
     let tag = json!([{"key": "codex_obs.run_id", "value": "r1"}]);
     let expected = [
         ("runs/get?run_id=ef56".to_owned(), Value::Null),
@@ -126,7 +126,7 @@ fn a_known_run_goes_on_and_bears_the_tag() {
     // Nobody writes it, so its status stays.
     mlflow.settings.run_id = Some("given".to_owned());
     let dead = RunFacts { is_live: false, ..known };
-    assert_eq!(mlflow.prepare(&dead, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&dead, &wait()), Answer::TAKEN);
     assert_eq!(mlflow.remote_run(), Some("given"), "what is set wins over what run.json says");
     assert_eq!(paths(&server)[3..], ["runs/get?run_id=given", "runs/log-batch"]);
 }
@@ -148,7 +148,7 @@ fn the_run_of_another_log_is_neither_taken_over_nor_touched() {
     assert_eq!(paths(&server), ["runs/get?run_id=ef56"; 3], "it is only looked at");
     // Its own log goes on there.
     let own = RunFacts { run_id: "r9".to_owned(), remote_run: Some("ef56".to_owned()), ..facts() };
-    assert_eq!(mlflow.prepare(&own, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&own, &wait()), Answer::TAKEN);
     assert_eq!(mlflow.remote_run(), Some("ef56"));
 }
 
@@ -160,7 +160,7 @@ fn other_streams_wait_for_the_main_one() {
     assert!(later(&mlflow.prepare(&other, &wait())).contains("main stream"));
     assert_eq!(mlflow.remote_run(), None);
     let known = RunFacts { remote_run: Some("ab12".to_owned()), ..other };
-    assert_eq!(mlflow.prepare(&known, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&known, &wait()), Answer::TAKEN);
     assert_eq!(paths(&server), ["runs/search", "runs/get?run_id=ab12", "runs/log-batch"], "and leave its status to it");
 }
 
@@ -242,7 +242,7 @@ fn the_end_of_a_run_is_told() {
     for (status, word) in
         [(RunStatus::Finished, "FINISHED"), (RunStatus::Failed, "FAILED"), (RunStatus::Killed, "KILLED")]
     {
-        assert_eq!(mlflow.finish(status, 9_999_999, &wait()), Delivery::DONE);
+        assert_eq!(mlflow.finish(status, 9_999_999, &wait()), Answer::TAKEN);
         let (path, body) = asked(&server).pop().unwrap();
         assert_eq!(path, "runs/update");
         assert_eq!(body, json!({"run_id": "0123", "status": word, "end_time": 9999}));
@@ -274,7 +274,7 @@ fn parameters_that_are_there_are_not_sent_and_changed_ones_are_reported() {
         ("a@b", "4"),
         ("long", &long),
     ]);
-    assert_eq!(mlflow.params(&own, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.params(&own, &wait()), Answer::TAKEN);
     let (path, body) = asked(&server).pop().unwrap();
     assert_eq!(path, "runs/log-batch");
     let sent = json!([
@@ -300,7 +300,7 @@ fn many_parameters_that_are_changed_or_cut_are_one_notice_each() {
     let own: Vec<(String, String)> = (0..500)
         .map(|number| (format!("p{number}"), if number < 400 { "new".to_owned() } else { "x".repeat(7000) }))
         .collect();
-    assert_eq!(mlflow.params(&own, &wait()), Delivery::DONE);
+    assert_eq!(mlflow.params(&own, &wait()), Answer::TAKEN);
     let notices = mlflow.notices();
     let [cut, changed] = &notices[..] else { panic!("{notices:?}") };
     assert!(cut.ends_with("\"p400\", \"p401\", \"p402\", and 97 others"), "{cut}");
@@ -322,7 +322,7 @@ fn parameters_go_a_hundred_at_a_time_and_refused_ones_are_kept() {
     });
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     let own: Vec<(String, String)> = (0..250).map(|number| (format!("p{number}"), "v".to_owned())).collect();
-    assert_eq!(mlflow.params(&own, &wait()), Delivery::Done { rejected: 1 });
+    assert_eq!(mlflow.params(&own, &wait()), Answer::Taken { rejected: 1 });
     assert_eq!(server.requests().len(), 1 + 3 + 1);
     let kept: Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("export_rejected.ndjson")).unwrap()).unwrap();
@@ -334,11 +334,11 @@ fn tags_are_sent_as_often_as_they_are_given() {
     let server = Server::start(|_, _| fine());
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     for _ in 0..2 {
-        assert_eq!(mlflow.tags(&pairs(&[("team", "x")]), &wait()), Delivery::DONE);
+        assert_eq!(mlflow.tags(&pairs(&[("team", "x")]), &wait()), Answer::TAKEN);
         let tags = json!([{"key": "team", "value": "x"}]);
         assert_eq!(asked(&server).pop().unwrap().1, json!({"run_id": "0123", "tags": tags}));
     }
-    assert_eq!(mlflow.tags(&[], &wait()), Delivery::DONE);
+    assert_eq!(mlflow.tags(&[], &wait()), Answer::TAKEN);
     assert_eq!(server.requests().len(), 2, "nothing is not sent");
 }
 
@@ -371,7 +371,7 @@ fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
     for (manner, most, words) in manners {
         let server = poisoned(manner);
         let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-        assert_eq!(mlflow.deliver(&points(20), &wait()), Delivery::Done { rejected: 1 }, "{words}");
+        assert_eq!(mlflow.deliver(&points(20), &wait()), Answer::Taken { rejected: 1 }, "{words}");
         assert!(server.requests().len() <= most, "{words}: {}", server.requests().len());
         let text = std::fs::read_to_string(folder.path().join("export_rejected.ndjson")).unwrap();
         let kept: Value = serde_json::from_str(&text).unwrap();
@@ -380,7 +380,7 @@ fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
             (&kept["metric"], &kept["remote_run"], &kept["run_id"]),
             (&json!("m7"), &json!("0123"), &json!("r1"))
         );
-        assert_eq!(mlflow.deliver(&points(5), &wait()), Delivery::DONE, "the next batch goes on");
+        assert_eq!(mlflow.deliver(&points(5), &wait()), Answer::TAKEN, "the next batch goes on");
     }
 }
 
@@ -388,11 +388,11 @@ fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
 fn a_failure_for_one_metric_only_is_that_metrics_after_a_pause() {
     let server = poisoned(|_| reply("500 Oops", "", "<h1>Oops</h1>"));
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-    assert_eq!(mlflow.deliver(&points(5), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.deliver(&points(5), &wait()), Answer::TAKEN);
     let before = server.requests().len();
     let all = points(20);
     later(&mlflow.deliver(&all, &wait()));
-    assert_eq!(mlflow.deliver(&all, &wait()), Delivery::Done { rejected: 1 });
+    assert_eq!(mlflow.deliver(&all, &wait()), Answer::Taken { rejected: 1 });
     let more = server.requests().len() - before - 1;
     assert!(more <= 20, "{more} requests more");
     assert!(
@@ -414,7 +414,7 @@ fn what_was_done_of_a_batch_is_not_done_again() {
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     let all = points(20);
     later(&mlflow.deliver(&all, &wait()));
-    assert_eq!(mlflow.deliver(&all, &wait()), Delivery::Done { rejected: 1 });
+    assert_eq!(mlflow.deliver(&all, &wait()), Answer::Taken { rejected: 1 });
     assert!(server.requests().len() <= 13, "{}", server.requests().len());
     assert_eq!(std::fs::read_to_string(folder.path().join("export_rejected.ndjson")).unwrap().lines().count(), 1);
 }
@@ -424,6 +424,7 @@ fn what_is_planted_in_the_place_of_the_refusals_is_not_written_through() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/etc/hostname", folder.path().join("export_rejected.ndjson")).unwrap();
     let settings = MlflowSettings::new("http://127.0.0.1:9", &|_| None).unwrap();
-    let place = Place { directory: folder.path(), stream: &crate::shard::name::Stream::main(), file_mode: 0o600 };
+    let place =
+        StreamFolder { directory: folder.path(), stream: &crate::shard::name::Stream::main(), file_mode: 0o600 };
     assert!(Mlflow::new(&settings, &place).unwrap_err().to_string().contains("symbolic link"));
 }

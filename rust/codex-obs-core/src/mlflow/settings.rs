@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Mlflow;
 use super::experiments::DEFAULT_EXPERIMENT;
+use super::{Mlflow, address};
 use crate::clock::Clock;
 use crate::deliver::settings::Connector;
 use crate::error::{Error, Result};
-use crate::http::address::Endpoint;
 use crate::http::proxy::Proxy;
 use crate::http::secret::{Credentials, Secret};
+use crate::http::server::Server;
 use crate::http::tls::{NamedFile, TlsFiles};
 use crate::limits;
 
@@ -51,14 +51,8 @@ impl Default for RequestLimits {
 /// Settings of the MLflow destination. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct MlflowSettings {
-    /// Where the server is.
-    pub endpoint: Endpoint,
-    /// Who we are for it.
-    pub credentials: Option<Credentials>,
-    /// Certificates.
-    pub tls: TlsFiles,
-    /// The proxy on the way.
-    pub proxy: Option<Proxy>,
+    /// The server.
+    pub server: Server,
     /// The remote run, if it is not to be found or created.
     pub run_id: Option<String>,
     /// `run.json` goes on naming the remote run that it names, as long as that exists.
@@ -83,7 +77,7 @@ impl MlflowSettings {
     /// If the URI is not that of a server, or a variable has a value that cannot be used.
     pub fn new(uri: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let endpoint = Endpoint::parse(uri)?;
+        let endpoint = address::parse(uri)?;
         let credentials = match (endpoint.credentials.clone(), set(USERNAME), set(PASSWORD), set(TOKEN)) {
             (Some(credentials), ..) => Some(credentials),
             (None, Some(username), Some(password), _) => {
@@ -99,10 +93,12 @@ impl MlflowSettings {
         }
         let proxy = Proxy::find(&endpoint, variable)?;
         Ok(Self {
-            tls: if endpoint.is_https { tls_files(&set)? } else { TlsFiles::default() },
-            endpoint,
-            credentials,
-            proxy,
+            server: Server {
+                tls: if endpoint.is_https { tls_files(&set)? } else { TlsFiles::default() },
+                endpoint,
+                credentials,
+                proxy,
+            },
             run_id: None,
             keeps_known: false,
             new_run: None,
@@ -148,7 +144,7 @@ mod tests {
     }
 
     fn header(uri: &str, variables: &[(&str, &str)]) -> Option<String> {
-        settings(uri, variables).unwrap().credentials.map(|credentials| credentials.header().reveal().to_owned())
+        settings(uri, variables).unwrap().server.credentials.map(|credentials| credentials.header().reveal().to_owned())
     }
 
     #[test]
@@ -180,12 +176,12 @@ mod tests {
     #[test]
     fn tls_variables_count_for_https_only_and_contradictions_are_errors() {
         let insecure =
-            |value| settings("https://h", &[(INSECURE, value)]).map(|settings| settings.tls.accepts_any_server);
+            |value| settings("https://h", &[(INSECURE, value)]).map(|settings| settings.server.tls.accepts_any_server);
         assert!(insecure("True").unwrap() && insecure("1").unwrap() && !insecure("false").unwrap());
         assert!(insecure("yes").is_err());
         assert!(settings("https://h", &[(INSECURE, "true"), (AUTHORITIES[0], "ca.pem")]).is_err());
         assert!(settings("http://h", &[(INSECURE, "yes")]).is_ok());
-        let tls = settings("https://h", &[("SSL_CERT_FILE", "b.pem"), ("CURL_CA_BUNDLE", "a.pem")]).unwrap().tls;
+        let tls = settings("https://h", &[("SSL_CERT_FILE", "b.pem"), ("CURL_CA_BUNDLE", "a.pem")]).unwrap().server.tls;
         assert_eq!(tls.authorities.unwrap().variable, "CURL_CA_BUNDLE");
     }
 }

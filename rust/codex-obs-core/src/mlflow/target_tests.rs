@@ -21,7 +21,7 @@ fn a_new_run_is_created_whatever_there_is() {
     mlflow.settings.new_run = Some(MARK.to_owned());
     mlflow.settings.run_id = Some("set".to_owned());
     assert!(mlflow.makes_new_run());
-    assert_eq!(mlflow.prepare(&known(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&known(), &wait()), Answer::TAKEN);
     assert_eq!(mlflow.remote_run(), Some("ab12"));
     let [(first, search), (second, create)] = &asked(&server)[..] else { panic!("{:?}", paths(&server)) };
     assert_eq!((first.as_str(), second.as_str()), ("runs/search", "runs/create"));
@@ -43,7 +43,7 @@ fn a_new_run_is_created_once_though_its_answer_got_lost() {
     let (mut mlflow, _folder) = unprepared(&server);
     mlflow.settings.new_run = Some(MARK.to_owned());
     later(&mlflow.prepare(&known(), &wait()));
-    assert_eq!(mlflow.prepare(&known(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&known(), &wait()), Answer::TAKEN);
     assert_eq!(mlflow.remote_run(), Some("cd34"));
 }
 
@@ -132,14 +132,14 @@ fn an_experiment_is_found_by_its_name_and_created_once_if_there_is_none() {
     let server = with_experiments(&[("a%20b%2Fgr%C3%B6%C3%9Fe", "12")]);
     let (mut mlflow, _folder) = unprepared(&server);
     mlflow.settings.experiment_name = Some("a b/größe".to_owned());
-    assert_eq!(mlflow.prepare(&facts(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&facts(), &wait()), Answer::TAKEN);
     assert_eq!(created_in(&server), "12");
     assert_eq!(paths(&server).len(), 3);
 
     let server = with_experiments(&[]);
     let (mut mlflow, _folder) = unprepared(&server);
     mlflow.settings.experiment_name = Some("new".to_owned());
-    assert_eq!(mlflow.prepare(&facts(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&facts(), &wait()), Answer::TAKEN);
     assert_eq!(created_in(&server), "77");
     let body = asked(&server).into_iter().find(|(path, _)| path == "experiments/create").unwrap().1;
     assert_eq!(body, json!({"name": "new"}));
@@ -157,7 +157,7 @@ fn an_experiment_that_another_program_creates_meanwhile_is_taken() {
     });
     let (mut mlflow, _folder) = unprepared(&server);
     mlflow.settings.experiment_name = Some("new".to_owned());
-    assert_eq!(mlflow.prepare(&facts(), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.prepare(&facts(), &wait()), Answer::TAKEN);
     assert_eq!(created_in(&server), "5");
 }
 

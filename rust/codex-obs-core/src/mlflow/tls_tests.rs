@@ -57,15 +57,15 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn deliver(server: &Server, variables: &[(&str, &str)]) -> Delivery {
+fn deliver(server: &Server, variables: &[(&str, &str)]) -> Answer {
     let uri = format!("https://localhost:{}", server.address().port());
     let (mut mlflow, _folder) = destination(&uri, variables, LONG);
     mlflow.deliver(&points(3), &wait())
 }
 
-fn untrusted(delivery: &Delivery) -> &str {
+fn untrusted(delivery: &Answer) -> &str {
     match delivery {
-        Delivery::Later { pause, why } => {
+        Answer::Later { pause, why } => {
             assert!(why.contains("no trusted connection") && pause.as_secs() >= 14, "{why} {pause:?}");
             why
         }
@@ -80,20 +80,20 @@ fn a_server_is_trusted_by_its_authority_alone() {
     let (folder, issuer) = (tempfile::tempdir().unwrap(), authority());
     let server = Server::start_behind(&door(&leaf(&issuer, "localhost", |_| {}), None), |_, _| fine());
     let own = file(&folder, "own.pem", &issuer.pem());
-    assert_eq!(deliver(&server, &[(AUTHORITY, &own)]), Delivery::DONE);
-    assert_eq!(deliver(&server, &[("SSL_CERT_FILE", &own)]), Delivery::DONE);
+    assert_eq!(deliver(&server, &[(AUTHORITY, &own)]), Answer::TAKEN);
+    assert_eq!(deliver(&server, &[("SSL_CERT_FILE", &own)]), Answer::TAKEN);
     let several = tempfile::tempdir().unwrap();
     file(&several, "a.pem", &authority().pem());
     file(&several, "b.pem", &issuer.pem());
     file(&several, "README", "no certificate");
-    assert_eq!(deliver(&server, &[(AUTHORITY, several.path().to_str().unwrap())]), Delivery::DONE);
+    assert_eq!(deliver(&server, &[(AUTHORITY, several.path().to_str().unwrap())]), Answer::TAKEN);
     let reached = server.requests().len();
 
     let other = file(&folder, "other.pem", &authority().pem());
     untrusted(&deliver(&server, &[(AUTHORITY, &other)]));
     untrusted(&deliver(&server, &[]));
     assert_eq!(server.requests().len(), reached, "nothing was said to whom we do not trust");
-    assert_eq!(deliver(&server, &[("MLFLOW_TRACKING_INSECURE_TLS", "true")]), Delivery::DONE);
+    assert_eq!(deliver(&server, &[("MLFLOW_TRACKING_INSECURE_TLS", "true")]), Answer::TAKEN);
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn we_prove_who_we_are_where_that_is_asked() {
     let own = file(&folder, "own.pem", &issuer.pem());
     let client = leaf(&clients, "client", |_| {});
     let both = file(&folder, "client.pem", &format!("{}{}", client.key.serialize_pem(), client.certificate.pem()));
-    assert_eq!(deliver(&server, &[(AUTHORITY, &own), ("MLFLOW_TRACKING_CLIENT_CERT_PATH", &both)]), Delivery::DONE);
+    assert_eq!(deliver(&server, &[(AUTHORITY, &own), ("MLFLOW_TRACKING_CLIENT_CERT_PATH", &both)]), Answer::TAKEN);
     let reached = server.requests().len();
     // With TLS 1.3 the server's alert may come too late to be read before the connection breaks.
-    assert!(matches!(deliver(&server, &[(AUTHORITY, &own)]), Delivery::Later { .. }));
+    assert!(matches!(deliver(&server, &[(AUTHORITY, &own)]), Answer::Later { .. }));
     assert_eq!(server.requests().len(), reached);
 }
 
@@ -154,7 +154,7 @@ fn files_that_hold_no_certificate_are_errors_at_once() {
         (client, &mixed, "cannot be used"),
     ] {
         let settings = MlflowSettings::new("https://h", &|name| (name == variable).then(|| path.to_owned())).unwrap();
-        let error = crate::http::client::Client::new(&settings).unwrap_err();
+        let error = crate::http::client::Client::new(&settings.server, LONG).unwrap_err();
         assert!(error.is_setting() && error.to_string().contains(words), "{variable} {path}: {error}");
         assert!(error.to_string().contains(variable));
     }
@@ -211,7 +211,7 @@ fn a_proxy_carries_what_goes_to_another_host() {
     let (port, serving) = proxy(server.address(), "200 OK");
     let address = format!("http://user:canary@127.0.0.1:{port}");
     let (mut mlflow, folder) = destination("http://mlflow.example:5000", &[("http_proxy", &address)], LONG);
-    assert_eq!(mlflow.deliver(&points(3), &wait()), Delivery::DONE);
+    assert_eq!(mlflow.deliver(&points(3), &wait()), Answer::TAKEN);
     drop((mlflow, folder, server));
     let head = serving.join().unwrap();
     assert!(head.starts_with("CONNECT mlflow.example:5000 HTTP/1.1\r\n"), "{head}");
@@ -225,7 +225,7 @@ fn a_proxy_that_refuses_is_an_outage_and_hears_no_token() {
     let address = format!("http://user:canary@127.0.0.1:{port}");
     let variables = [("http_proxy", address.as_str()), ("MLFLOW_TRACKING_TOKEN", "canary-token")];
     let (mut mlflow, _folder) = destination("http://mlflow.example:5000", &variables, LONG);
-    let Delivery::Later { why, .. } = mlflow.deliver(&points(3), &wait()) else { panic!("a proxy that refuses") };
+    let Answer::Later { why, .. } = mlflow.deliver(&points(3), &wait()) else { panic!("a proxy that refuses") };
     assert!(!why.contains("canary"), "{why}");
     assert!(!serving.join().unwrap().contains("canary-token"));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::records::last_status;
 use super::{Session, claim};
-use crate::follow::backlog::Left;
+use crate::follow::backlog::Backlog;
 use crate::primitives::{Condvar, Instant, Mutex, MutexGuard};
 use crate::run::ending::RunStatus;
 use crate::worker::drain::Drain;
@@ -27,7 +27,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Closing {
     state: Mutex<(bool, Option<bool>)>,
     ended: Condvar,
-    left: Mutex<Option<Left>>,
+    left: Mutex<Option<Backlog>>,
 }
 
 impl Closing {
@@ -42,7 +42,7 @@ impl Closing {
     }
 
     /// What destinations did not get.
-    pub(super) fn left(&self) -> Option<Left> {
+    pub(super) fn left(&self) -> Option<Backlog> {
         lock(&self.left).clone()
     }
 

@@ -8,12 +8,12 @@ use crossbeam_channel::Receiver;
 use super::{Session, Settings};
 use crate::deliver::context::Context;
 use crate::deliver::destination::Destination;
-use crate::deliver::settings::Place;
-use crate::deliver::thread::Exporter;
+use crate::deliver::settings::StreamFolder;
+use crate::deliver::thread::DeliveryThread;
 use crate::error::Result;
-use crate::follow::backlog::Left;
-use crate::follow::holds::{Promises, promise};
-use crate::shard::hold::{Claims, Kept};
+use crate::follow::backlog::Backlog;
+use crate::follow::holds::{Holds, promise};
+use crate::shard::hold::{Claims, Hold};
 use crate::shard::name::Stream;
 use crate::stats::Stats;
 use crate::worker::feed::{Batch, Feed};
@@ -28,7 +28,7 @@ pub(super) struct Exporting {
     destination: Box<dyn Destination>,
     pub(super) feed: Arc<Feed>,
     receiver: Receiver<Batch>,
-    kept: Arc<Kept>,
+    hold: Arc<Hold>,
 }
 
 /// What retention has to keep: for the exporter of this session, and for those of earlier ones that did not finish.
@@ -38,17 +38,17 @@ pub(super) fn keep(
     settings: &Settings,
     warnings: &Arc<Warnings>,
     is_new: bool,
-) -> Option<Arc<Kept>> {
-    let others = Promises::find(directory, stream, warnings, is_new)
+) -> Option<Arc<Hold>> {
+    let others = Holds::find(directory, stream, warnings, is_new)
         .inspect_err(|error| warnings.push("promises", || format!("{error}: {UNPROMISED}")));
     let others = others.ok().map(|promises| Box::new(promises) as Box<dyn Claims>);
     let most = settings.max_unexported_shards;
-    let kept = if settings.export.as_ref().is_some_and(|export| export.includes(stream)) {
-        Kept::new(most).and_for(others)
+    let hold = if settings.export.as_ref().is_some_and(|export| export.includes(stream)) {
+        Hold::new(most).and_for(others)
     } else {
-        Kept::for_others(most, others?)
+        Hold::for_others(most, others?)
     };
-    Some(Arc::new(kept))
+    Some(Arc::new(hold))
 }
 
 impl Exporting {
@@ -60,13 +60,14 @@ impl Exporting {
         directory: &Path,
         stream: &Stream,
         settings: &Settings,
-        kept: Option<&Arc<Kept>>,
+        hold: Option<&Arc<Hold>>,
     ) -> Result<Option<Self>> {
         let export = settings.export.as_ref().filter(|export| export.includes(stream));
-        let Some((export, kept)) = export.zip(kept) else { return Ok(None) };
-        let destination = export.connector.connect(&Place { directory, stream, file_mode: settings.file_mode })?;
+        let Some((export, hold)) = export.zip(hold) else { return Ok(None) };
+        let destination =
+            export.connector.connect(&StreamFolder { directory, stream, file_mode: settings.file_mode })?;
         let (feed, receiver) = Feed::new();
-        Ok(Some(Self { destination, feed: Arc::new(feed), receiver, kept: Arc::clone(kept) }))
+        Ok(Some(Self { destination, feed: Arc::new(feed), receiver, hold: Arc::clone(hold) }))
     }
 
     /// The exporter, which has not begun.
@@ -78,7 +79,7 @@ impl Exporting {
         stats: &Arc<Stats>,
         warnings: &Arc<Warnings>,
         notes: &Arc<Notes>,
-    ) -> Option<Exporter> {
+    ) -> Option<DeliveryThread> {
         let context = Context {
             directory: directory.to_owned(),
             stream: stream.clone(),
@@ -88,7 +89,7 @@ impl Exporting {
             stats: Arc::clone(stats),
             warnings: Arc::clone(warnings),
             notes: Arc::clone(notes),
-            kept: Some(self.kept),
+            hold: Some(self.hold),
             live: Some((self.feed, self.receiver)),
             is_live: true,
             ended: None,
@@ -98,14 +99,14 @@ impl Exporting {
         if let Err(error) = promise(directory, stream, &self.destination.address(), self.destination.meant_run()) {
             context.warnings.push("promises", || format!("{error}: {UNPROMISED}"));
         }
-        Some(Exporter::new(context, self.destination))
+        Some(DeliveryThread::new(context, self.destination))
     }
 }
 
 impl Session {
     /// What was still to be delivered when the session was closed; `None` if nothing was, or nothing is exported.
     #[must_use]
-    pub fn export_left(&self) -> Option<Left> {
+    pub fn export_left(&self) -> Option<Backlog> {
         self.closing.left()
     }
 }

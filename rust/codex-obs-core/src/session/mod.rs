@@ -32,7 +32,7 @@ pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};
 
 use crate::clock::Clock;
-use crate::deliver::thread::Exporter;
+use crate::deliver::thread::DeliveryThread;
 use crate::error::{Error, Result};
 use crate::generation;
 use crate::journal::frame::{LineFile, line_frame};
@@ -85,7 +85,7 @@ pub struct Session {
     /// The largest step of the rows of earlier sessions, once it is known.
     largest_before: OnceLock<Option<i64>>,
     /// Where metrics go beside the files.
-    exporter: Option<Exporter>,
+    exporter: Option<DeliveryThread>,
     threads: Mutex<Threads>,
     /// Whether the writer thread was started and not stopped since.
     running: AtomicBool,

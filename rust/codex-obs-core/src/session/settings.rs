@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::deliver::settings::ExportSettings;
+use crate::deliver::settings::DeliverySettings;
 use crate::error::{Error, Result};
 use crate::journal::memory::Backing;
 use crate::limits;
@@ -51,7 +51,7 @@ pub struct Settings {
     /// How the ring outlives the process.
     pub backing: Backing,
     /// Where metrics go beside the files; `None`: nowhere.
-    pub export: Option<ExportSettings>,
+    pub export: Option<DeliverySettings>,
 }
 
 impl Default for Settings {

@@ -10,7 +10,7 @@ use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::run::identity::Home;
 use crate::shard::adopt::adopt;
-use crate::shard::hold::Kept;
+use crate::shard::hold::Hold;
 use crate::shard::name::Stream;
 use crate::shard::pack::pack_all;
 use crate::shard::tail::INTERNALS;
@@ -85,7 +85,7 @@ pub(super) struct Around<'a> {
 }
 
 /// What looks after the shards of the stream that `files` writes. Of a new stream nothing was left to do.
-pub(super) fn keeper(around: &Around<'_>, files: &mut Files, kept: Option<Arc<Kept>>, is_new: bool) -> Keeper {
+pub(super) fn keeper(around: &Around<'_>, files: &mut Files, kept: Option<Arc<Hold>>, is_new: bool) -> Keeper {
     let settings = around.settings;
     let keep = settings.policy.backup_count.unwrap_or(u64::MAX);
     let packer = (settings.retention.packs && settings.policy.backup_count.is_some()).then(|| {

@@ -5,7 +5,7 @@ use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::Session;
-use crate::deliver::thread::Exporter;
+use crate::deliver::thread::DeliveryThread;
 use crate::primitives::{Instant, JoinHandle, MutexGuard, join_by, yield_now};
 use crate::worker::syncer::SyncPolicy;
 
@@ -107,7 +107,7 @@ impl Session {
 
     /// Starts the threads again that a fork stopped, if the session exports: rows must arrive without another call.
     pub(super) fn resume(&self) {
-        if self.exporter.as_ref().is_some_and(Exporter::has_started) {
+        if self.exporter.as_ref().is_some_and(DeliveryThread::has_started) {
             self.ensure_writer();
         }
     }

@@ -60,7 +60,7 @@ pub trait Claims: Debug + Send + Sync {
 
 /// How far the followers of a log have come, for whoever deletes old shards.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Hold {
     /// Shards kept beyond limit and count at most.
     most: u64,
     /// The follower of this process, if there is one.
@@ -79,7 +79,7 @@ struct Own {
     progress: Option<PathBuf>,
 }
 
-impl Kept {
+impl Hold {
     /// Keeps at most `most` shards longer for a follower of this process, all of them while it is not known what was delivered.
     #[must_use]
     pub fn new(most: u64) -> Self {
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn shards_from_the_one_reached_on_stay_up_to_a_limit() {
         let due = [4, 5, 6, 7, 8];
-        let kept = Kept::new(3);
+        let kept = Hold::new(3);
         let spare = || kept.spare(kept.need(), &due);
         assert_eq!(spare(), 2, "nothing is known yet");
         for (reached, go) in [(9, 5), (8, 4), (7, 3), (6, 2), (5, 2), (1, 2)] {

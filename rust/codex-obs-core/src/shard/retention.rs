@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
 use super::footer::Footer;
-use super::hold::{Kept, Need};
+use super::hold::{Hold, Need};
 use super::name::{Coding, shard_path};
 use super::ordinal::{Gone, Shards};
 use super::rotate::rename_new;
@@ -78,7 +78,7 @@ impl Plan {
         base: &Path,
         keep: u64,
         retention: Retention,
-        needed: Option<&Kept>,
+        needed: Option<&Hold>,
         known: Option<Gone>,
     ) -> Result<Self> {
         let shards = Shards::with(base, known)?;
@@ -107,7 +107,7 @@ impl Plan {
     ///
     /// # Errors
     /// If it cannot be renamed or read.
-    pub fn begin(&self, due: Due, needed: Option<&Kept>, pulse: &Pulse) -> Result<Option<Leaving>> {
+    pub fn begin(&self, due: Due, needed: Option<&Hold>, pulse: &Pulse) -> Result<Option<Leaving>> {
         let ordinal = due.ordinal();
         let path = Archive::Leaving.path(&self.base, ordinal);
         let is_new = !matches!(due, Due::Leaving(_));
@@ -281,7 +281,7 @@ fn tally(file: File, coding: Coding, place: u64, path: &Path, pulse: &Pulse) -> 
 
 /// Deletes what is due as a writer without a journal would, for tests.
 #[cfg(test)]
-pub fn retire(base: &Path, keep: u64, needed: Option<&Kept>, pulse: &Pulse) -> Result<Gone> {
+pub fn retire(base: &Path, keep: u64, needed: Option<&Hold>, pulse: &Pulse) -> Result<Gone> {
     let retention = Retention { packs: false, max_archive_bytes: None };
     let plan = Plan::of(base, keep, retention, needed, None)?;
     let mut gone = plan.gone;

@@ -54,7 +54,7 @@ fn lines_that_a_destination_still_needed_are_told_from_the_others() {
         for number in 1..=5 {
             fs::write(shard_path(&base, number, Coding::Plain), "a\nb\nc\n").unwrap();
         }
-        let kept = Kept::new(0);
+        let kept = Hold::new(0);
         kept.note(ordinal, offset);
         let gone = retire(&base, 2, Some(&kept), &Pulse::default()).unwrap();
         assert_eq!((gone.rows, gone.undelivered), (9, undelivered), "from {offset} in {ordinal}");
@@ -67,7 +67,7 @@ fn archives_beyond_the_limit_go_but_the_newest_and_what_a_destination_needs() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("metrics.ndjson");
     let bytes: u64 = (1..=4).map(|ordinal| archive(&base, ordinal, "a\nb\n")).sum();
-    let plan = |most, kept: Option<&Kept>| {
+    let plan = |most, kept: Option<&Hold>| {
         let retention = Retention { packs: true, max_archive_bytes: Some(most) };
         Plan::of(&base, 5, retention, kept, None).unwrap()
     };
@@ -75,7 +75,7 @@ fn archives_beyond_the_limit_go_but_the_newest_and_what_a_destination_needs() {
     assert_eq!(due(bytes), []);
     assert_eq!(due(bytes - 1), [Due::Archive(1)]);
     assert_eq!(due(1), [Due::Archive(1), Due::Archive(2), Due::Archive(3)]);
-    let kept = Kept::new(1);
+    let kept = Hold::new(1);
     kept.note(1, 2);
     let plan = plan(1, Some(&kept));
     assert_eq!(plan.due, [Due::Archive(1), Due::Archive(2)], "one is kept longer");

@@ -12,7 +12,7 @@ use crate::encode::line::{Tracking, session, tracking};
 use crate::error::Result;
 use crate::limits::ARCHIVES_NOTICE_BYTES;
 use crate::shard::archive::Archive;
-use crate::shard::hold::Kept;
+use crate::shard::hold::Hold;
 use crate::shard::ordinal::{Gone, RETIRED, Shards};
 use crate::shard::retention::{Due, Plan, Retention};
 use crate::stats::Stats;
@@ -30,7 +30,7 @@ pub struct Keeper {
     /// What happens to the others.
     pub retention: Retention,
     /// What destinations need of the metrics.
-    pub kept: Option<Arc<Kept>>,
+    pub kept: Option<Arc<Hold>>,
     /// Packs, where that is what happens.
     pub packer: Option<Arc<Packer>>,
     /// Identity of the run.

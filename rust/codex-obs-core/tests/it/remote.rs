@@ -4,11 +4,11 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use codex_obs_core::deliver::destination::{Delivery, Destination, RunFacts};
-use codex_obs_core::deliver::settings::{Connector, ExportSettings, Place};
-use codex_obs_core::deliver::wait::Wait;
+use codex_obs_core::deliver::destination::{Answer, Destination, RunFacts};
+use codex_obs_core::deliver::settings::{Connector, DeliverySettings, StreamFolder};
 use codex_obs_core::follow::point::Point;
 use codex_obs_core::run::ending::RunStatus;
+use codex_obs_core::wait::Wait;
 
 /// What the destination does with the next call.
 #[derive(Clone, Debug)]
@@ -79,13 +79,13 @@ impl Remote {
         assert!(!waited.1.timed_out(), "it never came to this; {} points", waited.0.points.len());
     }
 
-    pub fn settings(&self) -> ExportSettings {
+    pub fn settings(&self) -> DeliverySettings {
         let remote = self.clone();
-        let connect = move |_: &Place<'_>| {
+        let connect = move |_: &StreamFolder<'_>| {
             let meant = remote.store(|store| store.meant.clone());
             Ok(Box::new(Scripted { remote: remote.clone(), run: None, meant }) as Box<dyn Destination>)
         };
-        ExportSettings { flush_interval: Duration::from_millis(5), ..ExportSettings::new(Connector::new(connect)) }
+        DeliverySettings { flush_interval: Duration::from_millis(5), ..DeliverySettings::new(Connector::new(connect)) }
     }
 
     /// `(split/metric, step, value bits)` of every point, in order.
@@ -108,7 +108,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn call(&self, take: impl FnOnce(&mut Store) -> u64) -> Delivery {
+    fn call(&self, take: impl FnOnce(&mut Store) -> u64) -> Answer {
         let act = self.remote.store(|store| {
             store.calls += 1;
             if store.script.len() > 1 { store.script.pop_front() } else { store.script.front().cloned() }
@@ -122,13 +122,13 @@ impl Scripted {
             self.remote.store(|store| store.held -= 1);
         }
         self.remote.store(|store| match act.unwrap_or(Act::Accept) {
-            Act::Accept | Act::Hold => Delivery::Done { rejected: take(store) },
+            Act::Accept | Act::Hold => Answer::Taken { rejected: take(store) },
             Act::AcceptUnheard => {
                 take(store);
-                Delivery::Later { pause: Duration::from_millis(1), why: "the answer was lost".into() }
+                Answer::Later { pause: Duration::from_millis(1), why: "the answer was lost".into() }
             }
-            Act::Later(pause) => Delivery::Later { pause, why: "it is down".into() },
-            Act::Stop => Delivery::Stopped { why: "the run was deleted; choose another".into() },
+            Act::Later(pause) => Answer::Later { pause, why: "it is down".into() },
+            Act::Stop => Answer::Never { why: "the run was deleted; choose another".into() },
             Act::Panic => unreachable!("handled above"),
         })
     }
@@ -147,7 +147,7 @@ impl Destination for Scripted {
         self.meant.as_deref()
     }
 
-    fn prepare(&mut self, run: &RunFacts, _: &Wait) -> Delivery {
+    fn prepare(&mut self, run: &RunFacts, _: &Wait) -> Answer {
         let (mut found, meant) = (None, self.meant.clone());
         let delivery = self.call(|store| {
             store.prepared.push(run.clone());
@@ -159,30 +159,30 @@ impl Destination for Scripted {
             }
             0
         });
-        if delivery == Delivery::DONE {
+        if delivery == Answer::TAKEN {
             self.run = found;
             if self.run.is_none() {
-                return Delivery::Later { pause: Duration::from_millis(1), why: "there is no run yet".into() };
+                return Answer::Later { pause: Duration::from_millis(1), why: "there is no run yet".into() };
             }
         }
         delivery
     }
 
-    fn params(&mut self, params: &[(String, String)], _: &Wait) -> Delivery {
+    fn params(&mut self, params: &[(String, String)], _: &Wait) -> Answer {
         self.call(|store| {
             store.params.extend_from_slice(params);
             0
         })
     }
 
-    fn tags(&mut self, tags: &[(String, String)], _: &Wait) -> Delivery {
+    fn tags(&mut self, tags: &[(String, String)], _: &Wait) -> Answer {
         self.call(|store| {
             store.tags.extend_from_slice(tags);
             0
         })
     }
 
-    fn deliver(&mut self, points: &[Point], _: &Wait) -> Delivery {
+    fn deliver(&mut self, points: &[Point], _: &Wait) -> Answer {
         let delivery = self.call(|store| {
             if let Some(refused) = &store.refused {
                 assert_eq!(refused, points, "a retry has the same points");
@@ -193,12 +193,12 @@ impl Destination for Scripted {
             store.batches.push(points.len());
             (points.len() - (store.points.len() - before)) as u64
         });
-        let again = matches!(delivery, Delivery::Later { .. });
+        let again = matches!(delivery, Answer::Later { .. });
         self.remote.store(|store| store.refused = again.then(|| points.to_vec()));
         delivery
     }
 
-    fn finish(&mut self, status: RunStatus, end_micros: i64, _: &Wait) -> Delivery {
+    fn finish(&mut self, status: RunStatus, end_micros: i64, _: &Wait) -> Answer {
         self.call(|store| {
             store.finished.push(status);
             store.ends.push(end_micros);

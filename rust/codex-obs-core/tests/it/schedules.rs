@@ -1,4 +1,4 @@
-//! Random histories of a run, its courier and its destination, against a model that knows what was logged.
+//! Random histories of a run, its delivery and its destination, against a model that knows what was logged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::deliver::context::Context;
-use codex_obs_core::deliver::delivery::{Courier, Step};
-use codex_obs_core::deliver::wait::Wait;
+use codex_obs_core::deliver::delivery::{Delivery, Step};
 use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::name::Stream;
 use codex_obs_core::shard::policy::Policy;
+use codex_obs_core::wait::Wait;
 use proptest::prelude::*;
 
 use crate::remote::{Act, Remote, expected};
@@ -21,9 +21,9 @@ use crate::support::log;
 enum Event {
     /// Calls are logged and written; small shards rotate under them.
     Log(i64),
-    /// The courier does so many steps, the last of them perhaps in the middle of something.
+    /// The delivery does so many steps, the last of them perhaps in the middle of something.
     Steps(usize),
-    /// The courier's process dies, and another takes over from what is on disk.
+    /// The delivery's process dies, and another takes over from what is on disk.
     Die,
     /// The run is closed and goes on.
     Reopen,
@@ -53,7 +53,7 @@ fn open(directory: &Path) -> Arc<Session> {
     Session::open(directory, Some("r1"), None, settings).unwrap()
 }
 
-fn courier(directory: &Path, remote: &Remote) -> Courier {
+fn delivery(directory: &Path, remote: &Remote) -> Delivery {
     let context = Context {
         directory: directory.to_owned(),
         stream: Stream::main(),
@@ -63,7 +63,7 @@ fn courier(directory: &Path, remote: &Remote) -> Courier {
         stats: Arc::default(),
         warnings: Arc::default(),
         notes: Arc::default(),
-        kept: None,
+        hold: None,
         live: None,
         is_live: false,
         ended: None,
@@ -71,7 +71,7 @@ fn courier(directory: &Path, remote: &Remote) -> Courier {
         lock: Arc::default(),
     };
     let destination = context.connect().unwrap();
-    Courier::new(Arc::new(context), destination)
+    Delivery::new(Arc::new(context), destination)
 }
 
 proptest! {
@@ -82,7 +82,7 @@ proptest! {
         let (folder, remote, wait) = (tempfile::tempdir().unwrap(), Remote::default(), Wait::default());
         remote.store(|store| store.poison.insert("m1".into()));
         let mut session = open(folder.path());
-        let mut at_work = courier(folder.path(), &remote);
+        let mut at_work = delivery(folder.path(), &remote);
         let mut next = 0;
         let mut is_sure = true;
         for event in events {
@@ -95,7 +95,7 @@ proptest! {
                 Event::Steps(count) => (0..count).for_each(|_| drop(at_work.step(&wait, true))),
                 Event::Die => {
                     drop(at_work);
-                    at_work = courier(folder.path(), &remote);
+                    at_work = delivery(folder.path(), &remote);
                     // Another process may put other points together.
                     remote.store(|store| store.refused = None);
                     is_sure = false;

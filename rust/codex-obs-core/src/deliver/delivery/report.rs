@@ -1,10 +1,10 @@
 //! What a delivery counts, warns of and puts on record.
 
-use super::{Courier, Health, Step};
+use super::{Delivery, Health, Step};
 use crate::encode::line::{Tracking, tracking};
 use crate::words::count;
 
-impl Courier {
+impl Delivery {
     pub(super) fn count_losses(&mut self) {
         let Some(route) = &self.route else { return };
         let losses = route.follower.losses();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{COUNT_POINTS, StreamOutcome, SyncOutcome, SyncProgress, Tick, context, streams};
 use crate::clock::Clock;
-use crate::deliver::settings::ExportSettings;
+use crate::deliver::settings::DeliverySettings;
 use crate::error::{Error, Result};
 use crate::follow::backlog::bytes_left;
 use crate::follow::cursor::{Missing, Progress};
@@ -22,7 +22,7 @@ use crate::session::{Pending, is_written, recover_for_reading};
 /// where it may write.
 pub(super) fn count(
     directory: &Path,
-    settings: &ExportSettings,
+    settings: &DeliverySettings,
     clock: &Clock,
     home: &Home,
     tick: Tick<'_>,

@@ -1,23 +1,65 @@
 //! The way to the server: attempts, verdicts, back-off.
 
 use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
 
-use super::classify::{self, Part, Verdict};
-use super::settings::MlflowSettings;
+use super::client::{Client, Failure, Reply};
+use super::retry;
+use super::server::Server;
 use crate::clock::Clock;
-use crate::deliver::wait::Wait;
 use crate::error::Result;
-use crate::http::client::{Client, Failure, Reply};
-use crate::http::retry;
 use crate::limits::{EXPORT_LONGEST_TIMEOUT, EXPORT_QUICK_ATTEMPTS, EXPORT_WORDS};
+use crate::wait::Wait;
 
 /// Doublings of a timeout before its cap counts alone.
 const MOST_PATIENCE: u32 = 8;
 
+/// How a protocol reads replies, and what it tells a user to do.
+pub trait Protocol: std::fmt::Debug {
+    /// What of a request a server's complaint may be about.
+    type Part;
+
+    /// What to check where access is refused.
+    const ACCESS: &str;
+    /// The settings of certificates.
+    const TRUST: &str;
+    /// What ought to answer.
+    const SERVER: &str;
+
+    /// What a reply means for the request.
+    fn verdict(reply: &Reply) -> Verdict<Self::Part>;
+
+    /// What a reply says.
+    fn words(reply: &Reply) -> String;
+}
+
+/// What a reply means for the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<Part> {
+    /// Stored.
+    Accepted,
+    /// Overloaded or restarting: the same again soon.
+    Busy,
+    /// The server's own fault, unless this request alone provokes it.
+    Failed,
+    /// Something in the request is refused for good; the server may say what.
+    Refused(Option<Part>),
+    /// Too many bytes.
+    TooLarge,
+    /// What the request is about does not exist or is deleted.
+    Gone,
+    /// We may not.
+    Forbidden,
+    /// The answer leads elsewhere, and is not followed.
+    Redirected,
+    /// Something else than the server has answered.
+    Stranger,
+}
+
 /// What came of a request after all its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Outcome<Part> {
     /// Stored; the reply's body.
     Accepted(Vec<u8>),
     /// Something in it is refused for good.
@@ -75,7 +117,7 @@ pub struct Complaint {
 
 /// What sends requests to one server.
 #[derive(Debug)]
-pub struct Link {
+pub struct Link<P> {
     client: Client,
     base: String,
     timeout: Duration,
@@ -85,34 +127,46 @@ pub struct Link {
     /// Requests in a row that were not answered in time and could not be made smaller.
     patience: u32,
     random: u64,
+    protocol: PhantomData<P>,
 }
 
-impl Link {
+impl<P: Protocol> Link<P> {
     /// A link that has not connected yet.
-    pub fn new(settings: &MlflowSettings) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If a certificate, or what tells the server who we are, cannot be used.
+    pub fn new(server: &Server, timeout: Duration, clock: Clock) -> Result<Self> {
         Ok(Self {
-            client: Client::new(settings)?,
-            base: settings.endpoint.base.clone(),
-            timeout: settings.limits.timeout,
-            clock: settings.clock.clone(),
+            client: Client::new(server, timeout)?,
+            base: server.endpoint.base.clone(),
+            timeout,
+            clock,
             failures: 0,
             patience: 0,
             random: RandomState::new().hash_one(0),
+            protocol: PhantomData,
         })
     }
 
     /// Posts `body`, again after a short pause where that may help: at most three times, but once while the server is down.
-    pub fn post(&mut self, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+    pub fn post(&mut self, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome<P::Part> {
         self.post_up_to(EXPORT_QUICK_ATTEMPTS, url, body, most_bytes, wait)
     }
 
     /// Posts `body` at most `attempts` times.
-    pub fn post_up_to(&mut self, attempts: u32, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+    pub fn post_up_to(
+        &mut self,
+        attempts: u32,
+        url: &str,
+        body: &[u8],
+        most_bytes: usize,
+        wait: &Wait,
+    ) -> Outcome<P::Part> {
         self.exchange(attempts, self.timeout, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
     }
 
     /// Asks for the description of a run. One that is longer than `most_bytes` is taken as empty.
-    pub fn get(&mut self, url: &str, most_bytes: usize, wait: &Wait) -> Outcome {
+    pub fn get(&mut self, url: &str, most_bytes: usize, wait: &Wait) -> Outcome<P::Part> {
         self.patiently(EXPORT_QUICK_ATTEMPTS, wait, |client, timeout| {
             let reply = client.get(url, most_bytes, timeout)?;
             let is_too_long = reply.is_cut && reply.status == 200;
@@ -122,7 +176,14 @@ impl Link {
 
     /// Posts what cannot be made smaller where the server is slow: each time that it does not answer in time, the next attempt
     /// may take twice as long. At most `attempts`, fewer while the server is down.
-    pub fn post_patiently(&mut self, attempts: u32, url: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Outcome {
+    pub fn post_patiently(
+        &mut self,
+        attempts: u32,
+        url: &str,
+        body: &[u8],
+        most_bytes: usize,
+        wait: &Wait,
+    ) -> Outcome<P::Part> {
         self.patiently(attempts, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
     }
 
@@ -131,7 +192,7 @@ impl Link {
         attempts: u32,
         wait: &Wait,
         send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
-    ) -> Outcome {
+    ) -> Outcome<P::Part> {
         let timeout = self.timeout.saturating_mul(1 << self.patience.min(MOST_PATIENCE)).min(EXPORT_LONGEST_TIMEOUT);
         let outcome = self.exchange(attempts, timeout.max(self.timeout), wait, send);
         self.patience = match outcome {
@@ -147,7 +208,7 @@ impl Link {
         timeout: Duration,
         wait: &Wait,
         send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
-    ) -> Outcome {
+    ) -> Outcome<P::Part> {
         let attempts = if self.failures > 0 { 1 } else { attempts.max(1) };
         let mut attempt = 0;
         loop {
@@ -172,13 +233,13 @@ impl Link {
         }
     }
 
-    fn judge(&mut self, reply: Reply) -> Judgement {
-        let verdict = classify::verdict(&reply);
-        if verdict == Verdict::Accepted {
+    fn judge(&mut self, reply: Reply) -> Judgement<P::Part> {
+        let verdict = P::verdict(&reply);
+        if matches!(verdict, Verdict::Accepted) {
             self.failures = 0;
             return Judgement::Final(Outcome::Accepted(reply.body));
         }
-        let words = self.client.redactor().clean(&classify::words(&reply), EXPORT_WORDS);
+        let words = self.client.redactor().clean(&P::words(&reply), EXPORT_WORDS);
         let status = reply.status;
         let said = if words.is_empty() { format!("status {status}") } else { format!("status {status}: {words}") };
         let base = &self.base;
@@ -187,26 +248,26 @@ impl Link {
             Verdict::Busy | Verdict::Failed => {
                 let now = SystemTime::UNIX_EPOCH + Duration::from_micros(self.clock.now_micros().max(0) as u64);
                 let after = reply.retry_after.as_deref().and_then(|value| retry::retry_after(value, now));
-                let failed = (verdict == Verdict::Failed).then_some(complaint);
+                let failed = matches!(verdict, Verdict::Failed).then_some(complaint);
                 Judgement::Again(Again { after, why: format!("{base} answered with {said}"), failed, is_timeout: false })
             }
             Verdict::Refused(part) => self.answered(Outcome::Refused { part, complaint }),
             Verdict::TooLarge => self.answered(Outcome::TooLarge(complaint)),
             Verdict::Gone => self.answered(Outcome::Halted(Halt::Gone(complaint.words.trim_end_matches('.').to_owned()))),
-            Verdict::Forbidden => self.slow(format!(
-                "{base} refused access with {said}; check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and \
-                 MLFLOW_TRACKING_PASSWORD, and the server's permissions and allowed hosts"
-            )),
+            Verdict::Forbidden => {
+                self.slow(format!("{base} refused access with {said}; {}", P::ACCESS))
+            }
             Verdict::Redirected => self.slow(format!(
                 "{base} answered with a redirect (status {status}), which is not followed; give the address that it leads to"
             )),
             Verdict::Stranger | Verdict::Accepted => self.slow(format!(
-                "what answers at {base} does not look like an MLflow server ({said}); check the address and any proxy in front of it"
+                "what answers at {base} does not look like {} ({said}); check the address and any proxy in front of it",
+                P::SERVER
             )),
         }
     }
 
-    fn no_reply(&mut self, failure: Failure, timeout: Duration) -> Judgement {
+    fn no_reply(&mut self, failure: Failure, timeout: Duration) -> Judgement<P::Part> {
         let base = &self.base;
         match failure {
             Failure::Timeout => Judgement::Again(Again {
@@ -218,26 +279,26 @@ impl Link {
                 Judgement::Again(Again { why: format!("{base} cannot be reached: {words}"), ..Again::default() })
             }
             Failure::Trust(words) => self.slow(format!(
-                "no trusted connection to {base}: {words}; check the address and its certificate, MLFLOW_TRACKING_SERVER_CERT_PATH \
-                 and MLFLOW_TRACKING_CLIENT_CERT_PATH"
+                "no trusted connection to {base}: {words}; check the address and its certificate, {}",
+                P::TRUST
             )),
         }
     }
 
     /// The server works, whatever it thinks of the request.
-    fn answered(&mut self, outcome: Outcome) -> Judgement {
+    fn answered(&mut self, outcome: Outcome<P::Part>) -> Judgement<P::Part> {
         self.failures = 0;
         Judgement::Final(outcome)
     }
 
     /// Only a person can help, so there is no hurry.
-    fn slow(&mut self, why: String) -> Judgement {
+    fn slow(&mut self, why: String) -> Judgement<P::Part> {
         self.failures = self.failures.saturating_add(1);
         let random = self.random();
         Judgement::Final(Outcome::Halted(Halt::later(retry::slow(random), why)))
     }
 
-    fn given_up(&mut self, again: Again) -> Outcome {
+    fn given_up(&mut self, again: Again) -> Outcome<P::Part> {
         self.failures = self.failures.saturating_add(1);
         let random = self.random();
         let pause = retry::backoff(self.failures, random).max(again.after.unwrap_or_default());
@@ -256,8 +317,8 @@ impl Link {
     }
 }
 
-enum Judgement {
-    Final(Outcome),
+enum Judgement<Part> {
+    Final(Outcome<Part>),
     Again(Again),
 }
 

@@ -1,11 +1,12 @@
 use super::*;
+use crate::http::secret::Credentials;
 
 fn base(uri: &str) -> String {
-    Endpoint::parse(uri).unwrap().base
+    parse(uri).unwrap().base
 }
 
 fn credentials(uri: &str) -> Option<(String, String)> {
-    match Endpoint::parse(uri).unwrap().credentials {
+    match parse(uri).unwrap().credentials {
         Some(Credentials::Basic { username, password }) => {
             Some((username.reveal().to_owned(), password.reveal().to_owned()))
         }
@@ -31,11 +32,8 @@ fn every_spelling_of_one_address_is_one_base() {
     assert_eq!(base("http://host:443/a/b/"), "http://host:443/a/b");
     assert_eq!(base("http://host:80"), "http://host");
     assert_eq!(base("http://[::1]:5000"), "http://[::1]:5000");
-    assert_eq!(Endpoint::parse("http://[::1]:5000").unwrap().host, "::1");
-    assert_eq!(
-        Endpoint::parse("https://h/p/").unwrap().url("runs/log-batch"),
-        "https://h/p/api/2.0/mlflow/runs/log-batch"
-    );
+    assert_eq!(parse("http://[::1]:5000").unwrap().host, "::1");
+    assert_eq!(url(&parse("https://h/p/").unwrap(), "runs/log-batch"), "https://h/p/api/2.0/mlflow/runs/log-batch");
 }
 
 #[test]
@@ -71,22 +69,22 @@ fn what_is_no_web_address_is_refused_with_the_remedy_and_without_the_secret() {
         "http://host#canary",
         "http://u:canary@[::1",
     ] {
-        let error = Endpoint::parse(uri).expect_err(uri);
+        let error = parse(uri).expect_err(uri);
         assert!(error.is_setting(), "{uri}");
         let text = format!("{error} {error:?}");
         assert!(text.contains("mlflow_tracking_uri") && !text.contains("canary"), "{uri}: {text}");
     }
     for uri in ["http://host:65536", "http://u:canary@host:65536/base", "http://[::1]:65536"] {
-        let text = Endpoint::parse(uri).unwrap_err().to_string();
+        let text = parse(uri).unwrap_err().to_string();
         assert!(
             text.starts_with("mlflow_tracking_uri cannot be used: 65536 is no port (1 to 65535; "),
             "{uri}: {text}"
         );
     }
-    assert!(Endpoint::parse("http://host:65535").is_ok() && Endpoint::parse("http://[::1]").is_ok());
+    assert!(parse("http://host:65535").is_ok() && parse("http://[::1]").is_ok());
     // A user whose host was forgotten.
-    let text = Endpoint::parse("http://user:12345678").unwrap_err().to_string();
+    let text = parse("http://user:12345678").unwrap_err().to_string();
     assert!(!text.contains("12345678"), "{text}");
-    let text = Endpoint::parse("sqlite:///x.db").unwrap_err().to_string();
+    let text = parse("sqlite:///x.db").unwrap_err().to_string();
     assert!(text.contains("mlflow server"), "{text}");
 }

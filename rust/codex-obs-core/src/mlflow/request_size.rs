@@ -10,7 +10,7 @@ const PATIENT_TIMEOUTS: u32 = 2;
 
 /// The size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct RequestSize {
     members: usize,
     bytes: usize,
     /// What the settings allow.
@@ -26,7 +26,7 @@ pub struct Reach {
     timeouts: u32,
 }
 
-impl Reach {
+impl RequestSize {
     /// No limit but what is given.
     pub const UNLIMITED: Self = Self::new(usize::MAX, usize::MAX);
 
@@ -99,15 +99,15 @@ mod tests {
     use super::*;
 
     /// Sends a backlog to a server that answers `fast` members in time; gives the members sent and the batches that timed out.
-    fn run(reach: &mut Reach, fast: usize, batches: u32) -> (usize, u32) {
+    fn run(size: &mut RequestSize, fast: usize, batches: u32) -> (usize, u32) {
         let (mut sent, mut timeouts) = (0, 0);
         for _ in 0..batches {
-            let members = reach.members();
+            let members = size.members();
             if members <= fast {
-                reach.answered(members);
+                size.answered(members);
                 sent += members;
             } else {
-                reach.timed_out(1000);
+                size.timed_out(1000);
                 timeouts += 1;
             }
         }
@@ -116,38 +116,38 @@ mod tests {
 
     #[test]
     fn a_slow_server_gets_what_it_can_take_and_seldom_more() {
-        let mut reach = Reach::new(1000, 100);
-        reach.timed_out(1000);
-        assert_eq!(reach.members(), 1000, "identical bytes first");
-        let (sent, timeouts) = run(&mut reach, 300, 3000);
+        let mut size = RequestSize::new(1000, 100);
+        size.timed_out(1000);
+        assert_eq!(size.members(), 1000, "identical bytes first");
+        let (sent, timeouts) = run(&mut size, 300, 3000);
         assert!(timeouts <= 40, "{timeouts}");
         assert!(sent >= 3000 * 200, "{sent}");
         // It becomes faster.
-        run(&mut reach, 1000, 3000);
-        assert_eq!(reach.members(), 1000);
+        run(&mut size, 1000, 3000);
+        assert_eq!(size.members(), 1000);
     }
 
     #[test]
     fn the_way_back_from_an_outage_is_short() {
         for before in [0, 50, 1000] {
-            let mut reach = Reach::new(1000, 100);
+            let mut size = RequestSize::new(1000, 100);
             if before > 0 {
-                reach.answered(before);
+                size.answered(before);
             }
-            run(&mut reach, 0, 50);
-            assert_eq!(reach.members(), 1);
-            let (sent, timeouts) = run(&mut reach, 1000, 60);
+            run(&mut size, 0, 50);
+            assert_eq!(size.members(), 1);
+            let (sent, timeouts) = run(&mut size, 1000, 60);
             assert_eq!(timeouts, 0);
-            assert!(reach.members() == 1000 && sent >= 9000, "{before}: {sent} {reach:?}");
+            assert!(size.members() == 1000 && sent >= 9000, "{before}: {sent} {size:?}");
         }
     }
 
     #[test]
     fn a_body_that_was_too_large_is_halved() {
-        let mut reach = Reach::new(1000, 100);
-        reach.too_large(100);
-        assert_eq!(reach.bytes(), 50);
-        reach.too_large(1);
-        assert_eq!(reach.bytes(), 1);
+        let mut size = RequestSize::new(1000, 100);
+        size.too_large(100);
+        assert_eq!(size.bytes(), 50);
+        size.too_large(1);
+        assert_eq!(size.bytes(), 1);
     }
 }

@@ -19,14 +19,14 @@ struct State {
     deadline: Option<Instant>,
     /// The thread has to go home for a moment.
     halted: bool,
-    place: Place,
+    place: Whereabouts,
     /// A fork is under way: whoever is outside stays there.
     held: bool,
 }
 
 /// Where the thread is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Whereabouts {
     /// It does nothing, or does not exist.
     #[default]
     Home,
@@ -66,14 +66,14 @@ impl Wait {
 
     /// Notes whether the thread is at home.
     pub fn note_home(&self, is_home: bool) {
-        self.lock().place = if is_home { Place::Home } else { Place::Working };
+        self.lock().place = if is_home { Whereabouts::Home } else { Whereabouts::Working };
         self.changed.notify_all();
     }
 
     /// Does `work`, which waits for others and takes no lock of ours, such as a request. A fork does not wait for it; only
     /// the return from it waits for a fork.
     pub fn outside<T>(&self, work: impl FnOnce() -> T) -> T {
-        let place = std::mem::replace(&mut self.lock().place, Place::Outside);
+        let place = std::mem::replace(&mut self.lock().place, Whereabouts::Outside);
         self.changed.notify_all();
         let _back = Back { wait: self, place };
         work()
@@ -85,12 +85,12 @@ impl Wait {
         let mut state = self.lock();
         loop {
             match state.place {
-                Place::Home => return true,
-                Place::Outside => {
+                Whereabouts::Home => return true,
+                Whereabouts::Outside => {
                     state.held = true;
                     return false;
                 }
-                Place::Working => {}
+                Whereabouts::Working => {}
             }
             let rest = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero());
             let Some(rest) = rest else { return false };
@@ -160,7 +160,7 @@ impl Wait {
 /// Comes back from outside, be it by a panic.
 struct Back<'a> {
     wait: &'a Wait,
-    place: Place,
+    place: Whereabouts,
 }
 
 impl Drop for Back<'_> {
