@@ -58,7 +58,7 @@ mlflow: $(STAMPS)/dev mlflow-server ## test the exporter against a real MLflow s
 mlflow-server: $(MLFLOW_VENV)/.installed ## install an MLflow server into .venv-mlflow, for the tests
 
 frameworks: build $(CURDIR)/.venv-frameworks/.installed ## test the integrations against the frameworks themselves
-	PYTHONPATH=$(CURDIR)/python $(CURDIR)/.venv-frameworks/bin/python -m pytest $(PYTEST_ARGS) tests/frameworks
+	PYTHONPATH=$(CURDIR)/python $(CURDIR)/.venv-frameworks/bin/python -m pytest -o filterwarnings=default $(PYTEST_ARGS) tests/frameworks
 
 # They pin much: they have an environment of their own. The package comes out of this folder.
 $(CURDIR)/.venv-frameworks/.installed: $(STAMPS)/venv pyproject.toml

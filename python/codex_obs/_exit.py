@@ -77,11 +77,17 @@ def close_open_runs() -> None:
 
 def status_of(error: BaseException | None) -> Status:
     """Return the status of a session that ends by `error`."""
-    if error is None or isinstance(error, GeneratorExit):
+    if error is None or isinstance(error, GeneratorExit) or _is_pruned(error):
         return "finished"
     if isinstance(error, SystemExit):
         return "finished" if error.code is None or error.code == 0 else "killed"
     return "failed" if isinstance(error, Exception | BaseExceptionGroup) else "killed"
+
+
+def _is_pruned(error: BaseException) -> bool:
+    """Whether it is Optuna's way to say that a trial need not go on, which is no failure."""
+    pruned = getattr(sys.modules.get("optuna.exceptions"), "TrialPruned", None)
+    return pruned is not None and isinstance(error, pruned)
 
 
 def _ending_error() -> BaseException | None:

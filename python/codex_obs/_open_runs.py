@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +54,11 @@ def _go_on() -> None:
 _locks = _Locks()
 os.register_at_fork(after_in_parent=_go_on, after_in_child=_locks.renew)
 
-# The last one is current. Strong references: a run that only `codex_obs.log` uses must stay open.
+# The last one is current where no context has one of its own. Strong references: a run that only `codex_obs.log` uses
+# must stay open.
 _open: list[_OpenRun] = []
+# The runs that `with run:` has entered in this thread or task, and those that were opened inside; the last one counts.
+_entered: ContextVar[tuple[Run, ...]] = ContextVar("codex_obs_runs", default=())
 
 
 def opening() -> AbstractContextManager[object]:
@@ -68,6 +72,8 @@ def add(run: Run, directory: str, *, as_current: bool) -> None:
     with _locks.list:
         kept = [other for other in _open if other.pid == entry.pid or not other.lies_in(entry.resolved)]
         _open[:] = [*kept, entry] if as_current else [entry, *kept]
+    if as_current:
+        _put_on_top_of_entered(run)
 
 
 def remove(run: Run) -> bool:
@@ -83,10 +89,40 @@ def make_current(run: Run) -> None:
     """Put an open run on top."""
     with _locks.list:
         _open.sort(key=lambda entry: entry.run is run)
+    _put_on_top_of_entered(run)
+
+
+def enter(run: Run) -> None:
+    """Make a run the current one of this thread or task."""
+    _entered.set((*_entered_and_open(), run))
+
+
+def leave(run: Run) -> None:
+    """Undo `enter`, also in another context, such as that of a task which closes what another one opened."""
+    _entered.set(tuple(other for other in _entered_and_open() if other is not run))
+
+
+def _put_on_top_of_entered(run: Run) -> None:
+    # Inside `with run:` a further `init` is the current run too, but in this thread or task only.
+    if entered := _entered_and_open():
+        _entered.set((*(other for other in entered if other is not run), run))
+
+
+def _entered_and_open() -> tuple[Run, ...]:
+    entered = _entered.get()
+    if not entered:
+        return ()
+    with _locks.list:
+        return tuple(run for run in entered if any(entry.run is run for entry in _open))
 
 
 def current() -> Run | None:
-    """Return the current run: the one opened last that is still open. A forked child may have inherited it."""
+    """Return the current run: that of this thread or task, else the one opened last that is still open.
+
+    A forked child may have inherited it.
+    """
+    if entered := _entered_and_open():
+        return entered[-1]
     with _locks.list:
         return _open[-1].run if _open else None
 

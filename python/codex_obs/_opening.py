@@ -35,6 +35,7 @@ class Wanted:
         resume: What a directory that holds a run means.
         rewind_to: The step from which on earlier rows are superseded, or None.
         settings: How to write the run.
+        as_current: Whether it becomes the current run even where there is one.
     """
 
     run_dir: str | None
@@ -45,6 +46,7 @@ class Wanted:
     resume: str
     rewind_to: int | None
     settings: Settings
+    as_current: bool = True
 
 
 def open_run(wanted: Wanted) -> Run:
@@ -86,6 +88,7 @@ def open_run(wanted: Wanted) -> Run:
             config=wanted.config,
             tags=wanted.tags,
             metadata_name=wanted.name,
+            as_current=wanted.as_current,
             beginning=Beginning(
                 job=job.record(number),
                 is_rank_unknown=job.rank.is_unknown,
@@ -115,6 +118,7 @@ def _disabled(wanted: Wanted) -> Run:
         config=wanted.config,
         tags=wanted.tags,
         metadata_name=wanted.name,
+        as_current=wanted.as_current,
     )
 
 
@@ -141,7 +145,8 @@ def _continued(found: Run, wanted: Wanted) -> Run:
     _require_same("run_id", wanted.run_id, found.run_id, directory)
     _require_same("name", wanted.name, found.name, directory)
     found._continue(wanted.config, wanted.tags, wanted.settings, wanted.rewind_to)  # noqa: SLF001 - it knows its own
-    _open_runs.make_current(found)
+    if wanted.as_current:
+        _open_runs.make_current(found)
     return found
 
 

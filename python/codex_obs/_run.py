@@ -234,12 +234,16 @@ class Run(_backend.Recorder):
         return done
 
     def __enter__(self) -> Self:
+        _open_runs.enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.finish(_exit.status_of(error))
+        try:
+            self.finish(_exit.status_of(error))
+        finally:
+            _open_runs.leave(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         state: _State = {

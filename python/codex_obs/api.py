@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from codex_obs import _backend, _config, _names, _open_runs
 from codex_obs._config import Settings
 from codex_obs._opening import Wanted, open_run
+from codex_obs._rank import rank_of
 from codex_obs.errors import NoActiveRunError, SettingError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import SupportsIndex, Unpack
 
     from codex_obs._run import Run
-    from codex_obs.types import Metrics, Resume, RunPath, SettingsFields, Status, Tags, Timestamp
+    from codex_obs.types import InitArguments, Metrics, Resume, RunPath, SettingsFields, Status, Tags, Timestamp
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
 
@@ -73,24 +74,63 @@ def init(
             rank 0 of the job opens no run.
         CodexObsError: If the directory or its files cannot be used.
     """
+    resolved = _resolve(settings, settings_fields)
+    return open_run(_wanted(run_dir, run_id, name, config, tags, resume, rewind_to, resolved))
+
+
+def init_beside(run_dir: RunPath | None = None, **arguments: Unpack[InitArguments]) -> tuple[Run, bool]:
+    """Open a run for a framework: where there is a current run, that stays the current one.
+
+    Args:
+        run_dir: As for `init`.
+        **arguments: As for `init`.
+
+    Returns:
+        The run, and whether it was opened now: one that was open belongs to somebody else.
+
+    Raises:
+        CodexObsError: As `init`.
+    """
+    before = _open_runs.all_open()
+    given = dict(arguments)
+    wanted = [given.pop(name, None) for name in ("run_id", "name", "config", "tags", "resume", "rewind_to")]
+    resolved = _resolve(given.pop("settings", None), given)  # type: ignore[arg-type]  # it checks them
+    run = open_run(replace(_wanted(run_dir, *wanted, resolved), as_current=False))  # type: ignore[arg-type, call-arg]
+    return run, all(run is not other for other in before)
+
+
+def _wanted(  # noqa: PLR0917 - the arguments of `init`
+    run_dir: RunPath | None,
+    run_id: str | None,
+    name: str | None,
+    config: object,
+    tags: object,
+    resume: Resume | None,
+    rewind_to: SupportsIndex | None,
+    settings: Settings,
+) -> Wanted:
     _require_text("run_id", run_id)
     if name is not None:
         _names.label(name)
     _require_object("config", config)
     _require_object("tags", tags)
     _backend.emit_warnings(_config.unknown_variables())
-    return open_run(
-        Wanted(
-            run_dir=None if run_dir is None else _path_text(run_dir),
-            run_id=run_id,
-            name=name,
-            config=config,
-            tags=tags,
-            resume=_resume(resume),
-            rewind_to=None if rewind_to is None else _step(rewind_to),
-            settings=_resolve(settings, settings_fields),
-        )
+    return Wanted(
+        run_dir=None if run_dir is None else _path_text(run_dir),
+        run_id=run_id,
+        name=name,
+        config=config,
+        tags=tags,
+        resume=_resume(resume),
+        rewind_to=None if rewind_to is None else _step(rewind_to),
+        settings=settings,
     )
+
+
+def is_main_rank() -> bool:
+    """Return whether this process is rank 0 of its job, or has no ranks."""
+    rank = rank_of(Settings().rank, _config.launcher_environment())
+    return rank.number in (None, 0) and not rank.is_unknown
 
 
 def _on_current_run(function: _Function) -> _Function:
@@ -144,7 +184,7 @@ def event(category: object, message: object = None, **fields: object) -> None:
 
 
 def current_run() -> Run | None:
-    """Return the current run: the one opened last that is still open, or None."""
+    """Return the current run, or None: that of ``with run:`` in this thread or task, else the one opened last."""
     return _open_runs.current()
 
 

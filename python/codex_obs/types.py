@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from codex_obs._config import Settings
+
 RunPath: TypeAlias = str | os.PathLike[str]
 """Where a run lies, or a file of it."""
 
@@ -91,6 +93,18 @@ class SettingsFields(TypedDict, total=False):
     export_request_metrics: int
     export_request_bytes: int
     export_timeout_s: float
+
+
+class InitArguments(SettingsFields, total=False):
+    """The keywords of `init`, which integrations of frameworks take too."""
+
+    run_id: str | None
+    name: str | None
+    config: object
+    tags: object
+    resume: Resume | None
+    rewind_to: SupportsIndex | None
+    settings: Settings | None
 
 
 class BoundLog(Protocol):
