@@ -17,6 +17,7 @@ from codex_obs._backend import __version__
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
+    from codex_obs._catalog import runs
     from codex_obs._config import Settings, env_vars
     from codex_obs._run import Run
     from codex_obs._variables import EnvVar
@@ -57,11 +58,13 @@ __all__ = [
     "payloads",
     "read",
     "recover",
+    "runs",
     "scan",
     "summarize",
 ]
 
 _HOMES = {
+    "_catalog": ("runs",),
     "_config": ("Settings", "env_vars"),
     # `_reopen` is where pickles of a run point: at the package, so that they do not depend on its files.
     "_run": ("Run", "_reopen"),

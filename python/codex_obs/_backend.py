@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrowStream",
+    "Catalog",
     "CoreError",
     "ManualClock",
     "MlflowExport",
@@ -31,6 +32,7 @@ __all__ = [
     "Report",
     "RunState",
     "StreamOutcome",
+    "Survey",
     "SyncProgress",
     "__version__",
     "begin_end",
@@ -39,6 +41,7 @@ __all__ = [
     "emit_warnings",
     "is_object",
     "known_run",
+    "list_runs",
     "members_of",
     "public_error",
     "read_payloads",
@@ -47,10 +50,12 @@ __all__ = [
     "resume_after_fork",
     "run_state",
     "summarize",
+    "survey",
     "sync",
 ]
 
 ArrowStream = _core.ArrowStream
+Catalog = _core.Catalog
 CoreError = _core.CoreError
 ManualClock = _core.ManualClock
 MlflowExport = _core.MlflowExport
@@ -58,6 +63,7 @@ Recorder = _core.Run
 Report = _core.Report
 RunState = _core.RunState
 StreamOutcome = _core.StreamOutcome
+Survey = _core.Survey
 SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
 canonical_json = _core.canonical_json
@@ -149,6 +155,30 @@ def run_state(directory: str) -> RunState | None:
     """
     try:
         return _core.run_state(directory)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def list_runs(folder: str, metrics: "Sequence[str]") -> Catalog:
+    """Return the runs in a folder and below it, and of each how the metrics went that are asked for.
+
+    Raises:
+        CodexObsError: If there is no such folder, or it cannot be read.
+    """
+    try:
+        return _core.list_runs(folder, metrics=metrics)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def survey(directory: str) -> Survey:
+    """Return how well a run is: sessions and rows, journals, and how far behind its destinations are.
+
+    Raises:
+        CodexObsError: If there is no log, or it cannot be read.
+    """
+    try:
+        return _core.survey_run(directory)
     except CoreError as error:
         raise public_error(error) from None
 

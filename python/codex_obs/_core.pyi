@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Self, SupportsIndex, final
+from typing import Final, Self, SupportsIndex, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
@@ -12,6 +12,7 @@ from codex_obs.types import BoundLog
 
 __all__ = [
     "ArrowStream",
+    "Catalog",
     "CoreError",
     "ManualClock",
     "MlflowExport",
@@ -20,12 +21,14 @@ __all__ = [
     "RunState",
     "SessionRecord",
     "StreamOutcome",
+    "Survey",
     "SyncProgress",
     "__version__",
     "canonical_json",
     "config_hash",
     "is_object",
     "known_run",
+    "list_runs",
     "members_of",
     "read_payloads",
     "read_rows",
@@ -33,6 +36,7 @@ __all__ = [
     "resume_after_fork",
     "run_state",
     "summarize",
+    "survey_run",
     "sync",
 ]
 
@@ -222,6 +226,56 @@ class RunState:
     @property
     def sessions(self) -> list[SessionRecord]: ...
 
+# Values and their steps, a run each.
+_Points: TypeAlias = tuple[list[float | None], list[int | None]]
+
+# The runs of a folder, column by column.
+@final
+class Catalog:
+    @property
+    def paths(self) -> list[str]: ...
+    @property
+    def names(self) -> list[str | None]: ...
+    @property
+    def run_ids(self) -> list[str | None]: ...
+    @property
+    def statuses(self) -> list[str | None]: ...
+    @property
+    def started_micros(self) -> list[int | None]: ...
+    @property
+    def ended_micros(self) -> list[int | None]: ...
+    @property
+    def last_steps(self) -> list[int | None]: ...
+    @property
+    def rows(self) -> list[int | None]: ...
+    @property
+    def configs(self) -> list[str | None]: ...
+    @property
+    def metrics(self) -> list[tuple[int, _Points, _Points, _Points]]: ...
+    @property
+    def problems(self) -> list[tuple[str, str]]: ...
+
+# What there is to say of a run.
+@final
+class Survey:
+    # Name, whether a process writes it, rows, and those of which the session cannot be told.
+    @property
+    def streams(self) -> list[tuple[str, bool, int, int]]: ...
+    # Stream, number, start and end in microseconds, host, pid, status, step that it went back to, rows.
+    @property
+    def sessions(self) -> list[tuple[str, int, int, int | None, str, int, str | None, int | None, int]]: ...
+    # Stream, whether its writer lives, bytes on disk.
+    @property
+    def journals(self) -> list[tuple[str, bool, int]]: ...
+    # Stream, address, remote run; rows, bytes, parameters and tags that are left, and whether the end is; rows that are
+    # missing and gaps; the status that was told.
+    @property
+    def deliveries(
+        self,
+    ) -> list[tuple[str, str, str | None, tuple[int | None, int, int, int, bool], tuple[int, int], str | None]]: ...
+    @property
+    def report(self) -> Report: ...
+
 # How far a delivery has come.
 @final
 class SyncProgress:
@@ -294,6 +348,8 @@ def read_payloads(paths: Sequence[str]) -> tuple[ArrowStream, Report]: ...
 def run_state(directory: str) -> RunState | None: ...
 def resume_after_fork(*, at_once: bool) -> None: ...
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]: ...
+def list_runs(folder: str, *, metrics: Sequence[str] = ...) -> Catalog: ...
+def survey_run(directory: str) -> Survey: ...
 def known_run(directory: str, export: MlflowExport) -> str | None: ...
 def sync(
     directory: str,

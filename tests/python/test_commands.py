@@ -21,7 +21,9 @@ NAMES = {
     "codex-ndjson": [str(SCRIPTS / "codex-ndjson")],
     "python -m": [sys.executable, "-m", "codex_obs"],
 }
-COMMANDS = ("demo", "recover", "summarize", "sync")
+COMMANDS = ("compare", "demo", "inspect", "recover", "runs", "summarize", "sync")
+# What a command is about where that is no run.
+NOUNS = {"runs": "FOLDER"}
 
 
 def start(
@@ -122,7 +124,7 @@ def test_shells_complete_its_commands(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_runs_as_arguments_and_as_input(command: str, tmp_path: Path) -> None:
     text = start(command, "--help", cwd=tmp_path).stdout
-    assert "RUN" in text.partition("Options:")[0]
+    assert NOUNS.get(command, "RUN") in text.partition("Options:")[0]
     assert "--input" in text
 
 

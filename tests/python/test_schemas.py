@@ -30,6 +30,8 @@ SCHEMAS = {
     "export_rejected": "export_rejected",
     "export_names": "export_names",
 }
+# What commands print, which their own tests compare.
+OF_COMMANDS = ("inspection",)
 # Only a server brings these about.
 WITHOUT_SERVER = set(SCHEMAS) - {"export_rejected", "export_names"}
 
@@ -102,7 +104,7 @@ def test_every_written_line_is_valid(directory: Path) -> None:
     assert set(seen) == WITHOUT_SERVER - ({"metrics_manifest"} if legacy else set())
 
 
-@pytest.mark.parametrize("name", sorted(SCHEMAS.values()))
+@pytest.mark.parametrize("name", sorted([*SCHEMAS.values(), *OF_COMMANDS]))
 def test_a_schema_is_a_schema_with_its_own_address(name: str) -> None:
     Draft202012Validator.check_schema(schema(name))
     assert schema(name)["$id"] == f"https://codexml.ai/schemas/{name}.schema.json"
@@ -112,7 +114,7 @@ def test_a_schema_is_a_schema_with_its_own_address(name: str) -> None:
 def test_every_kind_of_schema_file_is_tested() -> None:
     files = importlib.resources.files("codex_obs") / "schemas"
     assert {file.name.removesuffix(".schema.json") for file in files.iterdir() if file.name.endswith(".json")} == set(
-        SCHEMAS.values()
+        [*SCHEMAS.values(), *OF_COMMANDS]
     )
 
 

@@ -5,6 +5,7 @@
 //! uses [`shard::name`]. [`error`], [`limits`], [`clock`], [`fs`] and [`primitives`] are imported by everyone and import
 //! nothing of ours.
 
+pub mod catalog;
 pub mod clock;
 pub mod deliver;
 pub mod encode;
@@ -29,6 +30,7 @@ pub mod sessions;
 pub mod shard;
 pub mod stats;
 pub mod summary;
+pub mod survey;
 pub mod timeline;
 pub mod wait;
 pub mod words;

@@ -61,9 +61,14 @@ pub fn read_payloads(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result
 }
 
 /// Whether a process that lives writes to a source.
-fn has_writer(source: &Source) -> bool {
+pub(crate) fn has_writer(source: &Source) -> bool {
     let folder = source.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Stream::parse(&source.stream).is_some_and(|stream| is_written_now(folder, &stream))
+}
+
+/// The rows of the run in `directory` that count, as [`summarize`] reads them.
+pub(crate) fn snapshot_of(directory: &Path, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
+    of_run(Log::Metrics, directory, false, clock, tick)
 }
 
 /// What is read of run directories and files, in the order in which they are given; files come last. A file or folder that

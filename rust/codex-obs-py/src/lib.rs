@@ -5,6 +5,7 @@
 
 mod bound_log;
 mod canonical;
+mod catalog;
 mod clock;
 mod convert;
 mod deadline;
@@ -24,6 +25,7 @@ mod recovery;
 mod run_state;
 mod settings;
 mod spare;
+mod survey;
 mod sync;
 mod words;
 
@@ -34,6 +36,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::canonical::{canonical_json, config_hash};
+    #[pymodule_export]
+    use super::catalog::{Catalog, list_runs};
     #[pymodule_export]
     use super::clock::ManualClock;
     #[pymodule_export]
@@ -52,6 +56,8 @@ mod _core {
     use super::recovery::recover;
     #[pymodule_export]
     use super::run_state::{RunState, SessionRecord, run_state};
+    #[pymodule_export]
+    use super::survey::{Survey, survey_run};
     #[pymodule_export]
     use super::sync::{StreamOutcome, SyncProgress, known_run, sync};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

@@ -130,7 +130,7 @@ pub fn read_payloads(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStre
 }
 
 /// Works without the interpreter, but looks for signals now and then; what a handler raises ends the work.
-fn interruptible<T: Send>(
+pub(crate) fn interruptible<T: Send>(
     py: Python<'_>,
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(Tick<'_>) -> codex_obs_core::Result<T> + Send,

@@ -119,7 +119,19 @@ impl Home {
 
     /// The identity at `path`, or `None` if there is none.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let file = match fs::open_existing(path) {
+        Self::from_file(path, fs::open_existing(path))
+    }
+
+    /// As [`read`](Self::read), for somebody who may not be allowed to write, and to whom a link does no harm.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged.
+    pub fn look_at(path: &Path) -> Result<Option<Self>> {
+        Self::from_file(path, fs::open_read(path))
+    }
+
+    fn from_file(path: &Path, opened: Result<std::fs::File>) -> Result<Option<Self>> {
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(None),
             Err(error) => return Err(error),

@@ -134,6 +134,12 @@ impl Listing {
     }
 }
 
+/// Whether a file with this name has rows of a run: a shard, plain or packed.
+#[must_use]
+pub fn is_shard(file_name: &str) -> bool {
+    Base::parse(Log::Metrics, file_name).is_some() || Base::parse_archive(Log::Metrics, file_name).is_some()
+}
+
 fn begins_like_a_log(log: Log, name: &OsString) -> bool {
     let start = log.name().as_bytes();
     name.as_encoded_bytes().get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))

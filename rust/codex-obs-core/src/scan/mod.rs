@@ -28,7 +28,7 @@ mod walk;
 
 pub use faults::{Fault, Faults};
 pub use line::{Line, LineParser};
-pub use listing::Log;
+pub use listing::{Log, is_shard};
 pub use names::{Name, Names};
 pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
 pub use payload::{Payload, PayloadReader};

@@ -1,0 +1,183 @@
+//! How well a run is: its sessions and their rows, its journals, and how far behind its destinations are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::follow::backlog::Backlog;
+use crate::follow::cursor::{self, Missing, Progress};
+use crate::fs::INTERNALS;
+use crate::reading::{has_writer, snapshot_of};
+use crate::run::ending::RunStatus;
+use crate::scan::parser::Parser;
+use crate::scan::{self, Names, Position, Report, Row, Sink, Tick};
+use crate::session::pending::{is_written_now, journals};
+use crate::session::records::{self, Recorded, last_status};
+use crate::shard::name::Stream;
+use crate::worker::recover::journal_path;
+
+/// What there is to say of a run.
+#[derive(Debug)]
+pub struct Survey {
+    /// What a reader says of its files.
+    pub report: Report,
+    /// The streams that have rows or sessions, the main one first.
+    pub streams: Vec<StreamState>,
+    /// The journals that there were before the rows were read, which recovers those of dead writers.
+    pub journals: Vec<Journal>,
+    /// Where rows are delivered to.
+    pub deliveries: Vec<DeliveryState>,
+}
+
+/// A stream of a run.
+#[derive(Debug)]
+pub struct StreamState {
+    /// Its name.
+    pub stream: Stream,
+    /// Whether a process writes it.
+    pub is_live: bool,
+    /// Its sessions, in the order in which they began.
+    pub sessions: Vec<Recorded>,
+    /// Rows of each session, without superseded ones; under `None` those of which the session cannot be told.
+    pub rows: BTreeMap<Option<u64>, u64>,
+}
+
+/// A journal.
+#[derive(Debug)]
+pub struct Journal {
+    /// Its stream.
+    pub stream: Stream,
+    /// Whether its writer lives.
+    pub is_live: bool,
+    /// Bytes that it takes on disk.
+    pub bytes: u64,
+}
+
+/// How far a stream's delivery has come.
+#[derive(Debug)]
+pub struct DeliveryState {
+    /// Its stream.
+    pub stream: Stream,
+    /// Where it is delivered to.
+    pub address: String,
+    /// The remote run, if `run.json` names it.
+    pub remote_run: Option<String>,
+    /// What is still to be delivered.
+    pub left: Backlog,
+    /// What can never be delivered: it was deleted before.
+    pub missing: Missing,
+    /// How the run ended, as the destination was told.
+    pub told: Option<RunStatus>,
+}
+
+/// Looks at the run in `directory`.
+///
+/// # Errors
+/// If it holds no log, or cannot be read, or `tick` says to stop.
+pub fn survey(directory: &Path, clock: &Clock, tick: Tick<'_>) -> Result<Survey> {
+    let journals = seen_journals(directory);
+    let outcome = scan::run(&snapshot_of(directory, clock, tick)?, Counts::default, has_writer, tick)?;
+    let mut rows: BTreeMap<Arc<str>, BTreeMap<Option<u64>, u64>> = BTreeMap::new();
+    for (counts, _) in outcome.parts {
+        for ((stream, session), count) in counts.rows {
+            *rows.entry(stream).or_default().entry(session).or_default() += count;
+        }
+    }
+    let mut streams = Vec::new();
+    let mut deliveries = Vec::new();
+    for stream in streams_of(directory)? {
+        let is_live = is_written_now(directory, &stream);
+        let sessions = records::sessions(directory, &stream)?;
+        note_deliveries(directory, &stream, is_live, &mut deliveries)?;
+        let rows = rows.remove(stream.as_str()).unwrap_or_default();
+        streams.push(StreamState { stream, is_live, sessions, rows });
+    }
+    Ok(Survey { report: outcome.report, streams, journals, deliveries })
+}
+
+/// What cannot be looked at is left out: the reader says so.
+fn seen_journals(directory: &Path) -> Vec<Journal> {
+    let look = |stream: Stream| {
+        let found = journal_path(directory, &stream).symlink_metadata().ok()?;
+        let is_live = is_written_now(directory, &stream);
+        Some(Journal { stream, is_live, bytes: std::os::unix::fs::MetadataExt::blocks(&found) * 512 })
+    };
+    journals(directory).unwrap_or_default().into_iter().filter_map(look).collect()
+}
+
+fn streams_of(directory: &Path) -> Result<Vec<Stream>> {
+    let listed = std::fs::read_dir(directory).map_err(|source| Error::io("list", directory, source))?;
+    let of_name = |name: &str| {
+        let rest = name.strip_prefix("run.")?;
+        if rest == "ndjson" { Some(Stream::main()) } else { Stream::parse(rest.strip_suffix(".ndjson")?) }
+    };
+    let recorded = listed.flatten().filter_map(|entry| of_name(entry.file_name().to_str()?));
+    let mut streams: Vec<Stream> = scan::Snapshot::streams(directory)?.into_iter().chain(recorded).collect();
+    streams.sort_by_key(|stream| (!stream.is_main(), stream.to_string()));
+    streams.dedup();
+    Ok(streams)
+}
+
+fn note_deliveries(
+    directory: &Path,
+    stream: &Stream,
+    is_live: bool,
+    deliveries: &mut Vec<DeliveryState>,
+) -> Result<()> {
+    if !directory.join(INTERNALS).is_dir() {
+        return Ok(());
+    }
+    let known = crate::run::identity::Home::look_at(&directory.join(crate::run::identity::FILE_NAME))?
+        .map(|home| home.destinations);
+    let status = if is_live { None } else { last_status(directory, stream)? };
+    for path in cursor::progress_paths(directory, stream)? {
+        let progress = Progress::load(&path)?;
+        // Nothing is kept for one that another has taken the place of, and an older version did not say where it goes.
+        let Some(address) = progress.address.clone().filter(|_| !progress.is_superseded) else { continue };
+        let remote_run = known.as_ref().and_then(|known| known.get(&address).cloned());
+        let is_its = |run: &String| cursor::progress_path(directory, stream, &address, run) == path;
+        let left = Backlog::of(directory, stream, &progress, status.filter(|_| stream.is_main()))?;
+        deliveries.push(DeliveryState {
+            stream: stream.clone(),
+            remote_run: remote_run.filter(is_its),
+            address,
+            left,
+            missing: progress.missing,
+            told: progress.told.map(|(status, _)| status),
+        });
+    }
+    Ok(())
+}
+
+/// Stream and session.
+type Writer = (Arc<str>, Option<u64>);
+
+/// Rows of each session that one thread meets, part by part.
+#[derive(Debug, Default)]
+struct Counts {
+    rows: Vec<(Writer, u64)>,
+}
+
+impl Sink for Counts {
+    type Reader = Parser;
+
+    fn begin(&mut self, _number: usize, stream: &Arc<str>, session: Option<u64>) {
+        let is_same = self.rows.last().is_some_and(|((known, number), _)| known == stream && *number == session);
+        if !is_same {
+            self.rows.push(((Arc::clone(stream), session), 0));
+        }
+    }
+
+    #[inline]
+    fn row(&mut self, _row: &Row<'_>, _names: &Names, _position: Position) {
+        if let Some((_, count)) = self.rows.last_mut() {
+            *count += 1;
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.rows.len() * size_of::<(Writer, u64)>()
+    }
+}
