@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "codex_obs"
 MAX_LINES = 500
 
-FRAMEWORKS = ("gymnasium", "hydra", "keras", "optuna", "sklearn")
+FRAMEWORKS = (
+    "accelerate",
+    "gymnasium",
+    "hydra",
+    "keras",
+    "lightning",
+    "optuna",
+    "ray",
+    "sklearn",
+    "stable_baselines3",
+    "transformers",
+)
 # Lowest first. A module imports from lower layers and from its own, never from higher ones.
 LAYERS = (
     ("errors", "types", "_mistakes", "_visible", "rl"),

@@ -31,6 +31,7 @@ class Target:
     Args:
         run: The user's run, or None.
         arguments: What `codex_obs.init` takes. With any of them a run of its own is opened.
+        name: What a run of its own is called if the arguments name neither it nor its directory.
         is_main: Whether this process logs, asked at the first use.
     """
 
@@ -39,10 +40,12 @@ class Target:
         run: Run | None = None,
         arguments: TargetArguments | None = None,
         *,
+        name: str | None = None,
         is_main: Callable[[], bool] = is_main_rank,
     ) -> None:
         self._run = run
         self._arguments: TargetArguments = arguments or {}
+        self._name = name
         self._is_main = is_main
         self._owner_pid: int | None = None
         self._is_silent = False
@@ -76,6 +79,17 @@ class Target:
             for split, metrics in values.items():
                 run.log(metrics, step, split=split, tags=tags)
 
+    def log_params(self, params: object) -> None:
+        """Log parameters."""
+        run = self.open()
+        if run is not None:
+            run.log_params(params)
+
+    @property
+    def run(self) -> Run | None:
+        """The run, if it is open already."""
+        return self._run
+
     def close(self, status: Status = "finished") -> None:
         """Finish a run of its own. A user's run stays open."""
         if self._run is not None and self._owner_pid == os.getpid():
@@ -98,6 +112,8 @@ class Target:
         arguments = dict(self._arguments)
         run_dir = arguments.pop("run_dir", None)
         given = arguments.pop("config", None)
+        if run_dir is None and self._name:
+            arguments.setdefault("name", self._name)
         self._run, is_new = init_beside(run_dir, config=config if given is None else given, **arguments)  # type: ignore[arg-type]
         if given is not None and config is not None:
             self._run.log_params(config)
@@ -111,7 +127,13 @@ class Target:
         return self
 
 
-def make(run: Run | None, arguments: Mapping[str, object]) -> Target:
+def make(
+    run: Run | None,
+    arguments: Mapping[str, object],
+    *,
+    name: str | None = None,
+    is_main: Callable[[], bool] = is_main_rank,
+) -> Target:
     """Make the target of an integration out of what its constructor was given.
 
     Raises:
@@ -119,4 +141,4 @@ def make(run: Run | None, arguments: Mapping[str, object]) -> Target:
     """
     if run is not None and arguments:
         raise TypeError(f"give run= or {next(iter(arguments))}=, not both: a run is open already")
-    return Target(run, arguments)  # type: ignore[arg-type]  # `init` checks them
+    return Target(run, arguments, name=name, is_main=is_main)  # type: ignore[arg-type]  # `init` checks them
