@@ -6,7 +6,7 @@ import operator
 from typing import TYPE_CHECKING, SupportsIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _ACCUMULATION_KEYS = (
     "grad_accum",
@@ -16,7 +16,9 @@ _ACCUMULATION_KEYS = (
 )
 
 
-def derived_parameters(config: Mapping[str, object], world_size: int | None) -> dict[str, object]:
+def derived_parameters(
+    config: Mapping[str, object], world_size: int | None, note: Callable[[str], None] | None = None
+) -> dict[str, object]:
     """Derive what `params.ndjson` says beside the parameters themselves.
 
     Args:
@@ -24,6 +26,7 @@ def derived_parameters(config: Mapping[str, object], world_size: int | None) -> 
             the usual names of gradient accumulation (``grad_accum``, ``grad_accum_steps``,
             ``gradient_accumulation_steps``, ``accumulate_grad_batches``).
         world_size: Processes of the job, if `config` does not say; None if that is unknown.
+        note: Hears of values that raised when they were asked for their number.
 
     Returns:
         ``seed`` as it stands, and ``effective_batch_size``: as it stands, else batch size x accumulation x processes.
@@ -32,30 +35,40 @@ def derived_parameters(config: Mapping[str, object], world_size: int | None) -> 
     derived: dict[str, object] = {}
     if config.get("seed") is not None:
         derived["seed"] = config["seed"]
-    size = _effective_batch_size(config, world_size)
+    size = _effective_batch_size(config, world_size, note or (lambda _: None))
     if size is not None:
         derived["effective_batch_size"] = size
     return derived
 
 
-def _effective_batch_size(config: Mapping[str, object], world_size: int | None) -> int | None:
+def _effective_batch_size(
+    config: Mapping[str, object], world_size: int | None, note: Callable[[str], None]
+) -> int | None:
     if "effective_batch_size" in config:
-        return _count(config["effective_batch_size"])
-    accumulation = next((config[key] for key in _ACCUMULATION_KEYS if key in config), 1)
+        return _count("effective_batch_size", config["effective_batch_size"], note)
+    accumulation = next(((key, config[key]) for key in _ACCUMULATION_KEYS if key in config), ("", 1))
     size = 1
-    for value in (config.get("batch_size"), accumulation, config.get("world_size", world_size)):
-        factor = _count(value)
+    for name, value in (
+        ("batch_size", config.get("batch_size")),
+        accumulation,
+        ("world_size", config.get("world_size", world_size)),
+    ):
+        factor = _count(name, value, note)
         if factor is None:
             return None
         size *= factor
     return size
 
 
-def _count(value: object) -> int | None:
+def _count(name: str, value: object, note: Callable[[str], None]) -> int | None:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         return None
     try:
         number = operator.index(value)
-    except Exception:  # noqa: BLE001 - an array with several elements, or a stranger's object: it is not known then
+    except TypeError:
+        # An array of several elements, or of fractions: no whole number, as a text is none.
+        return None
+    except Exception as error:  # noqa: BLE001 - a stranger's object may raise anything; the user hears of it
+        note(f"effective_batch_size is left out: {name} gives no number ({type(error).__name__}: {error})")
         return None
     return number if number > 0 else None

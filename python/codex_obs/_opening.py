@@ -152,6 +152,8 @@ def _continued(found: Run, wanted: Wanted) -> Run:
 
 def _warnings(run: Run, job: Job, place: _place.Place, *, is_left_alone: bool) -> list[str]:
     warnings = [] if place.warning is None else [place.warning]
+    if job.rank.trouble is not None:
+        warnings.append(f"run {run.name}: {job.rank.trouble}: if this is one of several ranks, pass rank= to init")
     if job.rank.is_unknown:
         warnings.append(
             f"the rank of this process cannot be told: its launcher sets LOCAL_RANK or NODE_RANK alone. It writes the "

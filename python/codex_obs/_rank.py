@@ -30,6 +30,7 @@ class Rank:
         is_unknown: Whether it has one that cannot be told.
         hosts: Whether they are on one host (1) or several (2), or None if that is unknown.
         address: Where they meet, if a framework knows it.
+        trouble: Why a framework that the program has initialised did not say, if one failed.
     """
 
     number: int | None
@@ -37,6 +38,7 @@ class Rank:
     is_unknown: bool = False
     hosts: int | None = None
     address: str | None = None
+    trouble: str | None = None
 
 
 def rank_of(given: int | None, environ: Mapping[str, str]) -> Rank:
@@ -48,14 +50,14 @@ def rank_of(given: int | None, environ: Mapping[str, str]) -> Rank:
     """
     number, unknown = (given, False) if given is not None else local_rank(environ)
     size = first_count(SIZE_VARIABLES, environ, low=1)
-    address = None
+    address = trouble = None
     if number is None or size is None:
-        found = _initialised_framework()
+        found, trouble = _initialised_framework()
         if found is not None:
             if number is None:
                 number, unknown = found.number, False
             size, address = size or found.size, found.address
-    return Rank(number, size, is_unknown=unknown, hosts=_hosts(environ, size), address=address)
+    return Rank(number, size, is_unknown=unknown, hosts=_hosts(environ, size), address=address, trouble=trouble)
 
 
 def local_rank(environ: Mapping[str, str]) -> tuple[int | None, bool]:
@@ -100,16 +102,22 @@ def _hosts(environ: Mapping[str, str], size: int | None) -> int | None:
     return 1 if size == 1 else None
 
 
-def _initialised_framework() -> Rank | None:
+def _initialised_framework() -> tuple[Rank | None, str | None]:
+    """Return what a framework says of the rank, and why one that was asked did not."""
     # Asked only where the program has imported and initialised it: a training without ranks is not to wait for either.
-    for ask in (_torch, _jax):
+    trouble = None
+    for name, ask in (("torch.distributed", _torch), ("jax.distributed", _jax)):
         try:
             found = ask()
-        except Exception:  # noqa: BLE001, S112 - whatever a framework's own state makes of the question is no answer
+        except AttributeError:
+            # A version without such a question.
+            continue
+        except Exception as error:  # noqa: BLE001 - a framework may raise anything; the user hears of it
+            trouble = trouble or f"{name} did not give this process's rank ({type(error).__name__}: {error})"
             continue
         if found is not None:
-            return found
-    return None
+            return found, None
+    return None, trouble
 
 
 def _torch() -> Rank | None:

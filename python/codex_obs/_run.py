@@ -355,7 +355,10 @@ class Run(_backend.Recorder):
         if world_size is None and self._settings.rank is None and not self._beginning.is_rank_unknown:
             world_size = 1
         argv = [str(argument) for argument in getattr(sys, "argv", [])]
-        return self._write_params(given, argv, derived_parameters(config, world_size), metadata)
+        unread: list[str] = []
+        derived = derived_parameters(config, world_size, unread.append)
+        _backend.emit_warnings(f"run {self.name}: {text}" for text in unread)
+        return self._write_params(given, argv, derived, metadata)
 
 
 class _Due(NamedTuple):

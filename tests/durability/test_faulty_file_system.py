@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from conftest import Programs, Scale
     from faults.fuse import Mounted
+    from faults.judge import Judgement
     from faults.ledger import Ledger
 
 METRICS = ("a", "b")
@@ -38,6 +39,34 @@ def test_operations_fail_and_lie(tmp_path: Path, programs: Programs, scale: Scal
     for seed in range(scale.times(SEEDS, least=2)):
         with fuse(tmp_path / f"disk-{seed}", seed=seed, kept_s=(0.0, 1.0)[seed % 2]) as disk:
             torment(disk, seed, programs, entry)
+            faults += disk.control[FAULTS]
+    entry.note = f"{faults:,} faults"
+    ledger.enter(entry)
+    assert faults > 0
+
+
+def test_operations_on_the_journal_fail_too(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """Whatever the journal's file does, the rows of a process that lives are in memory, and are written."""
+    entry = Entry("FUSE: operations on the journal fail, lie or are slow too, no kill", longest_log_s=0)
+    faults = 0
+    for seed in range(scale.times(SEEDS // 5, least=1)):
+        with fuse(tmp_path / f"disk-{seed}", seed=seed, kept_s=(0.0, 1.0)[seed % 2], spares_journal=False) as disk:
+            tally = Tally(tmp_path / f"tally-{seed}")
+            disk.control[PER_MILLE] = random.Random(seed).choice([2, 10, 50])
+            logger = programs.start("stubborn", disk.place / "run", tally.path, 0)
+            ends = time.monotonic() + SECONDS / 2
+            wait_until(lambda: time.monotonic() > ends or logger.poll() is not None, DEADLINE_S, "it logs")  # noqa: B023 - used at once
+            disk.control[PER_MILLE] = 0
+            wait_until(lambda: tally[ACCEPTED] > 0 or logger.poll() is not None, DEADLINE_S, "it logs")  # noqa: B023 - used at once
+            tally[STATE] = 1
+            _, errors = communicate(logger, DEADLINE_S)
+            assert logger.returncode == 0, f"seed {seed}: {errors}"
+            judgement = judge(disk.place / "run", rows_of({"main": [range(tally[ACCEPTED])]}, METRICS))
+            add(judgement, entry)
+            entry.attempts += 1
+            entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
+            assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"seed {seed}: {judgement}"
+            assert losses_on_record(disk.place / "run") == 0, f"seed {seed}"
             faults += disk.control[FAULTS]
     entry.note = f"{faults:,} faults"
     ledger.enter(entry)
@@ -108,11 +137,15 @@ def torment(disk: Mounted, seed: int, programs: Programs, entry: Entry) -> None:
         entry.attempts += 1
         entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
     judgement = judge(directory, rows_of({"main": accepted}, METRICS))
-    entry.accepted += judgement.accepted
-    entry.lost += judgement.lost
-    entry.doubled += judgement.doubled
-    entry.torn += judgement.torn
+    add(judgement, entry)
     assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"seed {seed}: {judgement}"
     assert losses_on_record(directory) == 0, f"seed {seed}"
     # The folder itself, without the file system between.
     assert lines_of(disk.backing / "run") == (judgement.found, 0), f"seed {seed}"
+
+
+def add(judgement: Judgement, entry: Entry) -> None:
+    entry.accepted += judgement.accepted
+    entry.lost += judgement.lost
+    entry.doubled += judgement.doubled
+    entry.torn += judgement.torn

@@ -189,6 +189,34 @@ def test_what_follows_from_the_parameters(
     assert derived_parameters(config, world_size) == derived
 
 
+class Unwilling:
+    """A number that raises when it is asked for its value, as a tensor on another device may."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __index__(self) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("name", ["batch_size", "grad_accum", "world_size", "effective_batch_size"])
+def test_a_parameter_that_raises_is_named_and_nothing_is_derived_from_it(
+    run_dir: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"batch_size": 4, "seed": 1, name: Unwilling(RuntimeError("no device"))}
+    with codex_obs.init(run_dir, config=config):
+        pass
+    assert read_rows(run_dir, "params")[0]["derived"] == {"seed": 1}
+    [said] = [
+        record.getMessage() for record in caplog.records if "effective_batch_size is left out" in record.getMessage()
+    ]
+    assert f"{name} gives no number (RuntimeError: no device)" in said
+    unread: list[str] = []
+    no_number = {**config, name: Unwilling(TypeError("only one element"))}
+    assert derived_parameters(no_number, None, unread.append) == {"seed": 1}
+    assert unread == []
+
+
 class Hostile:
     """An object that raises whatever is asked of it."""
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -156,3 +157,29 @@ def open_dir() -> Iterator[Path]:
         path = Path(folder)
         path.chmod(0o755)
         yield path
+
+
+@pytest.mark.parametrize("framework", ["torch.distributed", "jax.distributed"])
+@pytest.mark.parametrize("question", ["is_initialized", "get_rank"])
+def test_a_framework_that_does_not_say_the_rank_is_named(
+    run_dir: Path,
+    framework: str,
+    question: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: object) -> int:
+        raise RuntimeError("store is gone")
+
+    answers = {"is_available": lambda: True, "is_initialized": lambda: True, "get_rank": refuse, question: refuse}
+    fake = SimpleNamespace(**answers)
+    if framework == "jax.distributed":
+        monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(distributed=fake, process_index=refuse))
+        monkeypatch.setitem(sys.modules, "jax._src.distributed", SimpleNamespace())
+    else:
+        monkeypatch.setitem(sys.modules, "torch.distributed", fake)
+    with codex_obs.init(run_dir) as run:
+        assert run.stream == "main"
+    [said] = [record.getMessage() for record in caplog.records if framework in record.getMessage()]
+    assert "did not give this process's rank (RuntimeError: store is gone)" in said
+    assert "pass rank= to init" in said

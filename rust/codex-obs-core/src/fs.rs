@@ -163,6 +163,14 @@ pub fn length_now(file: &File) -> io::Result<u64> {
     }
 }
 
+/// Bytes that a user may still write to the file system of `folder`, if it says so.
+#[must_use]
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let facts = rustix::fs::statvfs(folder).ok()?;
+    // File systems without a limit say that they have no blocks.
+    (facts.f_blocks > 0).then(|| facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
 /// Creates the folder `path` and its parents where they are missing. They get the mode of files, with `x` wherever there is
 /// `r`; the umask may narrow it.
 pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {

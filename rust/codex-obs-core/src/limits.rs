@@ -12,8 +12,26 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 pub const MAX_DESCRIPTOR_BYTES: usize = MAX_PAYLOAD_BYTES + (64 << 10);
 
 /// Most bytes that what the rows of one frame share may become in their lines. A call with more becomes several frames, each
-/// with its tags, so that a ring stands for some thousand times its size at most, and a planted journal for no more.
+/// with its tags.
 pub const MAX_FRAME_LINES_BYTES: u64 = 64 << 20;
+
+/// A frame's rows repeat their tags and other texts in at most so many times its bytes; a call that would go beyond becomes
+/// several frames. A thousand metrics with 64 KiB of tags become two.
+pub const WRITTEN_FRAME_EXPANSION: u64 = 768;
+
+/// What is believed of a journal that is found, with the run's id: more than any writer does, and so little that a planted
+/// journal of 8 MiB stands for 9 GB of lines at most.
+pub const MAX_FRAME_EXPANSION: u64 = 1024;
+
+/// A recovery that may take more of the disk looks first whether there is room: many times what the default ring stands for
+/// as a rule.
+pub const RECOVERY_UNASKED_BYTES: u64 = 256 << 20;
+
+/// Room that such a recovery leaves on the disk, for everyone else.
+pub const RECOVERY_SPARED_BYTES: u64 = 1 << 30;
+
+/// Shards that one recovery begins at most, whatever limit the journal names: renames of so many take a second.
+pub const RECOVERY_SHARDS: u64 = 1000;
 
 /// Nesting kept of tags, payloads and parameters. What lies deeper becomes null; the parsers in use stop at 128 or more.
 pub const MAX_DEPTH: usize = 64;

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fs::INTERNALS;
 use crate::journal::patience::Patience;
+use crate::limits::MAX_REPORTED_LINES;
 use crate::rows::payloads::{self, Payloads};
 use crate::rows::{self, Columns};
 use crate::scan::{self, Log, Progress, Report, Snapshot, Source, Tail, Tick};
@@ -20,8 +21,9 @@ use crate::session::pending::{Found, Pending, READER_WAIT, Why, is_written_now, 
 use crate::sessions;
 use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
-use crate::words::count;
+use crate::words::{count, some_of};
 use crate::worker::files::FileKind;
+use crate::worker::recover::{journal_path, set_aside_in};
 
 /// One row a group: the statistics of the runs in `paths`, which are run directories, or files of them.
 ///
@@ -94,10 +96,13 @@ fn snapshot(log: Log, paths: &[PathBuf], superseded: bool, clock: &Clock, tick: 
 fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
     let patience = Patience::of(READER_WAIT);
     let mut rows_recovered = 0;
+    let mut lost = (0, 0);
     let mut looks = 1;
     loop {
         let mut found = attended(log, directory, clock, &patience, tick)?;
         rows_recovered += found.recovered.rows_recovered;
+        lost.0 += found.recovered.frames_damaged;
+        lost.1 += found.recovered.rows_damaged;
         let tails: Vec<Tail> = found.pending.iter().map(tail).collect();
         let mut snapshot = match log {
             Log::Metrics => Snapshot::of_directory(directory, &tails)?,
@@ -111,6 +116,7 @@ fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tic
             same
         } {
             snapshot.report.recovered += rows_recovered;
+            note_losses(directory, &found, lost, &mut snapshot.report);
             note_journals(directory, found, &mut snapshot.report);
             if log == Log::Metrics {
                 sessions::mark(directory, &mut snapshot)?;
@@ -213,13 +219,48 @@ fn note_journals(directory: &Path, found: Found, report: &mut Report) {
             directory.display()
         ));
     }
-    match found.recovered.journals_damaged {
-        0 => {}
-        1 => report.notes.push("1 journal was damaged; what could be read of it is in the files".to_owned()),
-        number => {
-            report.notes.push(format!("{number} journals were damaged; what could be read of them is in the files"));
+}
+
+/// Tells of rows that were in journals and cannot be read: of damaged frames, which were passed just now or are still there, and
+/// of journals that were set aside.
+fn note_losses(directory: &Path, found: &Found, (frames, rows): (u64, u64), report: &mut Report) {
+    let internals = directory.join(INTERNALS);
+    if frames > 0 {
+        let why = format!(
+            "had {}; the records in tracking_summary.ndjson say when that was noticed",
+            damaged_frames(frames, rows)
+        );
+        report.journals.push((internals.clone(), why));
+    }
+    for pending in &found.pending {
+        let (frames, rows) = pending.lost;
+        if frames > 0 {
+            report
+                .journals
+                .push((journal_path(directory, &pending.stream), format!("has {}", damaged_frames(frames, rows))));
         }
     }
+    let kept = set_aside_in(directory);
+    if !kept.is_empty() {
+        let rows = kept.iter().map(|(_, rows)| rows).sum();
+        let names: Vec<String> = kept.into_iter().map(|(name, _)| name).collect();
+        let why = format!(
+            "keeps {} with {} that could not be recovered: {}. Delete what is not needed any more",
+            count(names.len() as u64, "damaged journal"),
+            if rows == 0 { "rows".to_owned() } else { count(rows, "row") },
+            some_of(&names, MAX_REPORTED_LINES)
+        );
+        report.journals.push((internals, why));
+    }
+}
+
+fn damaged_frames(frames: u64, rows: u64) -> String {
+    let frames = count(frames, "damaged frame");
+    if rows == 0 { format!("{frames} whose rows are lost") } else { format!("{frames}: {} lost", count_lost(rows)) }
+}
+
+fn count_lost(rows: u64) -> String {
+    format!("{} {}", count(rows, "row"), if rows == 1 { "is" } else { "are" })
 }
 
 /// A path as a shell takes it.

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 SLOWEST_S = 0.02
 SLOW_PER_MILLE = 20
-# A journal that cannot be written protects nothing: then a kill costs rows, whatever the logger does.
+# A journal that cannot be written protects nothing: then a kill costs rows, whatever the logger does. So where it is
+# killed, the journal is spared.
 _SPARED = "/journal-"
 _ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 
@@ -40,13 +41,20 @@ class Faults:
     """
 
     def __init__(
-        self, control: Path, seed: int, script: Iterable[tuple[str, str, int, str]] = (), trace: str | None = None
+        self,
+        control: Path,
+        seed: int,
+        script: Iterable[tuple[str, str, int, str]] = (),
+        trace: str | None = None,
+        *,
+        spares_journal: bool = True,
     ) -> None:
         self.control = Tally(control)
         self._random = random.Random(seed)
         self._script = {(what, path, turn): kind for what, path, turn, kind in script}
         self._turns: Counter[tuple[str, str]] = Counter()
         self._trace = Path(trace) if trace else None
+        self._spared = _SPARED if spares_journal else None
         self._lock = threading.Lock()
 
     def strike(self, what: str, path: str, *facts: object) -> str:
@@ -58,7 +66,7 @@ class Faults:
             per_mille = self.control[PER_MILLE]
             draw, slow, kind, pause = (self._random.random() for _ in range(4))
             struck = self._script.get((what, path, turn), "")
-            if per_mille > 0 and _SPARED not in path:
+            if per_mille > 0 and (self._spared is None or self._spared not in path):
                 if slow * 1000 < SLOW_PER_MILLE:
                     pause_s = pause * SLOWEST_S
                 if draw * 1000 < per_mille:
@@ -252,7 +260,13 @@ def main() -> None:
     backing, place, control, options = sys.argv[1:]
     settings = json.loads(options)
     script = map(tuple, settings.get("script", ()))
-    faults = Faults(Path(control), settings.get("seed", 0), script, settings.get("trace"))
+    faults = Faults(
+        Path(control),
+        settings.get("seed", 0),
+        script,
+        settings.get("trace"),
+        spares_journal=settings.get("spares_journal", True),
+    )
     # The descriptor of a folder that is in use must not keep the backing busy.
     fcntl.fcntl(0, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     kept_s = settings.get("kept_s", 1.0)

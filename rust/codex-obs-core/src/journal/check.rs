@@ -2,9 +2,10 @@
 
 use serde::de::IgnoredAny;
 
+use super::frame::expansion::is_within;
 use super::frame::{Frame, Kind, LineFile, MAX_ROWS, MetricsFrame, Value};
 use crate::encode::string::push_json_string;
-use crate::limits::{MAX_DESCRIPTOR_BYTES, MAX_FRAME_LINES_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_DESCRIPTOR_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
 use crate::record::timestamp;
 
 /// What frames of one journal must keep to.
@@ -31,7 +32,9 @@ impl Rules {
         match frame.kind {
             Kind::Pad | Kind::End => true,
             Kind::Metrics => {
-                frame.length() as u64 <= self.max_frame_bytes && frame.metrics().is_some_and(|call| is_call(&call))
+                let (length, run_id) = (frame.length() as u64, self.run_id.len() as u64);
+                length <= self.max_frame_bytes
+                    && frame.metrics().is_some_and(|call| is_within(&call, length, run_id) && is_call(&call))
             }
             Kind::Line => {
                 frame.length() as u64 <= self.max_frame_bytes
@@ -63,7 +66,6 @@ impl Rules {
 /// Whether the rows of `call` are what `log` accepts, and so become whole lines.
 fn is_call(call: &MetricsFrame<'_>) -> bool {
     let is_text = |text: &str| text.len() <= MAX_TEXT_BYTES;
-    let shared = (call.tags.len() + call.split.len() + call.dataset.unwrap_or("").len()) as u64;
     let (mut rows, mut left) = (0, call.entry_bytes());
     let are_rows = call.rows().all(|(name, value)| {
         rows += 1;
@@ -81,7 +83,6 @@ fn is_call(call: &MetricsFrame<'_>) -> bool {
         && rows == call.rows
         && left < 8
         && call.rows <= MAX_ROWS
-        && shared.saturating_mul(call.rows.into()) <= MAX_FRAME_LINES_BYTES
         && is_text(call.split)
         && call.dataset.is_none_or(is_text)
         && are_tags(call.tags, call.marks)

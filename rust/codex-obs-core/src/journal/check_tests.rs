@@ -2,6 +2,7 @@ use super::*;
 use crate::encode::line::{self, Params, Tracking};
 use crate::encode::row::RowEncoder;
 use crate::journal::frame::{Call, FrameBuilder, LineFile, lengths, line_frame, seal};
+use crate::limits::{MAX_FRAME_EXPANSION, MAX_FRAME_LINES_BYTES};
 use crate::record::Tags;
 
 const NESTED: &str = r#"{"a":1,"n":{"\"b":[",",{}]},"z":"}\\"}"#;
@@ -134,6 +135,98 @@ fn a_frame_that_stands_for_far_more_than_it_has_is_refused_and_a_writer_makes_no
     planted[48..52].copy_from_slice(&(rows as u32).to_le_bytes());
     planted[8..12].copy_from_slice(&(bytes as u32).to_le_bytes());
     assert!(!allowed(&mut planted));
+}
+
+/// A frame of `rows` nameless rows without a value.
+fn of_nulls(split: &str, dataset: Option<&str>, tags: &Tags, rows: usize) -> FrameBuilder {
+    let mut builder = FrameBuilder::default();
+    builder.begin(&Call { timestamp: 1, step: None, split, dataset, tags }, usize::MAX);
+    for _ in 0..rows {
+        builder.null("");
+    }
+    builder.finish();
+    builder
+}
+
+#[test]
+fn whatever_rows_share_a_ring_stands_for_a_limited_multiple_of_its_bytes() {
+    let (plain, control) = ("x".repeat(MAX_TEXT_BYTES), "\u{1}".repeat(MAX_TEXT_BYTES));
+    for (split, dataset, tag_bytes) in [
+        ("train", None, 3_000),
+        ("train", None, 30_000),
+        ("train", Some("d"), 300_000),
+        (&*plain, Some(&*plain), 0),
+        (&control, Some(&*control), 0),
+        (&control, None, 20_000),
+        ("train", Some(&*control), 0),
+    ] {
+        let text = if tag_bytes == 0 { String::new() } else { format!(r#"{{"t":"{}"}}"#, "x".repeat(tag_bytes)) };
+        let end = text.len().saturating_sub(1) as u32;
+        let shared = tags(&text, if tag_bytes == 0 { [0; 3] } else { [1, 1, end] });
+        let mut builder = of_nulls(split, dataset, &shared, 50_000);
+        let (mut rest, mut rows) = (builder.bytes_mut(), 0);
+        while !rest.is_empty() {
+            let length = lengths(rest).next().unwrap();
+            let (frame, behind) = rest.split_at_mut(length);
+            seal(frame, 0, 0);
+            let (parsed, _) = Frame::parse(frame).unwrap();
+            let (count, call) = (parsed.rows() as usize, parsed.metrics().unwrap());
+            assert!(Rules::new("r\"1", 8 * length as u64).allow(&parsed), "{count} rows in {length} bytes");
+            // The lines that it becomes, measured.
+            let mut encoder = RowEncoder::new("r\"1", false);
+            encoder.call(&call);
+            let (mut line, mut none) = (Vec::new(), Vec::new());
+            encoder.row("", &Value::Null, &mut line, &mut none);
+            let lines = (line.len() - 256) * count;
+            assert!(lines as u64 <= MAX_FRAME_EXPANSION * length as u64, "{lines} bytes of {length}");
+            rows += count;
+            rest = behind;
+        }
+        assert_eq!(rows, 50_000);
+    }
+}
+
+#[test]
+fn a_frame_that_only_a_planted_journal_has_is_refused_for_its_expansion_alone() {
+    let control = "\u{1}".repeat(MAX_TEXT_BYTES);
+    for (split, tag_bytes, run_id) in [("s", 20_000, "r1"), (&*control, 0, "r1"), ("s", 0, &*control)] {
+        let text = if tag_bytes == 0 { String::new() } else { format!(r#"{{"t":"{}"}}"#, "x".repeat(tag_bytes)) };
+        let end = text.len().saturating_sub(1) as u32;
+        let shared = tags(&text, if tag_bytes == 0 { [0; 3] } else { [1, 1, end] });
+        for (rows, is_allowed) in [(150_usize, true), (3000, false)] {
+            // One frame, however many rows: made of the head of a small one.
+            let mut planted = of_nulls(split, None, &shared, 0).bytes_mut()[..72 + split.len() + text.len()].to_vec();
+            planted.extend([4, 0, 0].repeat(rows));
+            let bytes = planted.len().next_multiple_of(8);
+            planted.resize(bytes, 0);
+            planted[48..52].copy_from_slice(&(rows as u32).to_le_bytes());
+            planted[8..12].copy_from_slice(&(bytes as u32).to_le_bytes());
+            seal(&mut planted, 0, 0);
+            let (frame, _) = Frame::parse(&planted).unwrap();
+            // The id of a run is in all lines and in no frame, so few rows of it are many already.
+            let is_allowed = is_allowed && run_id == "r1";
+            assert_eq!(Rules::new(run_id, RING_BYTES).allow(&frame), is_allowed, "{rows} {}", split.len());
+        }
+    }
+}
+
+#[test]
+fn a_thousand_metrics_with_all_the_tags_that_there_may_be_are_allowed() {
+    // As an earlier version left them, in one frame.
+    let text = format!(r#"{{"t":"{}"}}"#, "x".repeat(64_000));
+    let shared = tags(&text, [1, 1, text.len() as u32 - 1]);
+    let mut planted = of_nulls("train", None, &shared, 0).bytes_mut()[..72 + 5 + text.len()].to_vec();
+    for layer in 0..1000 {
+        let name = format!("layer{layer}/grad_norm");
+        planted.extend([1, name.len() as u8, 0]);
+        planted.extend(f64::from(layer).to_le_bytes());
+        planted.extend(name.as_bytes());
+    }
+    let bytes = planted.len().next_multiple_of(8);
+    planted.resize(bytes, 0);
+    planted[48..52].copy_from_slice(&1000_u32.to_le_bytes());
+    planted[8..12].copy_from_slice(&(bytes as u32).to_le_bytes());
+    assert!(allowed(&mut planted));
 }
 
 #[test]

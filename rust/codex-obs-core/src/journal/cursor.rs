@@ -88,7 +88,7 @@ pub fn is_blank(memory: &Memory) -> bool {
 /// Where the journal is to be read on; the start of a journal whose cursor is not [sound](is_sound).
 #[must_use]
 pub fn current(memory: &Memory) -> Cursor {
-    load(memory, OFFSET_DONE).and_then(|done| read_slot(memory, done)).unwrap_or_default().after
+    newest(memory).after
 }
 
 /// Whether the cursor can be read and can be that of a writer. Nothing but a writer's death leaves one that can.
@@ -108,6 +108,12 @@ pub fn is_sound(memory: &Memory) -> bool {
 pub fn unfinished(memory: &Memory) -> Option<Intent> {
     let (begun, done) = (load(memory, OFFSET_BEGUN)?, load(memory, OFFSET_DONE)?);
     if begun > done { read_slot(memory, begun) } else { None }
+}
+
+/// The newest intent that was carried out; the default one if the cursor is not [sound](is_sound).
+#[must_use]
+pub fn newest(memory: &Memory) -> Intent {
+    load(memory, OFFSET_DONE).and_then(|done| read_slot(memory, done)).unwrap_or_default()
 }
 
 /// Publishes an intent. From here to [`complete`] or [`abandon`], a death means that the files are cut back.

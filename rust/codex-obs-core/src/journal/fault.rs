@@ -89,6 +89,15 @@ impl Watch {
         Some(Self { place, generation })
     }
 
+    /// The mapping is that of `file` by now, and nothing of it is replaced.
+    pub fn moved(&self, file: &File) {
+        if self.is_own() {
+            self.place.file.store(file.as_raw_fd(), Ordering::Relaxed);
+            self.place.replaced.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
+            self.place.lost.store(false, Ordering::Release);
+        }
+    }
+
     fn is_own(&self) -> bool {
         self.place.generation.load(Ordering::Relaxed) == self.generation
     }

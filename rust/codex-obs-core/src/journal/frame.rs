@@ -17,15 +17,16 @@
 //! (0xFFFF: null), u32 length of the tags, three u32 marks; then split, dataset, tags; then for each row u8 kind, u16 length
 //! of the name, numbers that the kind asks for, the name, and text that the kind asks for. The body of a line frame: u32 file, u32 length, the line.
 
+pub mod expansion;
 mod read;
 mod settle;
 mod template;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::limits::MAX_FRAME_LINES_BYTES;
 use crate::record::Tags;
 
+use expansion::most_rows;
 pub use read::{Frame, MetricsFrame};
 pub use template::Template;
 
@@ -186,7 +187,8 @@ impl FrameBuilder {
         self.bytes.extend_from_slice(call.dataset.unwrap_or("").as_bytes());
         self.bytes.extend_from_slice(&call.tags.text);
         self.prefix = self.bytes.len();
-        self.max_rows = max_rows(self.prefix - fixed.len());
+        let tags = call.tags.text.len();
+        self.max_rows = most_rows(tags, self.prefix - fixed.len() - tags);
     }
 
     /// Adds a number, finite or not.
@@ -289,16 +291,6 @@ impl FrameBuilder {
         self.start = self.bytes.len();
         self.bytes.extend_from_within(prefix);
     }
-}
-
-/// Most rows that may share `shared` bytes of text in one frame.
-#[inline]
-fn max_rows(shared: usize) -> u32 {
-    // Few calls share so much that there is something to compute.
-    if shared as u64 <= MAX_FRAME_LINES_BYTES / u64::from(MAX_ROWS) {
-        return MAX_ROWS;
-    }
-    u32::try_from(MAX_FRAME_LINES_BYTES / shared as u64).unwrap_or(MAX_ROWS).max(1)
 }
 
 /// The length of the finished frame at the start of `bytes`, if there is one.

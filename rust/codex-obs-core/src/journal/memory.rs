@@ -4,6 +4,8 @@
 //! memory whose every change is also written to the file with `pwrite`, for file systems where a store into a mapping
 //! could kill the process (a full btrfs, an XFS shut down by an I/O error).
 
+mod moved;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

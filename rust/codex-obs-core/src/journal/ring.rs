@@ -1,7 +1,9 @@
 //! The ring of frames: any thread appends under a short lock, one thread reads behind them.
 
 mod dead;
-mod gap;
+pub mod gap;
+#[cfg(not(loom))]
+mod renew;
 mod room;
 
 use std::io;
@@ -29,6 +31,8 @@ use crate::primitives::{AtomicU64, Mutex, MutexGuard};
 
 use dead::{Dead, Version};
 pub use gap::Gap;
+#[cfg(not(loom))]
+pub use renew::fresh_path;
 use room::Room;
 
 /// A value on a cache line of its own, so that producers and consumer do not slow each other down.
@@ -98,6 +102,9 @@ pub struct Ring {
     spare: u64,
     /// What is known if its process is gone.
     dead: Dead,
+    /// What the header says if this process made it.
+    #[cfg(not(loom))]
+    made: Option<Box<Header>>,
     producer: Mutex<Producer>,
     /// Up to here frames are whole. Stored with release by producers, loaded with acquire by the consumer.
     published: Padded,
@@ -161,7 +168,12 @@ impl Ring {
             memory.store(OFFSET_VERSION, LAYOUT_VERSION)
         };
         initialise().map_err(|source| Error::io("write", path, source))?;
-        Ok(Self { room: Room::part(first, size), ..Self::over(memory, size, Cursor::default(), Cursor::default()) })
+        Ok(Self {
+            room: Room::part(first, size),
+            #[cfg(not(loom))]
+            made: Some(Box::new(header)),
+            ..Self::over(memory, size, Cursor::default(), Cursor::default())
+        })
     }
 
     fn over(memory: Memory, size: u64, start: Cursor, end: Cursor) -> Self {
@@ -183,6 +195,8 @@ impl Ring {
             room: Room::whole(size),
             spare,
             dead: Dead::default(),
+            #[cfg(not(loom))]
+            made: None,
             producer: Mutex::new(producer),
             published: Padded(AtomicU64::new(end.position)),
             consumed: Padded(AtomicU64::new(start.position)),

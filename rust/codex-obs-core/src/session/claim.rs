@@ -9,7 +9,8 @@ use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose, Strangers};
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
-use crate::worker::recover::{Recovered, journal_path, recover};
+use crate::worker::recover::{Recovered, bring_back, journal_path, recover};
+use crate::worker::unsynced::Unsynced;
 
 /// Longest wait for a recovery of the stream by another process.
 const RECOVERY_WAIT: Duration = Duration::from_secs(10);
@@ -75,7 +76,11 @@ fn acquire_to_write(path: &Path, process: &Process) -> Result<Option<Owner>> {
     }
 }
 
-/// Recovers every stream of `directory` but `own` whose writer is gone. With `foreign`, also those of other machines.
+/// Recoveries that are synced together: each holds a lock and some files meanwhile.
+pub(super) const TOGETHER: usize = 16;
+
+/// Recovers every stream of `directory` but `own` whose writer is gone. With `foreign`, also those of other machines. Streams that
+/// are not begun by `deadline` are left to whoever comes next.
 ///
 /// # Errors
 /// The first one, after all other streams were tried.
@@ -85,25 +90,62 @@ pub fn recover_all(
     process: &Process,
     clock: &Clock,
     foreign: bool,
+    deadline: Option<Instant>,
 ) -> Result<Recovered> {
     let mut total = Recovered::default();
     let mut outcome = Ok(());
-    for stream in journals(directory)? {
-        if Some(&stream) == own {
-            continue;
+    let mut streams = journals(directory)?;
+    streams.retain(|stream| Some(stream) != own);
+    for some in streams.chunks(TOGETHER) {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            break;
         }
-        let strangers = if foreign { Strangers::Gone } else { Strangers::Keep };
-        let attempt = Owner::acquire_from(&lock_path(directory, &stream), process, Purpose::Recover, strangers);
-        let recovered = attempt.and_then(|attempt| match attempt {
-            Attempt::Taken(_held) => recover(directory, &stream, process, clock, foreign),
-            Attempt::Held(_) => Ok(Recovered::default()),
-        });
-        match recovered {
-            Ok(recovered) => total.add(&recovered),
-            Err(error) => outcome = outcome.and(Err(error)),
+        match recover_some(directory, some, process, clock, foreign) {
+            (recovered, Ok(())) => total.add(&recovered),
+            (recovered, failed) => {
+                total.add(&recovered);
+                outcome = outcome.and(failed);
+            }
         }
     }
     outcome.map(|()| total)
+}
+
+/// Recovers some streams and syncs them together.
+fn recover_some(
+    directory: &Path,
+    streams: &[Stream],
+    process: &Process,
+    clock: &Clock,
+    foreign: bool,
+) -> (Recovered, Result<()>) {
+    let mut total = Recovered::default();
+    let mut outcome = Ok(());
+    let (mut held, mut unsynced) = (Vec::new(), Vec::new());
+    let strangers = if foreign { Strangers::Gone } else { Strangers::Keep };
+    for stream in streams {
+        let attempt = Owner::acquire_from(&lock_path(directory, stream), process, Purpose::Recover, strangers);
+        let recovered = attempt.and_then(|attempt| match attempt {
+            Attempt::Taken(owner) => {
+                let recovered = bring_back(directory, stream, process, clock, foreign);
+                held.push(owner);
+                recovered
+            }
+            Attempt::Held(_) => Ok((Recovered::default(), None)),
+        });
+        match recovered {
+            Ok((recovered, left)) => {
+                total.add(&recovered);
+                unsynced.extend(left);
+            }
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    if !unsynced.is_empty() {
+        outcome = outcome.and(Unsynced::settle(directory, unsynced));
+    }
+    drop(held);
+    (total, outcome)
 }
 
 /// Recovers `stream` if its writer is gone. What cannot be done now is left to whoever comes next.

@@ -108,7 +108,7 @@ impl Session {
         }
         self.closing.end(drained);
         if deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            self.recover_siblings();
+            self.recover_siblings(deadline);
         }
         drained
     }
@@ -175,12 +175,12 @@ impl Session {
         }
     }
 
-    pub(super) fn recover_siblings(&self) {
+    pub(super) fn recover_siblings(&self, deadline: Option<Instant>) {
         if self.is_helper {
             return;
         }
         let (own, clock) = (Some(&self.stream), &self.settings.clock);
-        if let Ok(recovered) = claim::recover_all(&self.directory, own, &self.process, clock, false) {
+        if let Ok(recovered) = claim::recover_all(&self.directory, own, &self.process, clock, false, deadline) {
             self.stats.rows_recovered.add(recovered.rows_recovered);
         }
     }
@@ -201,6 +201,7 @@ fn drain_all(drain: &mut Drain, reporter: &mut Reporter) -> bool {
             }
             Err(error) => {
                 drain.note_error(&error);
+                reporter.after_failure(drain);
                 return false;
             }
         }

@@ -24,7 +24,7 @@ impl Session {
         let done = self.write_out(self.ring.published(), deadline);
         self.deliver(status, deadline);
         if deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            self.recover_siblings();
+            self.recover_siblings(None);
         }
         let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
         if !ended.iter().any(|(other, _)| Arc::ptr_eq(other, &self)) {

@@ -235,7 +235,7 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
     if !directory.is_dir() {
         return Err(Error::no_log(format!("{} is no run directory", directory.display())));
     }
-    claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign)
+    claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign, None)
 }
 
 /// Packs what writers of the run in `directory` that are gone left to be packed.

@@ -35,6 +35,7 @@ use crate::worker::syncer::Syncer;
 use crate::worker::tenure::Tenure;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
+use crate::worker::watch::Watch;
 
 /// How a process comes to a run.
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl Session {
             notes: Arc::clone(&notes),
             timeline: Arc::clone(&timeline),
             tenure: Arc::clone(&tenure),
-            looked: drain.position(),
+            watch: Watch::over(&journal_path(directory, &stream)),
             keeper,
         };
         let exporter =
@@ -201,7 +202,7 @@ fn recover_others(
 ) {
     // One process looks after the others: if each of many did, it would take as many looks as their square.
     if stream.is_main()
-        && let Ok(others) = claim::recover_all(directory, Some(stream), process, &settings.clock, false)
+        && let Ok(others) = claim::recover_all(directory, Some(stream), process, &settings.clock, false, None)
     {
         recovered.add(&others);
     }

@@ -11,16 +11,18 @@ use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
-use crate::journal::cursor::{self, Cursor};
+use crate::journal::cursor;
 use crate::journal::identity::Process;
 use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
 use crate::journal::patience::Patience;
-use crate::journal::ring::Ring;
+use crate::journal::ring::{Ring, gap};
 use crate::shard::name::Stream;
+use crate::worker::belief::believed;
 use crate::worker::files::FileKind;
 use crate::worker::owed::Owed;
-use crate::worker::recover::{Distance, Recovered, belongs, journal_path, recover};
+use crate::worker::recover::{Distance, Recovered, belongs, bring_back, journal_path};
 use crate::worker::replay::{Frames, Missing};
+use crate::worker::unsynced::Unsynced;
 
 /// What a journal adds to the shards of a stream.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Pending {
     pub tail: Missing,
     /// How many they are.
     pub rows: u64,
+    /// Frames of the journal that cannot be read, and rows in them that the files lack.
+    pub lost: (u64, u64),
 }
 
 impl PartialEq for Pending {
@@ -98,11 +102,19 @@ pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience
         return Ok(found);
     }
     let process = Process::current();
+    let mut begun = Vec::new();
     for stream in &streams {
         if patience.is_stopped() {
-            return Ok(found);
+            break;
         }
-        recover_one(directory, stream, &process, clock, patience, &mut found);
+        begun.extend(recover_one(directory, stream, &process, clock, patience, &mut found));
+        if begun.len() >= claim::TOGETHER {
+            settle(directory, std::mem::take(&mut begun));
+        }
+    }
+    settle(directory, begun);
+    if patience.is_stopped() {
+        return Ok(found);
     }
     for stream in journals(directory)? {
         match read(directory, &stream, kind, &process, patience)? {
@@ -116,8 +128,17 @@ pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience
     Ok(found)
 }
 
-/// Recovers a stream whose writer is gone, unless another process does so. An error means that a journal is left, which is
-/// read then.
+/// Syncs recoveries and frees their streams. What cannot be synced is in the files, and its journal is left for the next one.
+fn settle(directory: &Path, begun: Vec<(Owner, Unsynced)>) {
+    let (held, unsynced): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
+    if !unsynced.is_empty() {
+        let _ = Unsynced::settle(directory, unsynced);
+    }
+    drop(held);
+}
+
+/// Recovers a stream whose writer is gone, unless another process does so. What is to be synced comes with the lock. An error
+/// means that a journal is left, which is read then.
 fn recover_one(
     directory: &Path,
     stream: &Stream,
@@ -125,21 +146,20 @@ fn recover_one(
     clock: &Clock,
     patience: &Patience,
     found: &mut Found,
-) {
+) -> Option<(Owner, Unsynced)> {
     let path = claim::lock_path(directory, stream);
     loop {
         match Owner::acquire_within(&path, process, Purpose::Recover, Strangers::Keep, patience) {
-            Ok(Attempt::Taken(_held)) => {
-                if let Ok(recovered) = recover(directory, stream, process, clock, false) {
-                    found.recovered.add(&recovered);
-                }
-                return;
+            Ok(Attempt::Taken(held)) => {
+                let (recovered, unsynced) = bring_back(directory, stream, process, clock, false).ok()?;
+                found.recovered.add(&recovered);
+                return unsynced.map(|unsynced| (held, unsynced));
             }
             Ok(Attempt::Held(Purpose::Recover)) if !patience.is_over() => std::thread::sleep(RECOVERY_LOOK),
-            Ok(Attempt::Held(_)) => return,
+            Ok(Attempt::Held(_)) => return None,
             Err(error) => {
                 found.stuck |= error.io_kind() == Some(io::ErrorKind::TimedOut);
-                return;
+                return None;
             }
         }
     }
@@ -194,27 +214,29 @@ fn read(directory: &Path, stream: &Stream, kind: FileKind, observer: &Process, p
         return Ok(Seen::LostSight(Why::Unreadable("it is of another run or stream".to_owned())));
     }
     let ring = Arc::new(ring);
-    let (mut cut, mut from) = (None, Cursor::default());
-    let mut is_trusted = false;
-    match Distance::of(&identity.process, observer) {
-        Distance::Foreign => return Ok(Seen::LostSight(Why::Foreign)),
-        Distance::Machine => {}
-        // Of a cursor that cannot be believed, or a copy, the files say how far it was.
-        Distance::Boot if !ring.is_sound() || ring.is_copy() => {}
-        Distance::Boot => {
-            from = cursor::current(ring.memory());
-            is_trusted = true;
-            if let Some(intent) = cursor::unfinished(ring.memory()) {
-                let mut encoder = RowEncoder::new(&identity.run_id, identity.legacy);
-                let owed = Owed::again(&ring, from, &intent, &mut encoder);
-                is_trusted = owed.map_or(Ok(false), |owed| owed.fits(directory, stream))?;
-                let mut extents = intent.extents.into_iter().flatten();
-                let own = extents.find(|extent| extent.file == kind as u64);
-                cut = own.filter(|_| is_trusted).map(|extent| (extent.id, extent.length));
-            }
-        }
+    let distance = Distance::of(&identity.process, observer);
+    if distance == Distance::Foreign {
+        return Ok(Seen::LostSight(Why::Foreign));
+    }
+    let mut cut = None;
+    // Where the cursor is not believed, the files say how far it was.
+    let believed = believed(&ring, &identity, distance, directory, stream)?;
+    let (from, mut is_trusted) = (believed.unwrap_or_default(), believed.is_some());
+    if let Some(intent) = cursor::unfinished(ring.memory()).filter(|_| is_trusted) {
+        let mut encoder = RowEncoder::new(&identity.run_id, identity.legacy);
+        let owed = Owed::again(&ring, from, &intent, &mut encoder);
+        is_trusted = owed.map_or(Ok(false), |owed| owed.fits(directory, stream))?;
+        let mut extents = intent.extents.into_iter().flatten();
+        let own = extents.find(|extent| extent.file == kind as u64);
+        cut = own.filter(|_| is_trusted).map(|extent| (extent.id, extent.length));
     }
     let frames = Arc::new(Frames::new(&ring, &identity, from));
     let tail = if is_trusted { Missing::all(&frames, kind) } else { Missing::find(&frames, kind, directory, stream)? };
-    Ok(Seen::Rows(Pending { stream: stream.clone(), cut, rows: tail.count(), tail }))
+    let lost = match kind {
+        _ if is_trusted => gap::lost(ring.gaps()),
+        FileKind::Metrics => tail.lost(),
+        // Other files do not say how many rows there were.
+        _ => (0, 0),
+    };
+    Ok(Seen::Rows(Pending { stream: stream.clone(), cut, rows: tail.count(), tail, lost }))
 }

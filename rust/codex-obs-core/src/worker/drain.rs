@@ -1,5 +1,6 @@
 //! From frames to lines in files, one batch at a time, so that a death between any two instructions is repaired exactly.
 
+mod journal;
 mod settle;
 
 use std::io::ErrorKind;

@@ -10,6 +10,7 @@ use super::keeper::Keeper;
 use super::notes::Notes;
 use super::tenure::Tenure;
 use super::thread::Errands;
+use super::watch::Watch;
 use crate::encode::line::{Tracking, tracking};
 use crate::journal::ring::Gap;
 use crate::primitives::{AtomicBool, Mutex, MutexGuard};
@@ -137,20 +138,22 @@ pub struct Reporter {
     pub timeline: Arc<Timeline>,
     /// The hold on the stream.
     pub tenure: Arc<Tenure>,
-    /// Up to where everything was written when that was last looked at.
-    pub looked: u64,
+    /// Looks after the names of lock and journal.
+    pub watch: Watch,
     /// Looks after the shards that rotation leaves behind.
     pub keeper: Keeper,
 }
 
 impl Errands for Reporter {
+    fn after_failure(&mut self, drain: &mut Drain) {
+        // Rows that cannot be written are in the journal alone.
+        self.watch.look(&self.tenure, drain);
+    }
+
     fn after_batch(&mut self, drain: &mut Drain) {
         self.timeline.compare();
         self.notes.write(drain);
-        if drain.position() != self.looked {
-            self.looked = drain.position();
-            self.tenure.look();
-        }
+        self.watch.look(&self.tenure, drain);
         self.keeper.after_batch(drain);
         if let Some(rows) = drain.take_lost() {
             self.losses.note(Cause::Journal, Loss { rows, ..Loss::default() }, |_| {});

@@ -13,16 +13,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::belief::believed;
 use super::drain::{Drain, Reporting};
 use super::files::{FileKind, Files};
 use super::loss::{self, Cause, Loss};
 use super::replay;
+use super::space;
+use super::unsynced::Unsynced;
 use super::warnings::Warnings;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::Result;
 use crate::fs::FileId;
-use crate::journal::cursor::{self, Cursor};
 use crate::journal::identity::{Identity, Process};
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
@@ -32,6 +34,9 @@ use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
+
+/// Begins the name of a journal that nobody recovers from.
+const SET_ASIDE: &str = "damaged-";
 
 /// What a recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,19 +135,40 @@ pub fn recover(
     clock: &Clock,
     foreign: bool,
 ) -> Result<Recovered> {
+    let (recovered, unsynced) = bring_back(directory, stream, observer, clock, foreign)?;
+    if let Some(unsynced) = unsynced {
+        Unsynced::settle(directory, vec![unsynced])?;
+    }
+    Ok(recovered)
+}
+
+/// As [`recover`], with what is still to be [settled](Unsynced::settle) while the lock is held.
+///
+/// # Errors
+/// As [`recover`].
+pub fn bring_back(
+    directory: &Path,
+    stream: &Stream,
+    observer: &Process,
+    clock: &Clock,
+    foreign: bool,
+) -> Result<(Recovered, Option<Unsynced>)> {
     let path = journal_path(directory, stream);
     let file = match crate::fs::open_existing(&path) {
         Ok(file) => file,
-        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Recovered::default()),
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok((Recovered::default(), None)),
         Err(error) => return Err(error),
     };
+    // What a process left that died while it made its journal anew.
+    #[cfg(not(loom))]
+    crate::fs::remove_if_there(&crate::journal::ring::fresh_path(&path))?;
     let mut recovered = Recovered { journals: 1, ..Recovered::default() };
     let (ring, identity) = match Ring::attach(file, &path) {
         Ok(Some(journal)) => journal,
         Ok(None) => {
             recovered.torn_tails = mend_all(directory, stream, clock)?;
             crate::fs::remove(&path)?;
-            return Ok(recovered);
+            return Ok((recovered, None));
         }
         Err(error) if error.io_kind().is_none() => {
             recovered.torn_tails = mend_all(directory, stream, clock)?;
@@ -153,7 +179,7 @@ pub fn recover(
             let line = loss::record(clock.now_micros(), Cause::Damaged, &loss);
             replay::append(&mut files, FileKind::Summary, &line, &Stats::default())?;
             set_aside(&path)?;
-            return Ok(recovered);
+            return Ok((recovered, None));
         }
         Err(error) => return Err(error),
     };
@@ -161,26 +187,30 @@ pub fn recover(
         recovered.torn_tails = mend_all(directory, stream, clock)?;
         set_aside(&path)?;
         recovered.journals_damaged = 1;
-        return Ok(recovered);
+        return Ok((recovered, None));
     }
     let distance = Distance::of(&identity.process, observer);
     if distance == Distance::Foreign && !foreign {
         recovered.journals_foreign = 1;
-        return Ok(recovered);
+        return Ok((recovered, None));
     }
     let ring = Arc::new(ring);
-    let files = files_of(directory, stream, &identity, clock);
+    let from = believed(&ring, &identity, distance, directory, stream)?;
+    let bytes =
+        from.map_or_else(|| replay::bytes(&ring, &identity), |from| space::behind(&ring, from, &identity.run_id));
+    if from.is_some() {
+        space::require(directory, &path, bytes)?;
+    }
+    // What is packed or deleted beyond the count is the next writer's business.
+    let files = Files::new(directory, stream, space::policy(&identity, bytes), identity.file_mode, clock);
     let stats = Arc::new(Stats::default());
     recovered.rows_dropped = ring.dropped();
     let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
     let warnings = Arc::new(Warnings::default());
     let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None };
     let is_boot = distance == Distance::Boot;
-    // What the cursor of a copy says of files is true of others.
-    let is_believed = is_boot && ring.is_sound() && !ring.is_copy();
-    let from = if is_believed { cursor::current(ring.memory()) } else { Cursor::default() };
     let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
-    if is_believed && drain.take_on(directory, stream)? {
+    if from.is_some() && drain.take_on(directory, stream)? {
         loop {
             while drain.batch()? {}
             // The record and the step over the gap are one append: it is counted once, whenever this dies.
@@ -196,7 +226,7 @@ pub fn recover(
             writer.open()?;
             writer.rotate()?;
         }
-        replay::replay(directory, stream, &ring, &identity, from, drain.files(), &stats, clock)?;
+        replay::replay(directory, stream, &ring, &identity, from.unwrap_or_default(), drain.files(), &stats, clock)?;
         drain.pass_all()?;
     }
     if is_boot && recovered.rows_dropped > 0 {
@@ -207,14 +237,11 @@ pub fn recover(
         drain.keep_unreported(0);
     }
     mend_rest(directory, stream, drain.files(), &stats)?;
-    sync(drain.files())?;
-    crate::fs::sync_folder(directory)?;
     recovered.rows_recovered = stats.rows_written.get();
     recovered.rows_damaged = stats.rows_damaged.get();
     recovered.frames_damaged = stats.frames_damaged.get();
     recovered.torn_tails = stats.torn_tails.get();
-    crate::fs::remove(&path)?;
-    Ok(recovered)
+    Ok((recovered, Some(Unsynced::of(drain.files(), &path))))
 }
 
 /// Whether a journal is of this stream and run, as far as the run says who it is: rows of another are not mixed into its files.
@@ -245,35 +272,32 @@ fn mend_all(directory: &Path, stream: &Stream, clock: &Clock) -> Result<u64> {
     Ok(stats.torn_tails.get())
 }
 
-/// Writers for the files of `stream` by the rules that its journal names.
-fn files_of(directory: &Path, stream: &Stream, identity: &Identity, clock: &Clock) -> Files {
-    let limit = |number: u64| (number != u64::MAX).then_some(number);
-    let policy = Policy {
-        max_bytes: limit(identity.max_shard_bytes),
-        max_age_micros: limit(identity.max_shard_age),
-        backup_count: limit(identity.backup_count),
-    };
-    // What is packed or deleted beyond the count is the next writer's business.
-    Files::new(directory, stream, policy, identity.file_mode, clock)
-}
-
-fn sync(files: &mut Files) -> Result<()> {
-    for kind in FileKind::ALL {
-        let writer = files.get(kind);
-        if let Some(file) = writer.file() {
-            crate::fs::sync_file(&file, writer.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn set_aside(path: &Path) -> Result<()> {
+/// Gives the journal at `path` a name under which nobody recovers from it.
+pub fn set_aside(path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
     for number in 0..u32::MAX {
-        let target = path.with_file_name(format!("damaged-{name}-{number}"));
+        let target = path.with_file_name(format!("{SET_ASIDE}{name}-{number}"));
         if FileId::at(&target)?.is_none() {
             return crate::fs::rename(path, &target);
         }
     }
     Ok(())
+}
+
+/// The journals of a run that were [set aside](set_aside), by name, and the rows that waited in each as far as it says so.
+#[must_use]
+pub fn set_aside_in(directory: &Path) -> Vec<(String, u64)> {
+    let internals = directory.join(INTERNALS);
+    let mut kept: Vec<_> = crate::fs::list(&internals)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|name| name.into_string().ok().filter(|name| name.starts_with(SET_ASIDE)))
+        .map(|name| {
+            let path = internals.join(&name);
+            let rows = crate::fs::open_read(&path).and_then(|file| Ring::rows_waiting(file, &path));
+            (name, rows.unwrap_or(0))
+        })
+        .collect();
+    kept.sort();
+    kept
 }

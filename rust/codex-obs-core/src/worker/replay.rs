@@ -17,6 +17,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::files::{FileKind, Files};
 use super::loss::{self, Cause, Loss};
+use super::recover::journal_path;
+use super::space;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::Result;
@@ -33,7 +35,7 @@ use crate::stats::Stats;
 const WINDOW_BYTES: usize = 8 << 20;
 
 /// The files in the order in which they are completed: a manifest line is in its file before its row.
-const ORDER: [FileKind; 5] =
+pub const ORDER: [FileKind; 5] =
     [FileKind::Manifest, FileKind::Metrics, FileKind::Params, FileKind::Summary, FileKind::Session];
 
 /// Appends the lines of all frames of `ring` from `from` on that are missing from the files, and counts their rows as written.
@@ -52,6 +54,9 @@ pub fn replay(
     let frames = Arc::new(Frames::new(ring, identity, from));
     for kind in ORDER {
         let missing = Missing::find(&frames, kind, directory, stream)?;
+        if kind == FileKind::Metrics {
+            space::require(directory, &journal_path(directory, stream), missing.bytes())?;
+        }
         let (unreadable, rows) = if kind == FileKind::Metrics { missing.lost() } else { (0, 0) };
         if unreadable > 0 {
             let loss = Loss { rows, ..Loss::default() };
@@ -65,6 +70,12 @@ pub fn replay(
         }
     }
     Ok(())
+}
+
+/// Bytes that the lines of all frames of `ring` take at most, as a rule.
+#[must_use]
+pub fn bytes(ring: &Arc<Ring>, identity: &Identity) -> u64 {
+    Frames::new(ring, identity, Cursor::default()).bytes_from(0)
 }
 
 /// Appends whole lines, rotating where the rules say so.
@@ -181,6 +192,14 @@ impl Frames {
         (frames + u64::from(behind > 0), rows + behind)
     }
 
+    /// Bytes that the lines take of the frame `first` and those behind it.
+    fn bytes_from(&self, first: usize) -> u64 {
+        let bytes = |&(_, at, length): &(u64, usize, usize)| {
+            self.ring.surveyed(at, length).map_or(0, |frame| space::of_frame(&frame, &self.run_id))
+        };
+        self.places.iter().skip(first).map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Rows of metrics from `place` on.
     fn rows_from(&self, place: Place) -> u64 {
         let rows = |&(_, at, length): &(u64, usize, usize)| {
@@ -255,6 +274,18 @@ impl Missing {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.lines().fill()
+    }
+
+    /// Whether the files have a line of the frames.
+    #[must_use]
+    pub fn is_any_there(&self) -> bool {
+        self.start != self.frames.start() || !self.present.is_empty()
+    }
+
+    /// Bytes that the lines from where it begins take at most, as a rule.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.frames.bytes_from(self.start.frame)
     }
 
     /// How many lines are missing.

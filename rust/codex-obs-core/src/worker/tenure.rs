@@ -40,13 +40,13 @@ impl Tenure {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes folder and lock anew if somebody deleted them.
-    pub fn look(&self) {
+    /// Makes folder and lock anew if somebody deleted them. Gives whether the stream is still this process's own.
+    pub fn look(&self) -> bool {
         let mut state = self.lock();
-        let State { owner: Some(owner), is_lost } = &mut *state else { return };
+        let State { owner: Some(owner), is_lost } = &mut *state else { return false };
         // What cannot be looked at is not known to be gone.
         if owner.still_holds().unwrap_or(true) {
-            return;
+            return true;
         }
         if !*is_lost {
             self.stats.files_disturbed.add(1);
@@ -54,13 +54,9 @@ impl Tenure {
         let renewed = self.renew(owner);
         let path = owner.path().display().to_string();
         let (fresh, text) = match renewed {
-            Ok(Attempt::Taken(fresh)) => (
-                Some(fresh),
-                format!(
-                    "{path} was deleted under the open run and was created again; rows that wait in the deleted journal are \
-                     written as usual, but would be lost if this process were killed now"
-                ),
-            ),
+            Ok(Attempt::Taken(fresh)) => {
+                (Some(fresh), format!("{path} was deleted under the open run and was created again"))
+            }
             Ok(Attempt::Held(_)) => (
                 None,
                 format!(
@@ -75,6 +71,7 @@ impl Tenure {
         if let Some(fresh) = fresh {
             *owner = fresh;
         }
+        !*is_lost
     }
 
     fn renew(&self, owner: &Owner) -> Result<Attempt> {

@@ -23,6 +23,9 @@ const LAST_RETRY: Duration = Duration::from_millis(800);
 pub trait Errands: Send {
     /// Called after a batch was written, and when there is nothing to write.
     fn after_batch(&mut self, drain: &mut Drain);
+
+    /// Called after a batch that could not be written.
+    fn after_failure(&mut self, _drain: &mut Drain) {}
 }
 
 /// Where the drain waits while no thread works with it.
@@ -108,6 +111,7 @@ impl<E: Errands + 'static> Station<E> {
                 }
                 Err(error) => {
                     drain.note_error(&error);
+                    errands.after_failure(&mut drain);
                     control.note_failure();
                     break false;
                 }
@@ -156,6 +160,7 @@ fn run<E: Errands>(drain: &mut Drain, errands: &mut E, control: &Control) {
             }
             Err(error) => {
                 drain.note_error(&error);
+                errands.after_failure(drain);
                 control.note_failure();
                 let stop = control.pause(retry);
                 retry = (retry * 2).min(LAST_RETRY);

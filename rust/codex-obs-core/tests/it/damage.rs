@@ -1,9 +1,13 @@
 //! Journals that were damaged after their writers died.
 
+use std::path::Path;
+
+use codex_obs_core::clock::Clock;
 use codex_obs_core::journal::frame::{FrameBuilder, first_length};
 use codex_obs_core::journal::identity::Process;
 use codex_obs_core::journal::layout;
 use codex_obs_core::journal::ring::Ring;
+use codex_obs_core::reading::read_rows;
 use codex_obs_core::session::recover_directory;
 
 use crate::recovery::{gone, leave_journal};
@@ -136,4 +140,71 @@ fn after_a_reboot_rows_of_damaged_frames_that_the_files_lack_are_counted() {
         let summary = std::fs::read_to_string(folder.path().join("tracking_summary.ndjson")).unwrap_or_default();
         assert_eq!(summary.contains(&format!("\"cause\":\"damaged\",\"count\":{lost},")), lost > 0, "{summary}");
     }
+}
+
+/// Leaves a journal of ten calls of which two frames are damaged, one of them the last.
+fn leave_damaged(directory: &Path, process: Process) {
+    drop(leave_journal(directory, process, 10));
+    let path = directory.join(".codex_obs/journal-main");
+    let mut builder = FrameBuilder::default();
+    call(&mut builder, 0, 0, 2, 4096);
+    let length = first_length(builder.bytes_mut()).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    for frame in [4, 9] {
+        bytes[layout::HEADER_BYTES + frame * length + length - 9] ^= 1;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+}
+
+/// The rows that a reader gets, and what it says of journals.
+fn read(directory: &Path) -> (usize, Vec<String>) {
+    let (batches, report) = read_rows(&[directory.to_owned()], true, &Clock::System, &mut |_| true).unwrap();
+    let said = report.journals.into_iter().map(|(path, why)| format!("{} {why}", path.display()));
+    (batches.iter().map(arrow_array::RecordBatch::num_rows).sum(), said.collect())
+}
+
+#[test]
+fn a_reader_says_how_many_rows_of_a_damaged_journal_are_lost() {
+    for process in [gone(), Process { boot_id: "before".into(), ..gone() }] {
+        let folder = tempfile::tempdir().unwrap();
+        leave_damaged(folder.path(), process.clone());
+        let (rows, said) = read(folder.path());
+        assert_eq!((rows, said.len()), (16, 1), "{said:?}");
+        assert!(said[0].contains(".codex_obs had 2 damaged frames: 4 rows are lost"), "{said:?}");
+        assert_eq!(read(folder.path()), (16, vec![]));
+
+        // One that may not write, here because the file has a second name, says it each time.
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 2)).unwrap();
+        std::fs::hard_link(folder.path().join("metrics.ndjson"), folder.path().join("second-name")).unwrap();
+        let held = if process == gone() { 2 } else { 0 };
+        leave_damaged(folder.path(), process);
+        for _ in 0..2 {
+            let (rows, said) = read(folder.path());
+            assert_eq!((rows, said.len()), (16 + held, 1), "{said:?}");
+            assert!(said[0].contains("journal-main has 2 damaged frames: 4 rows are lost"), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_names_journals_that_were_set_aside_as_long_as_they_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("metrics.ndjson"), lines(0..1, 2)).unwrap();
+    let ring = leave_journal(folder.path(), gone(), 3);
+    make_ownerless(&ring);
+    drop(ring);
+    for _ in 0..2 {
+        let (rows, said) = read(folder.path());
+        assert_eq!((rows, said.len()), (2, 1), "{said:?}");
+        let text = "keeps 1 damaged journal with 6 rows that could not be recovered: damaged-journal-main-0.";
+        assert!(said[0].contains(text), "{said:?}");
+    }
+    std::fs::write(folder.path().join(".codex_obs/journal-main"), "no journal at all").unwrap();
+    let (_, said) = read(folder.path());
+    assert!(said.len() == 1 && said[0].contains("2 damaged journals with 6 rows"), "{said:?}");
+    for number in 0..2 {
+        std::fs::remove_file(folder.path().join(format!(".codex_obs/damaged-journal-main-{number}"))).unwrap();
+    }
+    assert_eq!(read(folder.path()), (2, vec![]));
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::gap::{self, Gap};
 use super::{Cursor, Frame, Identity, Kind, Memory, Ring};
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::check::Rules;
 use crate::journal::cursor;
+use crate::journal::frame::expansion::LEAST_ROW_BYTES;
 use crate::journal::frame::{self, FIRST_HEADER_BYTES};
 use crate::journal::header::Header;
 use crate::journal::layout::{
@@ -16,9 +18,6 @@ use crate::journal::layout::{
 };
 use crate::journal::number;
 use crate::limits::{JOURNAL_LOOKS, MAX_RING_BYTES};
-
-/// A row takes at least this much of its frame.
-const LEAST_ROW_BYTES: u64 = 3;
 
 /// Which layout a journal has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub(super) struct Dead {
     pub(super) version: Version,
     /// In order.
     gaps: Vec<Gap>,
-    is_copy: bool,
+    is_copy: AtomicBool,
     is_sound: bool,
     rules: Rules,
 }
@@ -96,7 +95,7 @@ impl Ring {
             // SAFETY: nobody else knows the copy.
             unsafe { memory.copy_in(OFFSET_VERSION, &LAYOUT_VERSION.to_le_bytes()) };
         }
-        let is_copy = header.id.is_some_and(|own| own != FileId::from(&metadata));
+        let is_copy = AtomicBool::new(header.id.is_some_and(|own| own != FileId::from(&metadata)));
         let is_sound = cursor::is_sound(&memory);
         let rules = Rules::new(&header.identity.run_id, header.ring_bytes);
         let mut dead = Dead { version, gaps: Vec::new(), is_copy, is_sound, rules };
@@ -131,7 +130,19 @@ impl Ring {
     /// Whether the file is not the one that the journal was made in: what its cursor says of files is true of others.
     #[must_use]
     pub fn is_copy(&self) -> bool {
-        self.dead.is_copy
+        // Relaxed: a journal that is found belongs to one thread.
+        self.dead.is_copy.load(Ordering::Relaxed)
+    }
+
+    /// Says that the file is a copy, which the header of the first version does not tell.
+    pub fn take_for_copy(&self) {
+        self.dead.is_copy.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the journal has the first layout.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.dead.version == Version::First
     }
 
     /// Whether the cursor can be believed. Otherwise all that can be told is which frames [there are](Self::survey).

@@ -36,6 +36,12 @@ impl Gap {
     }
 }
 
+/// Frames and rows of `gaps`, all together.
+#[must_use]
+pub fn lost(gaps: &[Gap]) -> (u64, u64) {
+    gaps.iter().fold((0, 0), |(frames, rows), gap| (frames + gap.frames(), rows + gap.rows()))
+}
+
 /// Adds `gap` behind all others.
 pub fn push(gaps: &mut Vec<Gap>, gap: Gap) {
     match gaps.last_mut().filter(|last| last.to == gap.from) {
