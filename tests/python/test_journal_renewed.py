@@ -30,7 +30,7 @@ deadline = time.monotonic() + 60
 while not run.stats()["journal_errors"]:
     assert time.monotonic() < deadline
     time.sleep(0.001)
-while not os.path.exists(journal):
+while not os.path.exists(journal) or not os.path.getsize(journal):
     assert time.monotonic() < deadline
     time.sleep(0.001)
 for step in range(100, 100 + rows_after):

@@ -22,6 +22,13 @@ impl Memory {
         self.file.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(Held::id)
     }
 
+    /// As [`id`](Self::id), as the file system has it now.
+    #[must_use]
+    pub fn id_now(&self) -> Option<FileId> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().and_then(|file| file.metadata().ok()).as_ref().map(FileId::from)
+    }
+
     /// The length of the file; `None` if that is not known just now.
     #[must_use]
     pub fn file_length(&self) -> Option<u64> {

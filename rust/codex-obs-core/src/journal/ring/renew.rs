@@ -30,7 +30,9 @@ impl Ring {
     /// If that cannot be looked at.
     pub fn is_in_place(&self, path: &Path) -> Result<bool> {
         let Some(id) = self.memory.id().filter(|_| !self.memory.is_detached()) else { return Ok(true) };
-        Ok(self.is_whole() && FileId::at(path)? == Some(id))
+        let named = FileId::at(path)?;
+        // Some file systems give a file another number once they have forgotten it.
+        Ok(self.is_whole() && (named == Some(id) || named.is_some() && named == self.memory.id_now()))
     }
 
     /// Whether the journal's file has all its bytes.
