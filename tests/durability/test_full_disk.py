@@ -6,6 +6,8 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from faults.judge import judge, losses_on_record, rows_of
 from faults.ledger import Entry
 from faults.mounts import fill, loop, make_read_only, mount_again, run, tmpfs
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
     from faults.ledger import Ledger
 
 MAX_BLOCK_S = 0.2
-SETTINGS = {
+SETTINGS: dict[str, object] = {
     "calls_per_s": 5000,
     "ring_bytes": 256 << 10,
     "max_block_s": MAX_BLOCK_S,
     "max_shard_bytes": 1_000_000,
     "backup_count": "all",
 }
+# So small that something is being packed at every moment.
+PACKING = {"max_shard_bytes": 20_000, "backup_count": 1}
 # Calls that do not fit into the ring while nothing can be written, so that rows must be dropped.
 EPISODE_CALLS = 4000
 RESUME_S = 1.5
@@ -39,10 +43,14 @@ SHORTEST_ROW = 150
 DEADLINE_S = 60.0
 
 
-def test_full_disk(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+@pytest.mark.parametrize("packs", [False, True], ids=["plain", "packing"])
+def test_full_disk(packs: bool, tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:  # noqa: FBT001
     with tmpfs(tmp_path / "disk", 96) as disk:
-        entry = Entry("disk filled and freed (tmpfs)")
-        torment(disk / "run", tmp_path, programs, scale.times(20), entry, lambda: fill(disk), (disk / "filler").unlink)
+        entry = Entry("disk filled and freed (tmpfs)" + (" amid packing" if packs else ""))
+        obstruct, free = lambda: fill(disk), (disk / "filler").unlink
+        settings = SETTINGS | (PACKING if packs else {})
+        stats = torment(disk / "run", tmp_path, programs, scale.times(20), entry, obstruct, free, settings)
+        assert (stats["shards_packed"] > 0) == packs
         ledger.enter(entry)
 
 
@@ -96,17 +104,18 @@ def torment(
     entry: Entry,
     obstruct: Callable[[], object],
     free: Callable[[], object],
-) -> None:
+    settings: dict[str, object] = SETTINGS,
+) -> dict[str, int]:
     tally = Tally(scratch / "tally")
-    program = programs.start("steady", directory, tally.path, json.dumps(SETTINGS))
+    program = programs.start("steady", directory, tally.path, json.dumps(settings))
     wait_for_calls(program, tally, 100)
     resumed_s = 0.0
     for _ in range(times):
         obstruct()
         wait_for_calls(program, tally, EPISODE_CALLS)
         free()
-        before = size_of(directory)
-        resumed_s = max(resumed_s, wait_until(lambda: size_of(directory) > before, DEADLINE_S, "writing resumes"))  # noqa: B023 - used at once
+        before = end_of(directory)
+        resumed_s = max(resumed_s, wait_until(lambda: end_of(directory) != before, DEADLINE_S, "writing resumes"))  # noqa: B023 - used at once
         wait_for_calls(program, tally, 500)
     told = finish(program, tally, entry)
     stats = told["stats"]
@@ -132,6 +141,8 @@ def torment(
     assert losses_on_record(directory) == dropped
     assert resumed_s < RESUME_S
     assert len(episodes) <= times, "more than one wait in an episode"
+    counts: dict[str, int] = stats
+    return counts
 
 
 def finish(
@@ -153,6 +164,14 @@ def wait_for_calls(program: subprocess.Popen[str], tally: Tally, calls: int) -> 
     first = tally[ACCEPTED]
     wait_until(lambda: tally[ACCEPTED] >= first + calls or program.poll() is not None, DEADLINE_S, "logging goes on")
     assert program.poll() is None, program.communicate()[1]
+
+
+def end_of(directory: Path) -> tuple[int, int] | None:
+    """Give which file is the current one, and how long it is."""
+    with suppress(FileNotFoundError):
+        found = (directory / "metrics.ndjson").stat()
+        return found.st_ino, found.st_size
+    return None
 
 
 def size_of(directory: Path) -> int:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 METRICS = ("a", "b", "c")
 CALLS = 60
 OPTIONS: dict[str, object] = {"max_shard_bytes": 10_000, "backup_count": "all", "fsync": "always"}
-# All but one of the rotated shards are packed, by the thread of the process that dies or by that of the one after it.
-PACKING: dict[str, object] = {"max_shard_bytes": 4_000, "backup_count": 1, "fsync": "always"}
 SYSTEM_CALLS = "%file,%desc"
 DEADLINE_S = 60.0
 
@@ -31,20 +29,8 @@ DEADLINE_S = 60.0
 def test_kill_every_syscall(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
     """Each victim continues what the victim before it left, so that it begins with a recovery."""
     entry = Entry("SIGKILL at every system call, with rotation and recovery", longest_log_s=0)
-    kill_every_call(tmp_path, programs, scale, entry, OPTIONS)
-    ledger.enter(entry)
-
-
-def test_kill_every_syscall_of_packing(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
-    """The same where old shards become archives: every row is there once, whatever is left of the packing."""
-    entry = Entry("SIGKILL at every system call of packing", longest_log_s=0)
-    kill_every_call(tmp_path, programs, scale, entry, PACKING)
-    ledger.enter(entry)
-
-
-def kill_every_call(tmp_path: Path, programs: Programs, scale: Scale, entry: Entry, options: dict[str, object]) -> None:
     strace.require()
-    for moment in moments(tmp_path, programs, scale, options):
+    for moment in moments(tmp_path, programs, scale):
         directory = tmp_path / f"run-{moment}"
         accepted = []
         start = 0
@@ -52,13 +38,14 @@ def kill_every_call(tmp_path: Path, programs: Programs, scale: Scale, entry: Ent
         for victim in range(2):
             tally = Tally(tmp_path / f"tally-{moment}-{victim}")
             tally[ACCEPTED] = start
-            work = json.dumps(options | {"start": start, "calls": CALLS})
+            work = json.dumps(OPTIONS | {"start": start, "calls": CALLS})
             killed = run_and_kill(directory, programs, moment, "workload", directory, tally.path, work)
             accepted.append(range(start, tally[ACCEPTED]))
             start = tally[ACCEPTED] + 1
             entry.attempts += killed
             entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
         check(directory, accepted, entry, at_most_unasked=2 * len(METRICS))
+    ledger.enter(entry)
 
 
 def test_kill_every_syscall_of_recover(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
@@ -82,9 +69,9 @@ def test_kill_every_syscall_of_recover(tmp_path: Path, programs: Programs, scale
     ledger.enter(entry)
 
 
-def moments(scratch: Path, programs: Programs, scale: Scale, options: dict[str, object]) -> list[int]:
+def moments(scratch: Path, programs: Programs, scale: Scale) -> list[int]:
     directory, log = scratch / "whole", scratch / "log"
-    work = json.dumps(options | {"start": 0, "calls": CALLS})
+    work = json.dumps(OPTIONS | {"start": 0, "calls": CALLS})
     tracing = strace.tracing(directory, log, SYSTEM_CALLS)
     process = programs.start("workload", directory, scratch / "tally", work, before=tracing)
     _, errors = communicate(process, DEADLINE_S)

@@ -199,7 +199,7 @@ def test_readers_miss_and_double_nothing_while_shards_are_packed(tmp_path: Path)
 
     def write() -> None:
         nonlocal written
-        for step in range(20_000):
+        for step in range(8_000):
             run.log({"loss": step * 0.5}, step=step)
             if step % 50 == 0:
                 run.flush()
@@ -217,7 +217,7 @@ def test_readers_miss_and_double_nothing_while_shards_are_packed(tmp_path: Path)
         looks += 1
     writer.join()
     run.close()
-    assert steps_of(tmp_path) == list(range(20_000))
+    assert steps_of(tmp_path) == list(range(8_000))
 
 
 def test_a_current_file_that_somebody_packed_becomes_a_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _FILES = ("metrics", "metrics_manifest", "params", "tracking_summary", "run")
@@ -37,21 +38,36 @@ def names_in(directory: Path, shards: int = 12) -> list[str]:
     ]
 
 
-def tracing(directory: Path, log: Path, calls: str, *more: str) -> tuple[str, ...]:
+def names_of_packing(directory: Path, archives: int = 60, shards: int = 5) -> list[str]:
+    """Every name that nobody but a packer of the metrics uses, and that of its note."""
+    log = directory / "metrics.ndjson"
+    return [
+        f"{directory}/.codex_obs/pack-main",
+        f"{log}.archive-new",
+        *(f"{log}.{number}.zst" for number in range(1, shards)),
+        *(f"{log}.archive-{ordinal:06}.zst" for ordinal in range(1, archives)),
+    ]
+
+
+def tracing(
+    directory: Path, log: Path, calls: str, *more: str, names: Callable[[Path], list[str]] = names_in
+) -> tuple[str, ...]:
     """Give the command that runs another one and notes its system calls on a run's files."""
-    paths = [argument for name in names_in(directory) for argument in ("-P", name)]
+    paths = [argument for name in names(directory) for argument in ("-P", name)]
     options = [argument for option in (f"trace={calls}", *more) for argument in ("-e", option)]
     # With a filter in the kernel a signal is not sent.
     faster = [] if any("signal=" in option for option in more) else ["--seccomp-bpf"]
     return ("strace", "-f", "-qq", *faster, "-o", str(log), *options, *paths)
 
 
-def injecting(directory: Path, log: Path, calls: str, what: str) -> tuple[str, ...]:
+def injecting(
+    directory: Path, log: Path, calls: str, what: str, names: Callable[[Path], list[str]] = names_in
+) -> tuple[str, ...]:
     """Give the command that runs another one so that some of its system calls on a run's files go wrong.
 
     Calls are counted by thread.
     """
-    return tracing(directory, log, calls, f"inject={calls}:{what}")
+    return tracing(directory, log, calls, f"inject={calls}:{what}", names=names)
 
 
 def injected(log: Path) -> int:

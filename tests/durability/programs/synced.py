@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 
@@ -15,8 +16,9 @@ BURST = 50
 
 def main() -> None:
     directory, tally_path, start, with_sync = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "sync"
+    settings = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {"max_shard_bytes": 200_000, "backup_count": "all"}
     tally = Tally(tally_path)
-    run = codex_obs.init(directory, max_shard_bytes=200_000, backup_count="all", ring_bytes=1 << 20)
+    run = codex_obs.init(directory, ring_bytes=1 << 20, **settings)
     pause = threading.Event()
     step = start
     while True:

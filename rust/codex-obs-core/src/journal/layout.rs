@@ -37,6 +37,10 @@ pub const OFFSET_DROPPED: usize = 256;
 pub const OFFSET_SLOTS: [usize; 2] = [512, 1024];
 /// From a slot to its copy.
 pub const SLOT_BYTES: usize = 256;
+/// Offsets of the two slots of every file's [floor](super::floor), in sectors of their own. Earlier journals have zeros there.
+pub const OFFSET_FLOORS: [usize; 2] = [2048, 3072];
+/// From the floor of a file to that of the next.
+pub const FLOOR_BYTES: usize = 64;
 /// Offsets of the two copies of the header block. Version 1 had the first one only.
 pub const OFFSET_BLOCKS: [usize; 2] = [4096, 4096 + MAX_BLOCK_BYTES];
 /// Room for one of them.

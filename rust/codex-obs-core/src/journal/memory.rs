@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::FallocateFlags;
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags};
 
 use super::fault::Watch;
 use super::layout::WORD_BYTES;
@@ -280,6 +280,27 @@ impl Memory {
         // SAFETY: the caller's promise.
         let bytes = unsafe { self.bytes(offset, length) };
         self.with_file(|file| file.write_all_at(bytes, offset as u64))
+    }
+
+    /// Waits until a range is on the disk. Of a file that nobody is to recover from, there is nothing to wait for.
+    ///
+    /// # Errors
+    /// If the disk refuses it: then nothing says what is there, and it is to be stored again.
+    pub fn sync(&self, offset: usize, length: usize) -> io::Result<()> {
+        assert!(offset <= self.length && length <= self.length - offset, "what is synced lies inside the journal");
+        if self.is_detached() {
+            return Ok(());
+        }
+        if self.mirrored {
+            return self.with_file(|file| file.sync_data());
+        }
+        let first = offset - offset % rustix::param::page_size();
+        // SAFETY: in range, and no byte changes.
+        let synced = unsafe {
+            let start = self.start.as_ptr().add(first).cast();
+            rustix::mm::msync(start, offset + length - first, MsyncFlags::SYNC)
+        };
+        synced.map_err(Into::into)
     }
 
     /// The bytes of a range.

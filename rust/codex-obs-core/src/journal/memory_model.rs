@@ -174,6 +174,11 @@ impl Memory {
         Ok(())
     }
 
+    /// There is no disk.
+    pub fn sync(&self, _offset: usize, _length: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The bytes of a range.
     ///
     /// # Safety

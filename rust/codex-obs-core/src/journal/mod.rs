@@ -4,6 +4,7 @@ pub mod check;
 pub mod cursor;
 #[cfg(not(loom))]
 pub mod fault;
+pub mod floor;
 pub mod frame;
 pub mod header;
 pub mod holder;

@@ -30,6 +30,7 @@ use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::{FileKind, Files};
 use crate::worker::loss::{Losses, Reporter};
 use crate::worker::notes::Notes;
+use crate::worker::passed::Passed;
 use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::tenure::Tenure;
@@ -104,11 +105,14 @@ impl Session {
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
+        let passed =
+            settings.retention.packs.then(|| Arc::new(Passed::new(Arc::clone(&ring), directory.join(INTERNALS))));
         let reporting = Reporting {
             stats: Arc::clone(&stats),
             warnings: Arc::clone(&warnings),
             syncer: Some(Arc::clone(&syncer)),
             feed: exporting.as_ref().map(|exporting| Arc::clone(&exporting.feed)),
+            passed: passed.clone(),
         };
         let encoder = RowEncoder::new(&home.run_id, settings.legacy);
         let timeline = Arc::new(match entry.parent {
@@ -124,7 +128,7 @@ impl Session {
             stats: &stats,
             warnings: &warnings,
         };
-        let keeper = shards::keeper(&around, &mut files, kept, is_new);
+        let keeper = shards::keeper(&around, &mut files, kept, passed, is_new);
         let packer = keeper.packer.clone();
         let pulse = Arc::clone(files.pulse());
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);

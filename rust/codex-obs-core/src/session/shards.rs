@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Settings, claim};
 use crate::error::Result;
+use crate::fs::FileId;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
 use crate::run::identity::Home;
@@ -20,6 +21,8 @@ use crate::timeline::Timeline;
 use crate::worker::files::Files;
 use crate::worker::keeper::{KINDS, Keeper};
 use crate::worker::packer::{Log, Packer, Rules};
+use crate::worker::passed::Passed;
+use crate::worker::recover::journal_path;
 use crate::worker::warnings::Warnings;
 
 /// Start of the name of a stream's note that there is something to pack.
@@ -61,6 +64,12 @@ pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
         else {
             continue;
         };
+        // What is left of a writer, also of another machine, may have rows of these shards until it is recovered.
+        if FileId::at(&journal_path(directory, &stream))?.is_some() {
+            continue;
+        }
+        // So that a power cut does not bring back one that was.
+        crate::fs::sync_folder(&folder)?;
         let path = note_path(directory, &stream);
         let text = last_bytes(&path, MAX_NOTE_BYTES)?;
         if let Some(rules) = std::str::from_utf8(&text).ok().and_then(Rules::parse) {
@@ -85,17 +94,23 @@ pub(super) struct Around<'a> {
 }
 
 /// What looks after the shards of the stream that `files` writes. Of a new stream nothing was left to do.
-pub(super) fn keeper(around: &Around<'_>, files: &mut Files, kept: Option<Arc<Hold>>, is_new: bool) -> Keeper {
+pub(super) fn keeper(
+    around: &Around<'_>,
+    files: &mut Files,
+    kept: Option<Arc<Hold>>,
+    passed: Option<Arc<Passed>>,
+    is_new: bool,
+) -> Keeper {
     let settings = around.settings;
     let keep = settings.policy.backup_count.unwrap_or(u64::MAX);
-    let packer = (settings.retention.packs && settings.policy.backup_count.is_some()).then(|| {
+    let packer = passed.filter(|_| settings.policy.backup_count.is_some()).map(|passed| {
         let logs = KINDS.map(|kind| {
             let writer = files.get(kind);
-            Log { base: writer.path().to_owned(), names: writer.names() }
+            Log { kind, base: writer.path().to_owned(), names: writer.names() }
         });
         let note = note_path(around.directory, around.stream);
         let (stats, warnings) = (Arc::clone(around.stats), Arc::clone(around.warnings));
-        let packer = Packer::new(logs.into(), keep, settings.file_mode, note, stats, warnings);
+        let packer = Packer::new(logs.into(), keep, settings.file_mode, note, passed, stats, warnings);
         if !is_new {
             packer.look();
         }

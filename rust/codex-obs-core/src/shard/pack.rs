@@ -17,7 +17,7 @@ use super::ordinal::Shards;
 use super::rotate::{MOVING, rename_new};
 use super::tally::Tally;
 use crate::error::{Error, Result};
-use crate::fs::{FileId, create_new, open_read, sync_folder};
+use crate::fs::{FileId, create_new, open_read, sync_file, sync_folder};
 use crate::limits::SCAN_BLOCK_BYTES;
 
 /// Rows of eight random floats become 21 times smaller at 0.9 GB/s a core; level 3 packs worse at half the speed.
@@ -254,13 +254,23 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Lets the archive take the shard's place. `false` if the shard is no longer the oldest one, or not what it was: then
-    /// the archive is gone, and the shard is as it is.
+    /// Lets the archive take the shard's place, once `secure` has heard of the shard and its number, and its rows are on the
+    /// disk as they are. `false` if the shard is no longer the oldest one, or not what it was: then the archive is gone, and
+    /// the shard is as it is.
     ///
     /// # Errors
-    /// If a name cannot be changed; whatever was done is gone on with by [`Job::begin`].
-    pub fn place(&self, names: &Names) -> Result<bool> {
+    /// If `secure` refuses, or a name cannot be changed; whatever was done is gone on with by [`Job::begin`].
+    pub fn place(&self, names: &Names, secure: &dyn Fn(FileId, u64) -> Result<()>) -> Result<bool> {
         let (base, draft) = (&self.base, draft_path(&self.base));
+        let number = {
+            let _names = lock(names);
+            self.number()?
+        };
+        if let Some(number) = number {
+            sync_file(&self.source, &shard_path(base, number, self.coding))?;
+            sync_folder(folder(base))?;
+            secure(self.birth.id, number)?;
+        }
         {
             let _names = lock(names);
             let Some(number) = self.number()? else {
@@ -318,7 +328,7 @@ impl Packed {
     }
 }
 
-/// Packs what is due of the log `base`, where nobody writes it. Gives how many archives were made.
+/// Packs what is due of the log `base`, where nobody writes it and no journal is left. Gives how many archives were made.
 ///
 /// # Errors
 /// If that is impossible: then the shards are as they were.
@@ -337,7 +347,9 @@ pub fn pack_all(base: &Path, keep: u64, mode: u32) -> Result<u64> {
                 Err(error) => break Err(error),
             }
         };
-        let placed = outcome.and_then(|packed| packed.place(&names)).inspect_err(|_| drop(Job::discard(base)))?;
+        let placed = outcome
+            .and_then(|packed| packed.place(&names, &|_, _| Ok(())))
+            .inspect_err(|_| drop(Job::discard(base)))?;
         packed += u64::from(placed);
         if !placed {
             break;

@@ -162,10 +162,30 @@ fn a_shard_that_moves_changes_or_goes_while_it_is_packed_is_neither_lost_nor_dou
         let packed = job.finish().unwrap();
         meddle(&base);
         let all = read(&base);
-        assert_eq!(packed.place(&names_lock).unwrap(), placed, "{index}");
+        assert_eq!(packed.place(&names_lock, &|_, _| Ok(())).unwrap(), placed, "{index}");
         assert_eq!(read(&base), all, "{index}");
         assert!(!draft_path(&base).exists());
     }
+}
+
+#[test]
+fn a_shard_stays_as_it_is_until_the_journal_has_passed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, all) = log(folder.path(), 3);
+    let before = names(folder.path());
+    let names_lock = Names::default();
+    let oldest = FileId::at(&shard_path(&base, 3, Coding::Plain)).unwrap().unwrap();
+    let mut job = Job::begin(&base, 2, 0o600, &names_lock).unwrap().unwrap();
+    while !job.step().unwrap() {}
+    let refuse = |id, number| {
+        assert_eq!((id, number), (oldest, 3));
+        Err(Error::io("sync", &base, io::ErrorKind::StorageFull.into()))
+    };
+    assert!(job.finish().unwrap().place(&names_lock, &refuse).is_err());
+    Job::discard(&base).unwrap();
+    assert_eq!(names(folder.path()), before);
+    assert_eq!(pack_all(&base, 2, 0o600).unwrap(), 1);
+    assert_eq!(read(&base), all);
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! From frames to lines in files, one batch at a time, so that a death between any two instructions is repaired exactly.
 
 mod journal;
+mod rotation;
 mod settle;
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::feed::Feed;
 use super::files::{FileKind, Files};
 use super::owed::Owed;
+use super::passed::Passed;
 use super::syncer::Syncer;
 use super::warnings::Warnings;
 use crate::encode::row::RowEncoder;
@@ -22,9 +24,6 @@ use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
-
-/// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
-const ROTATION_RETRY: Duration = Duration::from_secs(1);
 
 /// Room whose pages are put in place behind the newest frame, at least: some ten looks at a loop that logs a thousand times a
 /// second.
@@ -41,6 +40,8 @@ pub struct Reporting {
     pub syncer: Option<Arc<Syncer>>,
     /// Gets what was appended to the metrics, where something is exported.
     pub feed: Option<Arc<Feed>>,
+    /// Learns of rotated shards, where they are packed.
+    pub passed: Option<Arc<Passed>>,
 }
 
 /// The only reader of a ring and the only writer of its stream's files.
@@ -437,8 +438,13 @@ impl Drain {
         if self.files.get(kind).extent().is_none() {
             return self.open(kind);
         }
+        let id = self.files.get(kind).extent().map(|(id, _)| id);
         let found = self.files.get(kind).look()?;
         if found != Found::Unchanged {
+            if found == Found::Replaced {
+                // It may have been rotated by another program.
+                self.note_passed(kind, id);
+            }
             self.reporting.stats.files_disturbed.add(1);
             self.note_folder(kind);
             let path = self.files.get(kind).path().display().to_string();
@@ -453,45 +459,6 @@ impl Drain {
             });
         }
         Ok(())
-    }
-
-    fn may_rotate(&self) -> bool {
-        self.no_rotation_before.is_none_or(|time| Instant::now() >= time)
-    }
-
-    /// Rotates a file between two batches. If that fails the shard grows on, which loses nothing.
-    fn rotate(&mut self, kind: FileKind) {
-        let outgoing = self.files.get(kind).file();
-        match self.files.get(kind).rotate() {
-            Ok(()) => {
-                self.no_rotation_before = None;
-                self.reporting.stats.rotations.add(1);
-                if !self.rotated.contains(&kind) {
-                    self.rotated.push(kind);
-                }
-                if let (Some(syncer), Some(file)) = (&self.reporting.syncer, outgoing) {
-                    syncer.note(file);
-                }
-                self.note_folder(kind);
-            }
-            Err(error) => {
-                self.no_rotation_before = Some(Instant::now() + ROTATION_RETRY);
-                self.reporting.stats.rotation_errors.add(1);
-                self.reporting.warnings.push("rotation", || format!("{error}; the shard grows until that works again"));
-            }
-        }
-    }
-
-    /// The kinds of files that were rotated since this was last asked.
-    #[must_use]
-    pub fn take_rotated(&mut self) -> Vec<FileKind> {
-        std::mem::take(&mut self.rotated)
-    }
-
-    fn note_folder(&mut self, kind: FileKind) {
-        if let (Some(syncer), Some(folder)) = (&self.reporting.syncer, self.files.get(kind).path().parent()) {
-            syncer.note_folder(folder.to_owned());
-        }
     }
 }
 

@@ -31,7 +31,8 @@ fn drain(folder: &Path, steps: std::ops::Range<i64>, backing: Backing) -> Drain 
         ring.append(&mut ring.lock(), builder.bytes_mut()).1.unwrap();
     }
     let files = Files::new(folder, &Stream::main(), Policy::OFF, 0o600, &Clock::System);
-    let reporting = Reporting { stats: Arc::default(), warnings: Arc::default(), syncer: None, feed: None };
+    let (stats, warnings) = (Arc::default(), Arc::default());
+    let reporting = Reporting { stats, warnings, syncer: None, feed: None, passed: None };
     Drain::new(Arc::new(ring), files, RowEncoder::new("r1", false), reporting)
 }
 

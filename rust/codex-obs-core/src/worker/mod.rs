@@ -10,6 +10,7 @@ pub mod loss;
 pub mod notes;
 pub mod owed;
 pub mod packer;
+pub mod passed;
 pub mod recover;
 pub mod replay;
 pub mod space;

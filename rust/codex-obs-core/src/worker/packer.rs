@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::files::FileKind;
+use super::passed::Passed;
 use super::warnings::Warnings;
 use crate::error::Result;
 use crate::primitives::{AtomicBool, Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, join_by, survives};
@@ -22,6 +24,8 @@ const LEAVE: Duration = Duration::from_millis(50);
 /// A log whose oldest shards are packed.
 #[derive(Debug)]
 pub struct Log {
+    /// Which of the stream's files.
+    pub kind: FileKind,
     /// Its current file.
     pub base: PathBuf,
     /// Held while names of it change.
@@ -36,6 +40,8 @@ pub struct Packer {
     mode: u32,
     /// Says on disk, while something is to be packed, by which rules, so that others can do it.
     note: PathBuf,
+    /// What the journal has passed.
+    passed: Arc<Passed>,
     state: Mutex<State>,
     changed: Condvar,
     /// The thread is to leave its work as it is.
@@ -96,6 +102,7 @@ impl Packer {
         keep: u64,
         mode: u32,
         note: PathBuf,
+        passed: Arc<Passed>,
         stats: Arc<Stats>,
         warnings: Arc<Warnings>,
     ) -> Self {
@@ -104,6 +111,7 @@ impl Packer {
             keep,
             mode,
             note,
+            passed,
             state: Mutex::default(),
             changed: Condvar::new(),
             // Until the session's threads start.
@@ -316,7 +324,8 @@ impl Packer {
                 Err(error) => break Err(error),
             }
         };
-        let placed = finished.and_then(|packed| packed.place(&log.names)).inspect_err(|_| {
+        let secure = |id, number| self.passed.secure(log.kind, id, number);
+        let placed = finished.and_then(|packed| packed.place(&log.names, &secure)).inspect_err(|_| {
             // So that its room is free; who is asked again begins with that as well.
             let _ = Job::discard(&log.base);
         })?;

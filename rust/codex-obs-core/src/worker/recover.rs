@@ -207,7 +207,7 @@ pub fn bring_back(
     recovered.rows_dropped = ring.dropped();
     let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
     let warnings = Arc::new(Warnings::default());
-    let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None };
+    let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None, passed: None };
     let is_boot = distance == Distance::Boot;
     let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
     if from.is_some() && drain.take_on(directory, stream)? {

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::Result;
 use crate::journal::cursor::Cursor;
+use crate::journal::floor;
 use crate::journal::frame::{Kind, Value};
 use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
@@ -112,6 +113,8 @@ pub struct Frames {
     places: Vec<(u64, usize, usize)>,
     /// Rows of the first frame that are before that place.
     skipped: u64,
+    /// Up to where the rows of each file are on the disk for good, wherever they are now.
+    floors: [Option<Cursor>; FileKind::ALL.len()],
     run_id: String,
     legacy: bool,
 }
@@ -131,11 +134,25 @@ impl Frames {
         places.retain(|(sequence, ..)| *sequence >= from.sequence);
         let is_within = places.first().is_some_and(|(sequence, ..)| *sequence == from.sequence);
         let skipped = if is_within { from.rows } else { 0 };
-        Self { ring: Arc::clone(ring), places, skipped, run_id: identity.run_id.clone(), legacy: identity.legacy }
+        // What the floor of a copy says of files is true of others.
+        let floors = FileKind::ALL.map(|kind| floor::current(ring.memory(), kind as u64).filter(|_| !ring.is_copy()));
+        Self {
+            ring: Arc::clone(ring),
+            places,
+            skipped,
+            floors,
+            run_id: identity.run_id.clone(),
+            legacy: identity.legacy,
+        }
     }
 
-    fn start(&self) -> Place {
-        Place { frame: 0, row: self.skipped }
+    /// Before the first row that may be missing from the file `kind`.
+    fn start(&self, kind: FileKind) -> Place {
+        let Some(floor) = self.floors[kind as usize] else { return Place { frame: 0, row: self.skipped } };
+        let frame = self.places.partition_point(|(sequence, ..)| *sequence < floor.sequence);
+        let is_within = self.places.get(frame).is_some_and(|(sequence, ..)| *sequence == floor.sequence);
+        let row = if is_within { floor.rows } else { 0 };
+        Place { frame, row: if frame == 0 { row.max(self.skipped) } else { row } }
     }
 
     fn encoder(&self) -> RowEncoder {
@@ -176,19 +193,22 @@ impl Frames {
     /// not known.
     fn lost(&self, known: Option<u64>) -> (u64, u64) {
         let (mut frames, mut rows) = (0, 0);
+        // Rows before the floor are in an archive.
+        let floor = self.floors[FileKind::Metrics as usize].unwrap_or_default();
+        let settled = floor.row + floor.rows;
         let mut before: Option<(u64, Option<u64>)> = None;
         for &(sequence, at, length) in &self.places {
             let Some(frame) = self.ring.surveyed(at, length) else { continue };
             if let Some((last, end)) =
                 before.filter(|(last, _)| sequence > last + 1 && known.is_none_or(|n| sequence > n))
             {
-                frames += sequence - last - 1;
-                rows += frame.row.zip(end).map_or(0, |(row, end)| row.saturating_sub(end));
+                frames += sequence.saturating_sub(floor.sequence.max(last + 1));
+                rows += frame.row.zip(end).map_or(0, |(row, end)| row.saturating_sub(end.max(settled)));
             }
             before = Some((sequence, frame.row.map(|row| row.saturating_add(frame.rows()))));
         }
         let published = self.ring.rows_published().zip(before.and_then(|(_, end)| end));
-        let behind = published.map_or(0, |(published, end)| published.saturating_sub(end));
+        let behind = published.map_or(0, |(published, end)| published.saturating_sub(end.max(settled)));
         (frames + u64::from(behind > 0), rows + behind)
     }
 
@@ -227,17 +247,18 @@ impl Missing {
     /// Everything from where `frames` begin, for a journal whose progress is trusted.
     #[must_use]
     pub fn all(frames: &Arc<Frames>, kind: FileKind) -> Self {
-        Self { frames: Arc::clone(frames), kind, start: frames.start(), present: HashMap::new(), behind: 0 }
+        Self { frames: Arc::clone(frames), kind, start: frames.start(kind), present: HashMap::new(), behind: 0 }
     }
 
     /// What of `frames` is not in the files.
     pub fn find(frames: &Arc<Frames>, kind: FileKind, directory: &Path, stream: &Stream) -> Result<Self> {
         let mut missing = Self::all(frames, kind);
         let mut end = frames.places.len();
-        while end > 0 {
+        let first = missing.start.frame;
+        while end > first {
             let mut begin = end;
             let mut bytes = 0;
-            while begin > 0 && (begin == end || bytes + frames.places[begin - 1].2 <= WINDOW_BYTES) {
+            while begin > first && (begin == end || bytes + frames.places[begin - 1].2 <= WINDOW_BYTES) {
                 begin -= 1;
                 bytes += frames.places[begin].2;
             }
@@ -279,7 +300,7 @@ impl Missing {
     /// Whether the files have a line of the frames.
     #[must_use]
     pub fn is_any_there(&self) -> bool {
-        self.start != self.frames.start() || !self.present.is_empty()
+        self.start != self.frames.start(self.kind) || !self.present.is_empty()
     }
 
     /// Bytes that the lines from where it begins take at most, as a rule.

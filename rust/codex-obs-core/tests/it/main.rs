@@ -6,6 +6,7 @@ mod damage;
 mod exporting;
 mod first_journals;
 mod golden;
+mod packing;
 mod properties;
 mod reading;
 mod recovery;

@@ -353,7 +353,7 @@ fn a_reader_that_finds_nothing_to_recover_changes_nothing() {
 
 /// What a reader gets that may not write the log, here because the file has a second name: where a file is cut, and the rows
 /// that stand behind it.
-fn read_only(directory: &Path) -> (Option<u64>, u64, String) {
+pub fn read_only(directory: &Path) -> (Option<u64>, u64, String) {
     std::fs::hard_link(directory.join("metrics.ndjson"), directory.join("second-name")).unwrap();
     let before = text(directory, "metrics.ndjson");
     let (recovered, pending) = recover_for_reading(directory, &codex_obs_core::clock::Clock::System).unwrap();

@@ -47,8 +47,9 @@ impl Window {
         let mut window = Self { ends, hashes, counts, bytes: 0, found: false, is_copy, behind: 0 };
         let mut encoder = frames.encoder();
         let mut chunk = Vec::new();
+        let start = frames.start(kind);
         for index in range {
-            let mut place = if index == 0 { frames.start() } else { Place { frame: index, row: 0 } };
+            let mut place = if index == start.frame { start } else { Place { frame: index, row: 0 } };
             let before = window.hashes.len();
             while place.frame == index {
                 chunk.clear();
