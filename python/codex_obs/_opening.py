@@ -76,32 +76,52 @@ def open_run(wanted: Wanted) -> Run:
         number=number,
     )
     joined = None if job.decides else _place.joined(request)
-    with _open_runs.opening(), _place.chosen(request) if joined is None else nullcontext(joined) as place:
-        open_now = _open_in(place.directory)
-        if open_now is not None:
-            return _continued(open_now, wanted)
-        run = Run(
+    beginning = Beginning(
+        job=job.record(number),
+        is_rank_unknown=job.rank.is_unknown,
+        size=job.rank.size,
+        is_bare=is_bare,
+        rewind_to=wanted.rewind_to,
+    )
+    while True:
+        with _open_runs.opening(), _place.chosen(request) if joined is None else nullcontext(joined) as place:
+            open_now = _open_in(place.directory)
+            if open_now is not None:
+                return _continued(open_now, wanted)
+            run = _opened(wanted, place, beginning)
+            if run is None:
+                continue
+            _job.counts.note(counted, number)
+            if job.is_needed and job.decides:
+                run.flush(_RECORD_PATIENCE_S)
+        break
+    _backend.emit_warnings(_warnings(run, job, place, is_left_alone=joined is None and not job.decides))
+    return run
+
+
+def _opened(wanted: Wanted, place: _place.Place, beginning: Beginning) -> Run | None:
+    """Open the run at its place. None if there was to be none, and another training has created one meanwhile.
+
+    The lock of those who choose places keeps that from happening where the file system has locks. Where it has none,
+    the place belongs to the process that creates ``run.json``: an identity drawn beforehand tells which one did.
+    """
+    run_id = _names.new_run_id() if place.is_new and wanted.run_id is None else wanted.run_id
+    try:
+        return Run(
             str(place.directory),
             settings=wanted.settings,
-            run_id=wanted.run_id,
+            run_id=run_id,
             name=wanted.name,
             config=wanted.config,
             tags=wanted.tags,
             metadata_name=wanted.name,
             as_current=wanted.as_current,
-            beginning=Beginning(
-                job=job.record(number),
-                is_rank_unknown=job.rank.is_unknown,
-                size=job.rank.size,
-                is_bare=is_bare,
-                rewind_to=wanted.rewind_to,
-            ),
+            beginning=beginning,
         )
-        _job.counts.note(counted, number)
-        if job.is_needed and job.decides:
-            run.flush(_RECORD_PATIENCE_S)
-    _backend.emit_warnings(_warnings(run, job, place, is_left_alone=joined is None and not job.decides))
-    return run
+    except ConflictError:
+        if not place.is_new or run_id == wanted.run_id or _backend.run_state(str(place.directory)) is None:
+            raise
+        return None
 
 
 def _disabled(wanted: Wanted) -> Run:

@@ -52,10 +52,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the run goes, and what to say of it."""
+    """Where the run goes, what to say of it, and whether no run was there: whoever creates it first has it."""
 
     directory: Path
     warning: str | None = None
+    is_new: bool = False
 
 
 @contextmanager
@@ -119,13 +120,13 @@ def _decided(request: Request) -> Place:
     if request.is_given:
         return _given(base, resume)
     if resume == "new":
-        return Place(_first_free(base))
+        return Place(_first_free(base), is_new=True)
     going_on, free = _named(request, base)
     if going_on is not None and resume == "never":
         raise _unwanted(going_on)
     if going_on is None and resume == "must":
         raise _missing(base)
-    return Place(going_on or free)
+    return Place(going_on or free, is_new=going_on is None)
 
 
 def _given(base: Path, resume: str) -> Place:
@@ -134,9 +135,9 @@ def _given(base: Path, resume: str) -> Place:
     if state is None:
         if resume == "must":
             raise _missing(base)
-        return Place(base)
+        return Place(base, is_new=resume in ("new", "never"))
     if resume == "new":
-        return Place(_first_free(base))
+        return Place(_first_free(base), is_new=True)
     if resume == "never":
         raise _unwanted(base)
     last = state.sessions[-1] if state.sessions else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from faults.ledger import Ledger
 
 RANKS = 8
+TRAININGS = 4
 NOBODY = 65534
 CALLS = 50
 LACKS = ((), ("links",), ("links", "flock"), ("flock", "fsyncdir"))
@@ -45,6 +46,27 @@ def test_ranks_at_once_on_bindfs(tmp_path: Path, programs: Programs, scale: Scal
     with bindfs(tmp_path / "source", tmp_path / "disk") as disk:
         for round_ in range(scale.times(20, least=2)):
             start_ranks(disk / f"run-{round_}", programs, entry)
+    ledger.enter(entry)
+
+
+@pytest.mark.parametrize("lacks", [("flock",), ("flock", "links")], ids="-".join)
+def test_trainings_of_one_name_at_once(
+    lacks: tuple[str, ...], tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger
+) -> None:
+    """Nothing keeps those apart who choose a folder: who creates its identity has it, the others go on to a suffix."""
+    entry = Entry(f"trainings of one name at once on FUSE without {', '.join(('RENAME_NOREPLACE', *lacks))}")
+    with fuse(tmp_path / "disk", lacks=lacks) as disk:
+        for round_ in range(scale.times(20, least=2)):
+            folder = disk.place / f"round-{round_}"
+            folder.mkdir()
+            output, errors = programs.start("trainings", folder, TRAININGS).communicate()
+            paths = json.loads(output)
+            expected = ["exp", *(f"exp-{number}" for number in range(2, TRAININGS + 1))]
+            assert sorted(paths) == sorted(str(folder / "runs" / name) for name in expected), errors
+            for path in paths:
+                assert codex_obs.read(path)["stream"].cast(str).to_list() == ["main"]
+            entry.attempts += TRAININGS
+            entry.accepted += len(paths)
     ledger.enter(entry)
 
 

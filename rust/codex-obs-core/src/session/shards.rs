@@ -122,7 +122,6 @@ pub(super) fn keeper(
         kept,
         packer,
         run_id: around.home.run_id.clone(),
-        run_name: around.home.name.clone(),
         timeline: Arc::clone(around.timeline),
         stats: Arc::clone(around.stats),
         warnings: Arc::clone(around.warnings),

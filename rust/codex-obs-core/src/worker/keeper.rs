@@ -35,8 +35,6 @@ pub struct Keeper {
     pub packer: Option<Arc<Packer>>,
     /// Identity of the run.
     pub run_id: String,
-    /// The run's name, for people.
-    pub run_name: String,
     /// Time of records.
     pub timeline: Arc<Timeline>,
     /// Counters.
@@ -156,11 +154,10 @@ impl Keeper {
             );
             ("archive=\"none\"", remedy)
         };
-        let name = &self.run_name;
         if undelivered > 0 {
             self.warnings.push("undelivered", || {
                 format!(
-                    "run {name}: retention ({setting}) deleted {}, of which {undelivered} {} not delivered yet: no more \
+                    "retention ({setting}) deleted {}, of which {undelivered} {} not delivered yet: no more \
                      shards wait for a destination than max_unexported_shards (rows_retired, rows_retired_undelivered)",
                     count(rows, "row"),
                     was(undelivered)
@@ -170,7 +167,7 @@ impl Keeper {
             let delivered = if is_needed { "; all of them were delivered" } else { "" };
             self.warnings.push("retired", || {
                 format!(
-                    "run {name}: retention ({setting}) has begun to delete the oldest rows, {rows} so far: {remedy} \
+                    "retention ({setting}) has begun to delete the oldest rows, {rows} so far: {remedy} \
                      (rows_retired, rows_retired_undelivered){delivered}"
                 )
             });
@@ -197,11 +194,11 @@ impl Keeper {
         let before = std::mem::replace(&mut self.archived, bytes);
         // Those of earlier sessions passed it in an earlier session.
         if !is_new && bytes > ARCHIVES_NOTICE_BYTES && before <= ARCHIVES_NOTICE_BYTES {
-            self.warnings.say(format!(
-                "run {}: its archives have passed 10 GiB; archive_max_bytes (CODEX_OBS_ARCHIVE_MAX_BYTES) limits them by \
-                 deleting the oldest",
-                self.run_name
-            ));
+            self.warnings.push("large", || {
+                "its archives have passed 10 GiB; archive_max_bytes (CODEX_OBS_ARCHIVE_MAX_BYTES) limits them by deleting the \
+                 oldest"
+                    .to_owned()
+            });
         }
     }
 }
