@@ -66,11 +66,11 @@ def opened(said: str) -> Path:
     return Path(paths[0])
 
 
-def output_of(command: list[str], folder: Path) -> str:
+def output_of(command: list[str], folder: Path, **variables: str) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, **CLUSTER},
+        env={**os.environ, **CLUSTER, **variables},
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -92,6 +92,60 @@ def test_mpich_gives_each_training_one_run(tmp_path: Path) -> None:
     others = [opened(process.communicate(timeout=LIMIT_S)[0]) for process in at_once]
     assert len({first, second, *others}) == 4
     assert len(list((tmp_path / "runs").iterdir())) == 4
+
+
+torchrun = pytest.mark.skipif(shutil.which("torchrun") is None, reason="needs torchrun")
+accelerate = pytest.mark.skipif(shutil.which("accelerate") is None, reason="needs accelerate")
+# Each agent takes a port of its own.
+TORCHRUN = ("torchrun", "--standalone", "--nproc-per-node", "3", "--no-python")
+
+
+@pytest.mark.big
+@torchrun
+@pytest.mark.parametrize("options", [(), ("--rdzv-id", "exp")], ids=["", "with an id"])
+def test_torchrun_gives_each_training_one_run(options: tuple[str, ...], tmp_path: Path) -> None:
+    command = ranks(*TORCHRUN[:-1], *options, TORCHRUN[-1])
+    first = opened(output_of(command, tmp_path))
+    second = opened(output_of(command, tmp_path))
+    at_once = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        for _ in range(2)
+    ]
+    others = [opened(process.communicate(timeout=LIMIT_S)[0]) for process in at_once]
+    assert len({first, second, *others}) == 4
+    for run in (first, second, *others):
+        assert codex_obs.read(run).height == 9
+
+
+@pytest.mark.big
+@torchrun
+def test_ranks_that_torchrun_starts_again_go_on_in_their_run(tmp_path: Path) -> None:
+    program = (
+        "import json, os, signal, codex_obs\nrun = codex_obs.init()\n"
+        "restart = int(os.environ['TORCHELASTIC_RESTART_COUNT'])\n"
+        "run.log({'loss': restart}, step=restart)\nrun.flush()\n"
+        "if restart < 2 and os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if restart < 2: signal.pause()\n"
+        "print(json.dumps([str(run.path), run.run_id, run.stream]), flush=True)\nrun.close()\n"
+    )
+    command = [*TORCHRUN[:-1], "--max-restarts", "2", TORCHRUN[-1], sys.executable, "-c", program]
+    run = opened(output_of(command, tmp_path))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.name]
+    rows = codex_obs.read(run)
+    main = rows.filter(rows["stream"].cast(str) == "main")
+    assert main["step"].to_list() == [0, 1, 2]
+
+
+@pytest.mark.big
+@accelerate
+def test_accelerate_gives_each_training_one_run(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(f"import sys\nsys.argv[1:] = ['{{}}', '0']\n{launchers.RANK}")
+    launch = ["accelerate", "launch", "--cpu", "--num_processes", "2", "--main_process_port", "0", str(script)]
+    # It starts the interpreter that it was installed for, which has to find this package.
+    found = {"PYTHONPATH": os.pathsep.join([str(Path(codex_obs.__path__[0]).parent), os.environ.get("PYTHONPATH", "")])}
+    runs = [opened(output_of(launch, tmp_path, **found)) for _ in range(2)]
+    assert runs[0] != runs[1]
 
 
 def batch(folder: Path, text: str, *options: str, waits: bool = True) -> str:
