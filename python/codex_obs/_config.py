@@ -17,7 +17,9 @@ from codex_obs._uri import hidden_user_info, without_user_info
 from codex_obs._variables import (
     EXPORT,
     GENERAL,
+    LABEL_VARIABLES,
     LAUNCHER_VARIABLES,
+    LOG_VARIABLES,
     MLFLOW_URI_VARIABLE,
     RESUME_VARIABLE,
     RUN_DIR_VARIABLE,
@@ -28,7 +30,7 @@ from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Unpack
+    from typing import TextIO, Unpack
 
     from codex_obs.types import Archive, BackupCount, ExportRanks, Fsync, Overflow, SettingsFields
 
@@ -70,6 +72,7 @@ class Settings:
         file_mode: Permissions of new files, such as ``0o640``; must contain ``0o600``.
         legacy: Write rows of the old format.
         disabled: Make a run that does nothing: no file, no thread, every counter 0.
+        console: Write each event as a line to standard error, too.
         flatten: Turn a mapping whose leaves are scalars into metrics ``a/b``.
         mlflow_tracking_uri: Address of the MLflow server to export to, or None. An empty text is None too, whatever the
             environment says.
@@ -104,6 +107,7 @@ class Settings:
     legacy: bool
     flatten: bool
     disabled: bool
+    console: bool
     mlflow_tracking_uri: str | None
     mlflow_run_id: str | None
     mlflow_experiment_id: str
@@ -183,6 +187,21 @@ def export_environment() -> dict[str, str]:
     names = [variable.name for variable in EXPORT]
     spellings = {*names, *(name.lower() for name in names if name.endswith("_PROXY"))}
     return {name: os.environ[name] for name in spellings if name in os.environ}
+
+
+def metric_labels_from_environment() -> tuple[str, str] | None:
+    """Return the first variable that names labels, and its text."""
+    return next(((name, os.environ[name]) for name in LABEL_VARIABLES if os.environ.get(name)), None)
+
+
+def log_filters_from_environment() -> list[tuple[str, str]]:
+    """Return the variables that say which lines are shown, and their texts, as far as they are set."""
+    return [(name, os.environ[name]) for name in LOG_VARIABLES if os.environ.get(name)]
+
+
+def colours_are_wanted(stream: TextIO) -> bool:
+    """Return whether colours may be written to a stream: it is a terminal that knows them, and nobody objects."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def terminal_can_erase() -> bool:

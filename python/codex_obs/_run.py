@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from codex_obs import _backend, _config, _exit, _export, _open_runs
+from codex_obs import _backend, _config, _console, _exit, _export, _open_runs
 from codex_obs._beginning import Beginning
 from codex_obs._derived import derived_parameters
 from codex_obs._git import commit_and_branch
@@ -145,6 +145,9 @@ class Run(_backend.Recorder):
         _backend.emit_warnings(run._take_warnings())
         if run._is_open or not (arrived or settings.disabled):
             _exit.arrange()
+        if settings.console and not settings.rank and not settings.disabled:
+            # Only where it is asked for: else `event` stays one native call.
+            run.event = _console.Console(run.event, params).event  # type: ignore[method-assign]
         _open_runs.add(run, directory, as_current=as_current)
         return run
 

@@ -165,6 +165,13 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             meaning="1, true, yes or on: `init` gives a run that does nothing. No file, no thread, every counter 0.",
             default_text="off",
         ),
+        "console": Entry(
+            ("CODEX_OBS_CONSOLE",),
+            Flag(),
+            default=False,
+            meaning="1, true, yes or on: `Run.event` also writes a line to standard error, on rank 0.",
+            default_text="off",
+        ),
         "mlflow_tracking_uri": Entry(
             ("CODEX_OBS_MLFLOW_TRACKING_URI",),
             Address(),

@@ -62,6 +62,10 @@ class EnvVar:
     setting: str | None = None
 
 
+# The first that is set counts.
+LABEL_VARIABLES = ("CODEX_OBS_METRIC_LABELS", "RUST_RL_METRIC_LABELS")
+LOG_VARIABLES = ("CODEX_OBS_LOG", "RUST_LOG")
+
 GENERAL = (
     EnvVar(RUN_DIR_VARIABLE, "runs/<name>", "Run directory of `init` and input of `codex-ndjson` when none is named."),
     EnvVar(
@@ -70,6 +74,20 @@ GENERAL = (
         "What `init` does where the directory holds a run: `allow` continues it, `must` continues it and wants one, "
         "`never` refuses it, `new` takes the next free `<run_dir>-2`.",
     ),
+    EnvVar(
+        LOG_VARIABLES[0],
+        'what `config["logging"]` says, else info',
+        "Which lines of `console` are shown: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or "
+        "`target=level`, separated by commas, such as `trainer=off,info`. Everything is logged all the same.",
+    ),
+    EnvVar(LOG_VARIABLES[1], "none", f"The same, if {LOG_VARIABLES[0]} is not set."),
+    EnvVar(
+        LABEL_VARIABLES[0],
+        "none",
+        "What metrics are called in lines of `console`: `key=Label`, separated by commas.",
+    ),
+    EnvVar(LABEL_VARIABLES[1], "none", f"The same, if {LABEL_VARIABLES[0]} is not set."),
+    EnvVar("NO_COLOR", "none", "If set, lines of `console` have no colours."),
     EnvVar(
         ELASTIC_ID_VARIABLE,
         "UTC time and four hex digits",

@@ -83,6 +83,7 @@ class SettingsFields(TypedDict, total=False):
     legacy: bool
     flatten: bool
     disabled: bool
+    console: bool
     mlflow_tracking_uri: str | None
     mlflow_run_id: str | None
     mlflow_experiment_id: str

@@ -34,7 +34,7 @@ LAYERS = (
     ("_rank", "_launcher", "_beginning"),
     ("_config",),
     ("_backend",),
-    ("_open_runs", "_exit", "_export", "_remarks", "_job", "_place"),
+    ("_console", "_open_runs", "_exit", "_export", "_remarks", "_job", "_place"),
     ("_catalog", "_run", "reading"),
     ("_opening", "api", "testing"),
     ("integrations", "integrations._needed", "integrations._splits", "integrations._target"),
