@@ -1,7 +1,10 @@
 use super::*;
 
+/// Something of each line, by its number.
+type ByLine<T> = Vec<(u64, T)>;
+
 /// What is read of a file's text, and what is refused, each with its line.
-fn read(text: &str) -> (Vec<(u64, String)>, Vec<(u64, Refusal)>) {
+fn read(text: &str) -> (ByLine<String>, ByLine<Refusal>) {
     let mut reader = PayloadReader::default();
     let (mut rows, mut refused) = (Vec::new(), Vec::new());
     let mut lines = Lines::default();

@@ -4,6 +4,7 @@
 //! or with its run, speaks of others. The header says which file it was made in. That of the first version does not, but its
 //! cursor names the shards that were appended to last, and rows behind its cursor are in no file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ fn is_of_others(ring: &Arc<Ring>, identity: &Identity, directory: &Path, stream:
 fn is_there(extent: &Extent, directory: &Path, stream: &Stream) -> Result<bool> {
     let Some(kind) = FileKind::from_number(extent.file) else { return Ok(false) };
     let base = kind.path(directory, stream);
-    let numbers = if kind.rotates() { rotated_numbers(&base)? } else { Default::default() };
+    let numbers = if kind.rotates() { rotated_numbers(&base)? } else { BTreeSet::new() };
     let rotated = numbers.iter().flat_map(|&number| Coding::ALL.map(|coding| shard_path(&base, number, coding)));
     let mut is_any = false;
     for path in std::iter::once(base.clone()).chain(rotated) {
