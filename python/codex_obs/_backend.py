@@ -16,7 +16,7 @@ from codex_obs.errors import (
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     # The key of a job in a start record: name, restart count, launcher, launching process, number of the run.
@@ -30,6 +30,7 @@ __all__ = [
     "MlflowExport",
     "Recorder",
     "Report",
+    "RowPages",
     "RunState",
     "StreamOutcome",
     "Survey",
@@ -43,6 +44,7 @@ __all__ = [
     "known_run",
     "list_runs",
     "members_of",
+    "page_rows",
     "public_error",
     "read_payloads",
     "read_rows",
@@ -61,6 +63,7 @@ ManualClock = _core.ManualClock
 MlflowExport = _core.MlflowExport
 Recorder = _core.Run
 Report = _core.Report
+RowPages = _core.RowPages
 RunState = _core.RunState
 StreamOutcome = _core.StreamOutcome
 Survey = _core.Survey
@@ -131,6 +134,23 @@ def read_payloads(paths: "Sequence[str]") -> tuple[ArrowStream, Report]:
     """
     try:
         return _core.read_payloads(paths)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def page_rows(paths: "Sequence[str]", *, superseded: bool = False) -> "Iterator[tuple[ArrowStream, Report]]":
+    """Read the rows of run directories, or of files of a run, in order of position, page by page.
+
+    Yields:
+        A page, and what the reader saw since the one before.
+
+    Raises:
+        CodexObsError: If nothing can be read there.
+    """
+    try:
+        pages = _core.page_rows(paths, superseded=superseded)
+        while (page := pages.take()) is not None:
+            yield page
     except CoreError as error:
         raise public_error(error) from None
 

@@ -17,6 +17,7 @@ __all__ = [
     "ManualClock",
     "MlflowExport",
     "Report",
+    "RowPages",
     "Run",
     "RunState",
     "SessionRecord",
@@ -30,6 +31,7 @@ __all__ = [
     "known_run",
     "list_runs",
     "members_of",
+    "page_rows",
     "read_payloads",
     "read_rows",
     "recover",
@@ -196,6 +198,12 @@ class Report:
     @property
     def superseded(self) -> int: ...
 
+# The rows of runs, page by page.
+@final
+class RowPages:
+    # The next page, and what the reader saw since the one before; None behind the last.
+    def take(self) -> tuple[ArrowStream, Report] | None: ...
+
 # One session of a run's main stream. A job's key: name, restart count, launcher, launching process, number of the run.
 @final
 class SessionRecord:
@@ -345,6 +353,7 @@ def summarize(
 ) -> tuple[ArrowStream, Report]: ...
 def read_rows(paths: Sequence[str], *, superseded: bool = False) -> tuple[ArrowStream, Report]: ...
 def read_payloads(paths: Sequence[str]) -> tuple[ArrowStream, Report]: ...
+def page_rows(paths: Sequence[str], *, superseded: bool = False) -> RowPages: ...
 def run_state(directory: str) -> RunState | None: ...
 def resume_after_fork(*, at_once: bool) -> None: ...
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]: ...

@@ -8,12 +8,13 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
 
     import polars as pl
 
@@ -38,14 +39,14 @@ class OutputError(Exception):
     """A destination cannot be written; the text is one sentence for the user."""
 
 
-def to_csv(frame: pl.DataFrame) -> bytes:
+def to_csv(frame: pl.DataFrame, *, header: bool = True) -> bytes:
     """Encode as CSV: text that a spreadsheet would run gets a leading ``'``, null is empty, empty text is ``""``."""
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
     text = pl.col(pl.String)
     harmless = pl.when(text.str.contains(_FORMULA_START)).then(pl.lit("'") + text).otherwise(text).name.keep()
     buffer = io.BytesIO()
-    _with_text_timestamps(frame.with_columns(harmless)).write_csv(buffer)
+    _with_text_timestamps(frame.with_columns(harmless)).write_csv(buffer, include_header=header)
     return buffer.getvalue()
 
 
@@ -147,14 +148,29 @@ def write_whole(destination: Path, content: bytes, *, file_mode: int) -> None:
     Raises:
         OutputError: If it cannot be written; what was there before is then still there.
     """
+    with replacing(destination, file_mode=file_mode) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(destination: Path, *, file_mode: int) -> Iterator[BinaryIO]:
+    """Give a file to write, whose content takes the destination's place at the end, unless something is raised.
+
+    Args:
+        destination: File to create or replace.
+        file_mode: Permissions of the new file; the umask may narrow them.
+
+    Raises:
+        OutputError: If it cannot be written; what was there before is then still there.
+    """
     _check_place(destination)
     # A fixed short name: one derived from the destination's could be longer than the file system allows.
     temporary = destination.parent / f".codex-ndjson-{secrets.token_hex(8)}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(destination)

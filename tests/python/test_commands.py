@@ -21,9 +21,9 @@ NAMES = {
     "codex-ndjson": [str(SCRIPTS / "codex-ndjson")],
     "python -m": [sys.executable, "-m", "codex_obs"],
 }
-COMMANDS = ("compare", "demo", "inspect", "recover", "runs", "summarize", "sync")
+COMMANDS = ("compare", "demo", "doctor", "export", "inspect", "recover", "runs", "summarize", "sync")
 # What a command is about where that is no run.
-NOUNS = {"runs": "FOLDER"}
+NOUNS = {"doctor": "FOLDER", "runs": "FOLDER"}
 
 
 def start(

@@ -111,6 +111,9 @@ pub const SCAN_BLOCK_BYTES: usize = 256 << 10;
 /// Part of a shard that one thread reads at a time: small enough to keep every core busy to the end.
 pub const SCAN_UNIT_BYTES: u64 = 4 << 20;
 
+/// Lines that are turned into a table at once where tables are handed over one after the other: four units.
+pub const PAGE_BYTES: u64 = 4 * SCAN_UNIT_BYTES;
+
 /// Refused lines that a report names.
 pub const MAX_REPORTED_LINES: usize = 10;
 

@@ -52,6 +52,30 @@ pub fn read_rows(
     Ok((batches, outcome.report))
 }
 
+/// Every row of the runs in `paths` in order of position, page by page.
+#[derive(Debug)]
+pub struct RowPages(scan::Pages);
+
+impl RowPages {
+    /// Of one snapshot.
+    ///
+    /// # Errors
+    /// As [`summarize`].
+    pub fn open(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Self> {
+        Ok(Self(scan::Pages::new(snapshot(Log::Metrics, paths, superseded, clock, tick)?)))
+    }
+
+    /// The next page; `None` behind the last.
+    ///
+    /// # Errors
+    /// As [`summarize`].
+    pub fn next(&mut self, tick: Tick<'_>) -> Result<Option<(Vec<RecordBatch>, Report)>> {
+        let Some(outcome) = self.0.next(Columns::default, has_writer, tick)? else { return Ok(None) };
+        let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
+        Ok(Some((batches, outcome.report)))
+    }
+}
+
 /// Every structured value of the runs in `paths`, in order of position.
 ///
 /// # Errors

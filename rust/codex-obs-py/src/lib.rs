@@ -49,7 +49,7 @@ mod _core {
     #[pymodule_export]
     use super::fork::resume_after_fork;
     #[pymodule_export]
-    use super::reading::{ArrowStream, Report, read_payloads, read_rows, summarize};
+    use super::reading::{ArrowStream, Report, RowPages, page_rows, read_payloads, read_rows, summarize};
     #[pymodule_export]
     use super::recorder::Recorder;
     #[pymodule_export]

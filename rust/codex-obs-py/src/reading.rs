@@ -129,6 +129,31 @@ pub fn read_payloads(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStre
     Ok((ArrowStream::new(rows::payloads::schema(), batches), report.into()))
 }
 
+/// The rows of runs, page by page.
+#[pyclass(frozen, module = "codex_obs._core")]
+pub struct RowPages {
+    pages: Mutex<reading::RowPages>,
+}
+
+/// Every row of the runs in `paths`, in order of position, page by page.
+#[pyfunction]
+#[pyo3(signature = (paths, *, superseded = false))]
+pub fn page_rows(py: Python<'_>, paths: Vec<PathBuf>, superseded: bool) -> PyResult<RowPages> {
+    let pages = interruptible(py, None, |tick| reading::RowPages::open(&paths, superseded, &Clock::System, tick))?;
+    Ok(RowPages { pages: Mutex::new(pages) })
+}
+
+#[pymethods]
+impl RowPages {
+    /// The next page, and what the reader saw since the one before; None behind the last.
+    fn take(&self, py: Python<'_>) -> PyResult<Option<(ArrowStream, Report)>> {
+        let page = interruptible(py, None, |tick| {
+            self.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(tick)
+        })?;
+        Ok(page.map(|(batches, report)| (ArrowStream::new(rows::schema(), batches), report.into())))
+    }
+}
+
 /// Works without the interpreter, but looks for signals now and then; what a handler raises ends the work.
 pub(crate) fn interruptible<T: Send>(
     py: Python<'_>,

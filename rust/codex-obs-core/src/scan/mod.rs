@@ -30,7 +30,7 @@ pub use faults::{Fault, Faults};
 pub use line::{Line, LineParser};
 pub use listing::{Log, is_shard};
 pub use names::{Name, Names};
-pub use pass::{Outcome, Position, Progress, Sink, Tick, run};
+pub use pass::{Outcome, Pages, Position, Progress, Sink, Tick, run};
 pub use payload::{Payload, PayloadReader};
 pub use reader::{LineReader, Parsed};
 pub use report::Report;

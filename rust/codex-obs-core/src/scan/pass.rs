@@ -24,7 +24,7 @@ use super::snapshot::Snapshot;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::limits::{
-    MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, SCAN_UNIT_BYTES,
+    MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, PAGE_BYTES, SCAN_UNIT_BYTES,
     USUAL_ZSTD_WINDOW_BITS,
 };
 use crate::shard::name::Coding;
@@ -160,11 +160,68 @@ pub fn run<S: Sink>(
     is_written: impl Fn(&Source) -> bool,
     tick: Tick<'_>,
 ) -> Result<Outcome<S>> {
-    let units = units(&snapshot.sources);
+    run_units(snapshot, &units(&snapshot.sources), new_sink, is_written, tick)
+}
+
+/// A pass in pages, each of which takes about as much memory, however many there are.
+#[derive(Debug)]
+pub struct Pages {
+    snapshot: Snapshot,
+    units: Vec<Unit>,
+    next: usize,
+}
+
+impl Pages {
+    /// Of the rows of `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        let units = units(&snapshot.sources);
+        Self { snapshot, units, next: 0 }
+    }
+
+    /// The next page; `None` behind the last. Its report counts what was read since the page before and names no lines.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn next<S: Sink>(
+        &mut self,
+        new_sink: impl Fn() -> S + Sync,
+        is_written: impl Fn(&Source) -> bool,
+        tick: Tick<'_>,
+    ) -> Result<Option<Outcome<S>>> {
+        let first = self.next;
+        let mut bytes = 0;
+        while bytes < PAGE_BYTES && self.next < self.units.len() {
+            let Range { start, end } = self.units[self.next].range;
+            // How long a compressed file is shows when it is read.
+            bytes += if end == u64::MAX { PAGE_BYTES / 2 } else { end - start };
+            self.next += 1;
+        }
+        if first == self.next && first > 0 {
+            return Ok(None);
+        }
+        let mut outcome = run_units(&self.snapshot, &self.units[first..self.next], new_sink, is_written, tick)?;
+        outcome.report.examples.clear();
+        outcome.report.faults.clear();
+        // What was said of the files is said once.
+        self.snapshot.report = Report::default();
+        // A run without rows has one page.
+        self.next = self.next.max(1);
+        Ok(Some(outcome))
+    }
+}
+
+fn run_units<S: Sink>(
+    snapshot: &Snapshot,
+    units: &[Unit],
+    new_sink: impl Fn() -> S + Sync,
+    is_written: impl Fn(&Source) -> bool,
+    tick: Tick<'_>,
+) -> Result<Outcome<S>> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = cores.min(MAX_SCAN_THREADS).min(units.len()).max(1);
     let shared = Shared::default();
-    let work = || read_units(&snapshot.sources, &units, &shared, new_sink());
+    let work = || read_units(&snapshot.sources, units, &shared, new_sink());
     // A run that fits into one unit is not worth a thread.
     let results = if units.len() <= 1 && units.iter().all(|unit| unit.range.end < u64::MAX) {
         vec![work()]
@@ -186,7 +243,7 @@ pub fn run<S: Sink>(
                     // A thread that panics lets go of its sender; the scope passes the panic on.
                     Err(RecvTimeoutError::Disconnected) => break results,
                     // Relaxed: the flag guards nothing but itself.
-                    Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, &units, &shared.next)) => {
+                    Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, units, &shared.next)) => {
                         shared.stopped.store(true, Ordering::Relaxed);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -208,7 +265,7 @@ pub fn run<S: Sink>(
         parts.push((sink, names));
         tallies.push(tally);
     }
-    Ok(Outcome { parts, report: report(snapshot, &units, tallies, is_written) })
+    Ok(Outcome { parts, report: report(snapshot, units, tallies, is_written) })
 }
 
 #[cold]
