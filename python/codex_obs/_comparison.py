@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from codex_obs._backend import Report
+    from codex_obs._backend import Catalog, Report
 
 _MICROS = 1_000_000
 
@@ -87,7 +87,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     return Comparison([str(path) for path in paths], lines, reports, problems)
 
 
-def _facts(catalog: _catalog.Catalog, place: int) -> dict[str, object]:
+def _facts(catalog: Catalog, place: int) -> dict[str, object]:
     started, duration = catalog.started_micros[place], _catalog.durations_micros(catalog)[place]
     return {
         "name": catalog.names[place],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from codex_obs._backend import Report, Survey
+    from codex_obs._backend import Catalog, Report, Survey
 
 SCHEMA = "https://codexml.ai/schemas/inspection.schema.json"
 _LOG = re.compile(
@@ -76,7 +76,7 @@ def inspect(path: Path) -> dict[str, object]:
     }
 
 
-def _facts(catalog: _catalog.Catalog, place: int | None) -> dict[str, object]:
+def _facts(catalog: Catalog, place: int | None) -> dict[str, object]:
     names = ("run_id", "name", "status", "started", "ended", "last_step", "rows")
     if place is None:
         return dict.fromkeys(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 import resource
 import socket
@@ -88,7 +89,7 @@ def test_a_file_system_without_locks_or_mapping_is_named(tmp_path: Path, monkeyp
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(_checkup.mmap, "mmap", refuse)
+    monkeypatch.setattr(mmap, "mmap", refuse)
     for check in ("locks", "journal"):
         finding = found(tmp_path, check)
         assert (finding.status, "not supported" in finding.found) == ("warning", True)

@@ -69,7 +69,7 @@ def test_long_rows_are_those_of_read(run_dir: Path, kind: str) -> None:
         assert len(rows) == expected.height
         assert {row["split"].removeprefix("'") for row in rows} >= set(TEXTS)
         assert pd.read_csv(dest)["step"].max() == 41
-    count = duckdb.sql(f"SELECT count(*), max(step) FROM '{dest}'").fetchall()
+    count = duckdb.execute(f"SELECT count(*), max(step) FROM '{dest}'").fetchall()
     assert count == [(expected.height, 41)]
 
 

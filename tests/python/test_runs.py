@@ -63,7 +63,7 @@ def test_a_run_says_what_it_is(tmp_path: Path) -> None:
 
 def test_every_status_is_told(tmp_path: Path) -> None:
     for status in ("finished", "failed", "killed"):
-        codex_obs.init(tmp_path / status).finish(status=status)  # type: ignore[arg-type]  # each is one
+        codex_obs.init(tmp_path / status).finish(status=status)
     run_in_child(lambda: codex_obs.init(tmp_path / "crashed").log({"loss": 1.0}, step=1))
     live = codex_obs.init(tmp_path / "running")
     live.log({"loss": 1.0}, step=4)

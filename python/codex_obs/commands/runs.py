@@ -127,9 +127,9 @@ def rows_of(
             columns[f"{name}.{part}_step"] = steps
     names = list(columns)
     rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    rows.sort(key=lambda row: (row["started"] is None, -(row["started"] or 0), row["path"]))  # type: ignore[operator]  # a number
+    rows.sort(key=lambda row: (row["started"] is None, -(row["started"] or 0), row["path"]))
     for row in rows:
-        row["started"] = None if row["started"] is None else moment_text(row["started"])  # type: ignore[arg-type]  # a number
+        row["started"] = None if row["started"] is None else moment_text(row["started"])
     return rows  # type: ignore[return-value]  # a list of dicts is one of mappings that nobody changes
 
 
