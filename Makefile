@@ -41,7 +41,7 @@ demo: $(STAMPS)/demo ## train a small classifier on handwritten digits into runs
 
 test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests (BIG=1: the long ones too)
 	cargo test --locked --workspace
-	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") --ignore tests/frameworks $(PYTEST_ARGS)
 
 peers: $(CURDIR)/.venv-peers/.installed ## install other trackers into .venv-peers, for the fault matrix to compare with
 
