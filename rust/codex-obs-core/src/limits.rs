@@ -30,8 +30,9 @@ pub const RECOVERY_UNASKED_BYTES: u64 = 256 << 20;
 /// Room that such a recovery leaves on the disk, for everyone else.
 pub const RECOVERY_SPARED_BYTES: u64 = 1 << 30;
 
-/// Shards that one recovery begins at most, whatever limit the journal names: renames of so many take a second.
-pub const RECOVERY_SHARDS: u64 = 1000;
+/// Shards that one recovery begins at most, whatever limit the journal names. Each rotation renames all before it: a thousand took
+/// a minute on a busy machine.
+pub const RECOVERY_SHARDS: u64 = 300;
 
 /// Nesting kept of tags, payloads and parameters. What lies deeper becomes null; the parsers in use stop at 128 or more.
 pub const MAX_DEPTH: usize = 64;

@@ -89,8 +89,8 @@ mod tests {
             (max_bytes, max_age_micros)
         };
         assert_eq!(rules(64 << 20, 86_400_000_000, 8 << 30), (Some(64 << 20), Some(86_400_000_000)));
-        assert_eq!(rules(1000, 1_000_000, 500_000), (Some(1000), Some(1_000_000)));
-        assert_eq!(rules(1, 1, 8_000_000_000), (Some(8_000_000), Some(500_000_000)));
+        assert_eq!(rules(1000, 1_000_000, 300_000), (Some(1000), Some(1_000_000)));
+        assert_eq!(rules(1, 1, 8_000_000_000), (Some(26_666_666), Some(500_000_000)));
         assert_eq!(rules(0, 0, 8_000_000_000), (None, None));
         assert_eq!(rules(u64::MAX, u64::MAX, 8_000_000_000), (None, None));
     }
