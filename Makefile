@@ -88,7 +88,7 @@ lint: $(STAMPS)/dev $(STAMPS)/docs ## formatters, linters, types, stubs, layers,
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest codex_obs._core
-	$(BIN)/python -m pytest -q tests/python/test_house.py
+	$(BIN)/python -m pytest -q tests/python/test_house.py tests/python/test_house_engine.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMPS)/dev ## run the benchmarks; figures are ratios to a peer in the same run

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use codex_obs_core::encode::number::push_f64;
 use codex_obs_core::encode::row::RowEncoder;
-use codex_obs_core::encode::string::push_json_string;
 use codex_obs_core::fs;
 use codex_obs_core::journal::cursor::Cursor;
 use codex_obs_core::journal::frame::{Call, Frame, FrameBuilder, Template, seal};
@@ -12,6 +11,7 @@ use codex_obs_core::journal::identity::Identity;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
 use codex_obs_core::record::Tags;
+use codex_obs_core::record::json_string::push_json_string;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 

@@ -257,7 +257,7 @@ fn require_ours(path: &Path, found: &Stat) -> Result<()> {
     if found.st_nlink > 1 {
         return Err(Error::not_ours(path, "it has more than one hard link"));
     }
-    owner::require(path, found)
+    folder::require_owner(path, found)
 }
 
 /// Gives the file at `path` new content, so that a death at any moment leaves the old or the new. Who calls this must be alone

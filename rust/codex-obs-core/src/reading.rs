@@ -12,18 +12,20 @@ use arrow_schema::ArrowError;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fs::INTERNALS;
+use crate::journal::aside::set_aside_in;
 use crate::journal::patience::Patience;
 use crate::limits::MAX_REPORTED_LINES;
+use crate::paths::FileKind;
+use crate::paths::journal_path;
+use crate::recovery::pending::{Found, Pending, READER_WAIT, Why, is_written_now, look};
+use crate::recovery::run::journals;
 use crate::rows::payloads::{self, Payloads};
 use crate::rows::{self, Columns};
 use crate::scan::{self, Log, Progress, Report, Snapshot, Source, Tail, Tick};
-use crate::session::pending::{Found, Pending, READER_WAIT, Why, is_written_now, journals, look};
 use crate::sessions;
 use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
 use crate::words::{count, some_of};
-use crate::worker::files::FileKind;
-use crate::worker::recover::{journal_path, set_aside_in};
 
 /// One row a group: the statistics of the runs in `paths`, which are run directories, or files of them.
 ///

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::fs::FileId;
+use crate::paths::FileKind;
+use crate::run::records::{self, Place, Recorded};
 use crate::scan::source::Content;
 use crate::scan::{Segment, Snapshot, Source};
-use crate::session::records::{self, Place, Recorded};
 use crate::shard::name::{Coding, MAIN, Stream, shard_path};
 use crate::shard::ordinal::Shards;
-use crate::worker::files::FileKind;
 
 /// How often the shards are counted until none is rotated meanwhile.
 const LOOKS: u32 = 16;

@@ -9,14 +9,17 @@ use crate::error::{Error, Result};
 use crate::follow::backlog::Backlog;
 use crate::follow::cursor::{self, Missing, Progress};
 use crate::fs::INTERNALS;
+use crate::paths::journal_path;
 use crate::reading::{has_writer, snapshot_of};
+use crate::recovery::pending::is_written_now;
+use crate::recovery::run::journals;
 use crate::run::ending::RunStatus;
+use crate::run::records;
+use crate::run::records::Recorded;
+use crate::run::records::last_status;
 use crate::scan::parser::Parser;
 use crate::scan::{self, Names, Position, Report, Row, Sink, Tick};
-use crate::session::pending::{is_written_now, journals};
-use crate::session::records::{self, Recorded, last_status};
 use crate::shard::name::Stream;
-use crate::worker::recover::journal_path;
 
 /// What there is to say of a run.
 #[derive(Debug)]

@@ -274,7 +274,7 @@ impl Recorder {
     }
 
     fn _begins_at(&self) -> Option<(u64, u64)> {
-        self.handle.session()?.begins_at().map(codex_obs_core::session::records::Place::parts)
+        self.handle.session()?.begins_at().map(codex_obs_core::run::records::Place::parts)
     }
 
     /// Shard and offset of the other streams whose processes have all ended.

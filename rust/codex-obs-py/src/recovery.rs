@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use codex_obs_core::session::{pack_directory, recover_directory};
+use codex_obs_core::recovery::run::recover_directory;
+use codex_obs_core::session::pack_directory;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

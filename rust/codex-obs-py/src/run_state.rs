@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use codex_obs_core::recovery::run::is_written;
 use codex_obs_core::run::identity::Home;
-use codex_obs_core::session::{is_written, records};
+use codex_obs_core::run::records;
 use codex_obs_core::shard::name::Stream;
 use pyo3::prelude::*;
 

@@ -1,6 +1,6 @@
 //! What the files of a run look like from outside: if that stays the same, so does what was read from them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::AtFlags;
@@ -8,8 +8,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::folders::Folder;
 
-/// Names of files whose content a catalog shows begin like this.
-const BEGINNINGS: [&[u8]; 3] = [b"metrics.", b"params.", b"run."];
 /// The lock of the main stream.
 pub(super) const LOCK_OF_MAIN: &str = "lock-main";
 /// A file that was changed less than this before it was looked at may be changed again without a sign of it: the kernel counts times
@@ -26,11 +24,6 @@ pub(super) struct Fingerprint {
     changed_micros: i64,
     /// Whether times are kept in whole seconds.
     is_coarse: bool,
-}
-
-/// Whether a file's content is shown by a catalog.
-pub(super) fn counts(name: &OsStr) -> bool {
-    BEGINNINGS.iter().any(|beginning| name.as_bytes().starts_with(beginning))
 }
 
 impl Fingerprint {

@@ -57,6 +57,14 @@ struct Workers<'a> {
     found: Mutex<Found>,
 }
 
+/// Names of files whose content a catalog shows begin like this.
+const BEGINNINGS: [&[u8]; 3] = [b"metrics.", b"params.", b"run."];
+
+/// Whether a file's content is shown by a catalog.
+fn counts(name: &OsStr) -> bool {
+    BEGINNINGS.iter().any(|beginning| name.as_bytes().starts_with(beginning))
+}
+
 /// Runs by the folder that they are, whatever path leads there.
 #[derive(Default)]
 struct Found {
@@ -214,7 +222,7 @@ impl Folder {
             }
             if kind != FileType::Directory {
                 folder.has_identity |= name == home::FILE_NAME;
-                if super::fingerprint::counts(name) {
+                if counts(name) {
                     folder.files.push(name.to_owned());
                 }
             }

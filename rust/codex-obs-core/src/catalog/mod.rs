@@ -8,6 +8,7 @@ mod entry;
 mod extremes;
 mod fingerprint;
 mod folders;
+mod look;
 
 use std::path::{Path, PathBuf};
 

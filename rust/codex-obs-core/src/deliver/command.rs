@@ -4,6 +4,7 @@ use super::context::Context;
 use super::destination::Destination;
 use super::settings::Ranks;
 use crate::run::identity::Home;
+use crate::words::quote;
 
 /// `codex-ndjson sync` for one run and one destination.
 #[derive(Clone, Debug)]
@@ -47,14 +48,4 @@ impl SyncCommand {
     fn with(&self, arguments: &str) -> String {
         format!("codex-ndjson sync {} {arguments}", quote(&self.directory.to_string_lossy()))
     }
-}
-
-/// A word for a shell.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

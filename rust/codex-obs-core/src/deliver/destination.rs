@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::command::quote;
 use crate::follow::point::Point;
 use crate::run::ending::RunStatus;
 use crate::run::origin::Origin;
 use crate::wait::Wait;
+use crate::words::quote;
 
 /// The tag of a remote run that lacks rows since they were deleted before they were delivered: their number.
 pub const ROWS_MISSING_TAG: &str = "codex_obs.rows_missing";

@@ -1,7 +1,7 @@
 //! Whole lines of the files beside the metrics. What callers passed arrives as canonical JSON text.
 
 use super::number::push_f64;
-use super::string::push_json_string;
+use crate::record::json_string::push_json_string;
 use crate::record::timestamp;
 
 /// The pieces of a `params.ndjson` line, each a JSON object.

@@ -3,7 +3,6 @@
 pub mod line;
 pub mod number;
 pub mod row;
-pub mod string;
 pub mod trim;
 
 mod name_cache;

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::string::push_escaped;
+use crate::record::json_string::push_escaped;
 
 /// Places for names; a run with more names still works, a new one takes the place of another.
 const PLACES: usize = 1 << 15;

@@ -2,8 +2,8 @@
 
 use super::name_cache::NameCache;
 use super::number::{push_f64, push_i64};
-use super::string::{push_escaped, push_json_string};
 use crate::journal::frame::{MetricsFrame, Value};
+use crate::record::json_string::{push_escaped, push_json_string};
 use crate::record::{tags, timestamp};
 
 const ROW_START: &str = r#"{"$schema":"https://codexml.ai/schemas/run_metrics.schema.json","schema_version":"v1","#;

@@ -13,12 +13,12 @@ use super::points::{Content, Rows, UnshownRows};
 use super::reader::{Next, Shard};
 use crate::error::Result;
 use crate::fs::FileId;
+use crate::paths::FileKind;
 use crate::scan::{Snapshot, Source};
 use crate::shard::hold::Hold;
 use crate::shard::name::Stream;
 use crate::shard::ordinal::gone;
 use crate::worker::feed::{Batch, Feed};
-use crate::worker::files::FileKind;
 
 /// Bytes read in one go before others are looked after: a wish to close, the time of a batch that waits.
 const STRETCH_BYTES: u64 = 4 << 20;

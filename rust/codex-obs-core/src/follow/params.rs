@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_LINE_BYTES;
+use crate::paths::FileKind;
 use crate::shard::name::Stream;
-use crate::worker::files::FileKind;
 
 type Object = BTreeMap<String, Box<RawValue>>;
 

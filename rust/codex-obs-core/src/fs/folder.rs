@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 /// Folder of the internals in a run directory.
 pub const INTERNALS: &str = ".codex_obs";
 
+/// Attempts to find a name for a file that nobody else has.
+const ATTEMPTS: u32 = 8;
+
 /// What is to be done with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -75,9 +78,33 @@ fn open_internals(path: &Path, access: Access) -> Result<OwnedFd> {
     if access == Access::Write {
         let found = rustix::fs::fstat(&folder).map_err(|errno| Error::io("examine", path, errno.into()))?;
         // Asked of the folder around it: to make a file in a stranger's folder is what must not happen.
-        owner::require(path, &found)?;
+        require_owner(path, &found)?;
     }
     Ok(folder)
+}
+
+/// Refuses what lies at `path` if it belongs to someone else.
+pub(super) fn require_owner(path: &Path, found: &Stat) -> Result<()> {
+    owner::require(path, found, probe)
+}
+
+/// Device and owner of a file made in `folder`, which is removed again; `None` where none can be made.
+fn probe(folder: &Path) -> Option<(u64, u32)> {
+    (0..ATTEMPTS).find_map(|_| {
+        let path = folder.join(format!(".codex_obs-owner-{:016x}", random()?));
+        let place = Place::of(&path, Access::Write).ok()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = descriptor::open(place.folder(), place.name(), flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let found = rustix::fs::fstat(&file);
+        let _ = rustix::fs::unlinkat(place.folder(), place.name(), AtFlags::empty());
+        found.ok().map(|found| (found.st_dev, found.st_uid))
+    })
+}
+
+fn random() -> Option<u64> {
+    let mut bytes = [0; 8];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    (filled == Ok(bytes.len())).then(|| u64::from_ne_bytes(bytes))
 }
 
 /// Refuses a folder of internals that is a link or belongs to someone else.

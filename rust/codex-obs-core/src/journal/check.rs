@@ -4,8 +4,8 @@ use serde::de::IgnoredAny;
 
 use super::frame::expansion::is_within;
 use super::frame::{Frame, Kind, LineFile, MAX_ROWS, MetricsFrame, Value};
-use crate::encode::string::push_json_string;
 use crate::limits::{MAX_DESCRIPTOR_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::record::json_string::push_json_string;
 use crate::record::timestamp;
 
 /// What frames of one journal must keep to.

@@ -62,7 +62,9 @@ fn newest(memory: &Memory, file: u64) -> Option<(u64, Cursor)> {
 /// Of the file too, so that the floor of one is never that of another.
 fn check(file: u64, words: &[u64]) -> u64 {
     let mut bytes = file.to_le_bytes().to_vec();
-    words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    for word in words {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
     xxh3_64(&bytes)
 }
 

@@ -292,7 +292,7 @@ impl Memory {
             return Ok(());
         }
         if self.mirrored {
-            return self.with_file(|file| file.sync_data());
+            return self.with_file(File::sync_data);
         }
         let first = offset - offset % rustix::param::page_size();
         // SAFETY: in range, and no byte changes.

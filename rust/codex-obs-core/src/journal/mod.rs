@@ -1,7 +1,9 @@
 //! The journal: a ring of frames in a file, which is both the queue and the crash safety.
 
+pub mod aside;
 pub mod check;
 pub mod cursor;
+pub mod distance;
 #[cfg(not(loom))]
 pub mod fault;
 pub mod floor;

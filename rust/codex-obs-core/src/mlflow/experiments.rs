@@ -6,15 +6,13 @@ use serde::Deserialize;
 
 use super::Mlflow;
 use super::payload;
-use super::runs::{Trouble, accepted};
-use crate::deliver::command::quote;
+use super::settings::DEFAULT_EXPERIMENT;
+use super::trouble::{Trouble, accepted};
 use crate::deliver::destination::{Answer, RunFacts};
 use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 use crate::wait::Wait;
-
-/// The experiment that every server has, in which runs are created unless another is asked for.
-pub const DEFAULT_EXPERIMENT: &str = "0";
+use crate::words::quote;
 
 #[derive(Deserialize)]
 struct Found {

@@ -15,6 +15,7 @@ pub mod settings;
 mod experiments;
 mod params;
 mod runs;
+mod trouble;
 
 pub use settings::{MlflowSettings, RequestLimits};
 
@@ -25,7 +26,6 @@ use self::names::Names;
 use self::payload::LogBatch;
 use self::renamed::RenamedLog;
 use self::request_size::RequestSize;
-use crate::deliver::command::quote;
 use crate::deliver::destination::{Answer, Destination, RunFacts};
 use crate::deliver::rejected::{Refused, RejectedLog};
 use crate::deliver::settings::StreamFolder;
@@ -35,6 +35,7 @@ use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
 use crate::run::ending::RunStatus;
 use crate::wait::Wait;
+use crate::words::quote;
 
 /// The tag by which a run is found again, since creating one is not idempotent.
 pub const RUN_TAG: &str = "codex_obs.run_id";
@@ -134,7 +135,7 @@ impl Mlflow {
                     self.size.timed_out(points.len());
                 }
                 self.batch = Some(batch);
-                self.run_trouble(runs::Trouble::Halted(halt), &id)
+                self.run_trouble(trouble::Trouble::Halted(halt), &id)
             }
         }
     }
@@ -144,7 +145,7 @@ impl Mlflow {
         let mut size = RequestSize::new(self.settings.limits.params, self.size.bytes());
         match self.carry(&mut batch, &mut size, id, wait) {
             Ok(()) => (Answer::Taken { rejected: batch.rejected() }, None),
-            Err(halt) => (self.run_trouble(runs::Trouble::Halted(halt), id), Some(batch)),
+            Err(halt) => (self.run_trouble(trouble::Trouble::Halted(halt), id), Some(batch)),
         }
     }
 

@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::renamed::Renamed;
 use crate::follow::point::Point;
 use crate::limits::EXPORT_REPORTED_NAMES;
 
@@ -19,6 +18,15 @@ const MOST_CHARACTERS: usize = 250;
 const MARK_CHARACTERS: usize = 9;
 /// Between the parts of what a mark is made from; a name that holds it is changed anyway.
 const SEPARATOR: char = '\0';
+
+/// A name that was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// What it is called here.
+    pub name: String,
+    /// What it is called at the destination.
+    pub remote_name: String,
+}
 
 /// Makes names valid. The change depends on the name alone, so that every process, stream and attempt makes the same one; a
 /// mark made from the whole name keeps two names apart that would become one.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Mlflow;
 use super::batch::{Batch, Source};
-use super::runs::accepted;
+use super::trouble::{accepted, shown};
 use crate::deliver::destination::Answer;
 use crate::limits::EXPORT_RUN_REPLY_BYTES;
 use crate::wait::Wait;
@@ -19,8 +19,6 @@ const PARAM_CHARACTERS: [usize; 3] = [6000, 500, 250];
 const TAG_CHARACTERS: usize = 8000;
 /// Parameters that one notice shows.
 const SHOWN_TEXTS: usize = 3;
-/// Most characters of a value that a notice repeats.
-const SHOWN_CHARACTERS: usize = 80;
 
 #[derive(Deserialize)]
 struct Reply {
@@ -128,10 +126,4 @@ fn stored_params(reply: &[u8]) -> HashMap<String, String> {
 /// Whether the stored value is ours, perhaps cut by an older server.
 fn is_same(stored: &str, value: &str) -> bool {
     stored == value || value.starts_with(stored) && PARAM_CHARACTERS.contains(&stored.chars().count())
-}
-
-/// A text as a message repeats it.
-pub(super) fn shown(text: &str) -> String {
-    let cut: String = text.chars().take(SHOWN_CHARACTERS).collect();
-    format!("{cut:?}")
 }

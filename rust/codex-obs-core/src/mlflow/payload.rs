@@ -1,8 +1,8 @@
 //! The bytes of requests. The same input gives the same bytes, so that a retry is the same request.
 
 use crate::encode::number::{push_f64, push_i64};
-use crate::encode::string::push_json_string;
 use crate::mlflow::NEW_RUN_TAG;
+use crate::record::json_string::push_json_string;
 
 /// Microseconds in a millisecond.
 const MICROS: i64 = 1000;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
 
-use super::names::Names;
+use super::names::{Names, Renamed};
 use crate::clock::Clock;
 use crate::deliver::settings::StreamFolder;
 use crate::encode::line;
@@ -19,15 +19,6 @@ use crate::shard::writer::ShardWriter;
 const SHOWN_NAMES: usize = 3;
 /// Most characters of a name that a notice repeats.
 const SHOWN_CHARACTERS: usize = 120;
-
-/// A name that was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renamed {
-    /// What it is called here.
-    pub name: String,
-    /// What it is called at the destination.
-    pub remote_name: String,
-}
 
 /// The file of a stream, each name once. It is created with the first name.
 #[derive(Debug)]

@@ -4,18 +4,17 @@ use super::address::url;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::classify::Outcome;
-use super::experiments::DEFAULT_EXPERIMENT;
-use super::params::shown;
 use super::payload;
+use super::settings::DEFAULT_EXPERIMENT;
+use super::trouble::{Trouble, accepted, shown};
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
-use crate::deliver::command::quote;
 use crate::deliver::destination::{Answer, RunFacts};
-use crate::http::attempts::{Complaint, Halt};
+use crate::http::attempts::Halt;
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 use crate::run::ending::RunStatus;
 use crate::run::origin::Origin;
 use crate::wait::Wait;
+use crate::words::quote;
 
 /// Most characters of a run's name: the width of MLflow's column.
 const NAME_CHARACTERS: usize = 250;
@@ -258,27 +257,6 @@ impl Mlflow {
         let base = &self.settings.server.endpoint.base;
         let why = format!("what answers at {base} does not look like an MLflow server ({error}); check the address");
         Answer::Later { pause: EXPORT_LONGEST_BACKOFF, why }
-    }
-}
-
-/// Why a request about the run came to nothing.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// Not now, or never.
-    Halted(Halt),
-    /// The server does not want it.
-    Refused(Complaint),
-}
-
-pub(super) fn accepted(outcome: Outcome) -> Result<Vec<u8>, Trouble> {
-    match outcome {
-        Outcome::Accepted(body) => Ok(body),
-        Outcome::Halted(halt) => Err(Trouble::Halted(halt)),
-        Outcome::Refused { complaint, .. } | Outcome::TooLarge(complaint) => Err(Trouble::Refused(complaint)),
-        Outcome::Failed { complaint, pause } => {
-            let why = format!("the server failed with status {}: {}", complaint.status, complaint.words);
-            Err(Trouble::Halted(Halt::later(pause, why)))
-        }
     }
 }
 

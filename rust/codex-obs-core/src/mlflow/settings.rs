@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::experiments::DEFAULT_EXPERIMENT;
 use super::{Mlflow, address};
 use crate::clock::Clock;
 use crate::deliver::settings::Connector;
@@ -14,6 +13,8 @@ use crate::http::server::Server;
 use crate::http::tls::{NamedFile, TlsFiles};
 use crate::limits;
 
+/// The experiment that every server has, in which runs are created unless another is asked for.
+pub const DEFAULT_EXPERIMENT: &str = "0";
 /// Where a bundle of authorities may be named, the most specific first: MLflow's own variable, then those of `requests`, curl
 /// and OpenSSL.
 const AUTHORITIES: [&str; 4] =

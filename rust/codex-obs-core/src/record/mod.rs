@@ -2,6 +2,7 @@
 
 pub mod damage;
 pub mod event;
+pub mod json_string;
 pub mod tags;
 pub mod text;
 pub mod timestamp;

@@ -3,3 +3,4 @@
 pub mod ending;
 pub mod identity;
 pub mod origin;
+pub mod records;

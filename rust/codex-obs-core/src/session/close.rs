@@ -4,14 +4,15 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::records::last_status;
-use super::{Session, claim};
+use super::Session;
 use crate::follow::backlog::Backlog;
+use crate::paths::journal_path;
 use crate::primitives::{Condvar, Instant, Mutex, MutexGuard};
+use crate::recovery::run::recover_all;
 use crate::run::ending::RunStatus;
+use crate::run::records::last_status;
 use crate::worker::drain::Drain;
 use crate::worker::loss::Reporter;
-use crate::worker::recover::journal_path;
 use crate::worker::syncer::SyncPolicy;
 use crate::worker::thread::Errands;
 
@@ -180,7 +181,7 @@ impl Session {
             return;
         }
         let (own, clock) = (Some(&self.stream), &self.settings.clock);
-        if let Ok(recovered) = claim::recover_all(&self.directory, own, &self.process, clock, false, deadline) {
+        if let Ok(recovered) = recover_all(&self.directory, own, &self.process, clock, false, deadline) {
             self.stats.rows_recovered.add(recovered.rows_recovered);
         }
     }
@@ -226,12 +227,13 @@ mod tests {
     use super::super::Settings;
     use super::*;
     use crate::journal::owner::{Attempt, Owner, Purpose};
+    use crate::paths::lock_path;
 
     #[test]
     fn a_stream_stays_held_while_its_files_may_still_be_written() {
         let folder = tempfile::tempdir().unwrap();
         let session = Session::open(folder.path(), None, None, Settings::default()).unwrap();
-        let (lock_path, process) = (claim::lock_path(folder.path(), &session.stream), session.process.clone());
+        let (lock_path, process) = (lock_path(folder.path(), &session.stream), session.process.clone());
         let writing = session.station.take().unwrap();
         assert!(!session.close(Some(Instant::now())));
         drop(session);

@@ -11,9 +11,7 @@ mod log;
 mod model;
 mod open;
 mod patience;
-pub mod pending;
 pub mod places;
-pub mod records;
 pub mod settings;
 mod shards;
 pub mod steps;
@@ -28,33 +26,29 @@ pub use ended::close_ended;
 pub use fork::{has_exporters, resume_exporters};
 pub use handle::{Asked, Handle};
 pub use log::{Step, Time};
-pub use pending::{Pending, recover_for_reading};
 pub use settings::{Overflow, Settings};
 
-use crate::clock::Clock;
 use crate::deliver::thread::DeliveryThread;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generation;
 use crate::journal::frame::{LineFile, line_frame};
 use crate::journal::identity::Process;
-use crate::journal::owner::{self};
 use crate::journal::ring::Ring;
 use crate::primitives::{AtomicBool, AtomicU64, Instant, Mutex};
 use crate::pulse::Pulse;
 use crate::run::identity::Home;
+use crate::run::records::Place;
 use crate::shard::name::Stream;
 use crate::stats::Stats;
 use crate::timeline::Timeline;
 use crate::worker::control::{Control, Waited};
 use crate::worker::loss::{Losses, Reporter};
 use crate::worker::packer::Packer;
-use crate::worker::recover::Recovered;
 use crate::worker::syncer::Syncer;
 use crate::worker::tenure::Tenure;
 use crate::worker::thread::Station;
 use crate::worker::warnings::Warnings;
 use close::Closing;
-use records::Place;
 use threads::Threads;
 
 /// A look at whether the writer thread still runs while waiting for it.
@@ -226,28 +220,10 @@ impl Session {
     }
 }
 
-/// Brings back what dead writers of the run in `directory` left in their journals; with `foreign`, also those of other
-/// machines, which is right only if no writer lives there any more.
-///
-/// # Errors
-/// If there is no run, or if something could not be written: then the journals are kept.
-pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
-    if !directory.is_dir() {
-        return Err(Error::no_log(format!("{} is no run directory", directory.display())));
-    }
-    claim::recover_all(directory, None, &Process::current(), &Clock::System, foreign, None)
-}
-
 /// Packs what writers of the run in `directory` that are gone left to be packed.
 ///
 /// # Errors
 /// If something cannot be packed: it stays as it is, and is read as it is.
 pub fn pack_directory(directory: &Path) -> Result<()> {
     shards::pack_left(directory, &Process::current())
-}
-
-/// Whether a process writes `stream` of the run in `directory`, as far as can be told.
-#[must_use]
-pub fn is_written(directory: &Path, stream: &Stream) -> bool {
-    owner::is_held(&claim::lock_path(directory, stream), &Process::current())
 }

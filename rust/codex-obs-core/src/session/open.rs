@@ -8,7 +8,6 @@ use super::Session;
 use super::claim::{self, Claim, Seat};
 use super::close::Closing;
 use super::delivery::{self, Exporting};
-use super::records::Place;
 use super::settings::{Overflow, Settings};
 use super::{fork, places, shards, steps};
 use crate::encode::row::RowEncoder;
@@ -18,8 +17,14 @@ use crate::journal::identity::{Identity, Process};
 use crate::journal::owner::{self, Owner};
 use crate::journal::ring::Ring;
 use crate::limits::FIRST_RING_BYTES;
+use crate::paths::FileKind;
+use crate::paths::journal_path;
+use crate::paths::lock_path;
 use crate::primitives::{AtomicBool, AtomicU64, Mutex};
+use crate::recovery::run::{recover_all, recover_one};
+use crate::recovery::stream::Recovered;
 use crate::run::identity::Home;
+use crate::run::records::Place;
 use crate::shard::name::Stream;
 use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
@@ -27,11 +32,10 @@ use crate::timeline::Timeline;
 use crate::words::{count, was};
 use crate::worker::control::Control;
 use crate::worker::drain::{Drain, Reporting};
-use crate::worker::files::{FileKind, Files};
+use crate::worker::files::Files;
 use crate::worker::loss::{Losses, Reporter};
 use crate::worker::notes::Notes;
 use crate::worker::passed::Passed;
-use crate::worker::recover::{Recovered, journal_path};
 use crate::worker::syncer::Syncer;
 use crate::worker::tenure::Tenure;
 use crate::worker::thread::Station;
@@ -132,13 +136,7 @@ impl Session {
         let packer = keeper.packer.clone();
         let pulse = Arc::clone(files.pulse());
         let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
-        let largest_before = OnceLock::new();
-        if is_new {
-            let _ = largest_before.set(None);
-        } else if let Some(noted) = steps::noted(directory, &stream)? {
-            // Threads may have logged behind the finish record, while their process ended.
-            let _ = largest_before.set(noted.max(steps::recent(directory, &stream)?));
-        }
+        let largest_before = largest_before(directory, &stream, is_new)?;
         if let Err(error) = drain.open(FileKind::Metrics) {
             let _ = crate::fs::remove(&journal_path(directory, &stream));
             return Err(error);
@@ -206,13 +204,13 @@ fn recover_others(
 ) {
     // One process looks after the others: if each of many did, it would take as many looks as their square.
     if stream.is_main()
-        && let Ok(others) = claim::recover_all(directory, Some(stream), process, &settings.clock, false, None)
+        && let Ok(others) = recover_all(directory, Some(stream), process, &settings.clock, false, None)
     {
         recovered.add(&others);
     }
     if entry.seat == Seat::Process && entry.parent.is_none() {
         // It was refused the rank's stream, or did not ask for it. If nobody alive has that, the user hears why.
-        recovered.add(&claim::recover_one(directory, &Stream::of_rank(settings.rank), process, &settings.clock));
+        recovered.add(&recover_one(directory, &Stream::of_rank(settings.rank), process, &settings.clock));
     }
 }
 
@@ -228,7 +226,7 @@ fn note_owner(directory: &Path, rank: u64, owner: &Owner, process: &Process, war
         )
     });
     let wanted = Stream::of_rank(rank);
-    if let Some((pid, host)) = owner::stranger(&claim::lock_path(directory, &wanted), process) {
+    if let Some((pid, host)) = owner::stranger(&lock_path(directory, &wanted), process) {
         warnings.push("stranger", || {
             format!(
                 "{} is recorded as written by process {pid} on {host}: if that process is dead, \
@@ -310,4 +308,14 @@ fn create_ring(
         ),
         _ => error,
     })
+}
+
+/// The largest step of earlier sessions, as far as it is known without reading all of their files.
+fn largest_before(directory: &Path, stream: &Stream, is_new: bool) -> Result<OnceLock<Option<i64>>> {
+    if is_new {
+        return Ok(OnceLock::from(None));
+    }
+    let Some(noted) = steps::noted(directory, stream)? else { return Ok(OnceLock::new()) };
+    // Threads may have logged behind the finish record, while their process ended.
+    Ok(OnceLock::from(noted.max(steps::recent(directory, stream)?)))
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::is_written;
-use super::records::Place;
 use crate::error::{Error, Result};
+use crate::paths::FileKind;
+use crate::recovery::run::is_written;
+use crate::run::records::Place;
 use crate::scan::Snapshot;
 use crate::shard::name::Stream;
 use crate::shard::ordinal::Shards;
-use crate::worker::files::FileKind;
 
 /// The end of the metrics of `stream` as it is now.
 ///

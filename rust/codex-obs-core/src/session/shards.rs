@@ -4,11 +4,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Settings, claim};
+use super::Settings;
 use crate::error::Result;
 use crate::fs::FileId;
 use crate::journal::identity::Process;
 use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::paths::journal_path;
+use crate::paths::lock_path;
 use crate::run::identity::Home;
 use crate::shard::adopt::adopt;
 use crate::shard::hold::Hold;
@@ -22,7 +24,6 @@ use crate::worker::files::Files;
 use crate::worker::keeper::{KINDS, Keeper};
 use crate::worker::packer::{Log, Packer, Rules};
 use crate::worker::passed::Passed;
-use crate::worker::recover::journal_path;
 use crate::worker::warnings::Warnings;
 
 /// Start of the name of a stream's note that there is something to pack.
@@ -60,8 +61,7 @@ pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
     for name in names {
         let stream = name.to_str().and_then(|name| name.strip_prefix(NOTE)).and_then(Stream::parse);
         let Some(stream) = stream else { continue };
-        let Attempt::Taken(_held) = Owner::acquire(&claim::lock_path(directory, &stream), process, Purpose::Recover)?
-        else {
+        let Attempt::Taken(_held) = Owner::acquire(&lock_path(directory, &stream), process, Purpose::Recover)? else {
             continue;
         };
         // What is left of a writer, also of another machine, may have rows of these shards until it is recovered.

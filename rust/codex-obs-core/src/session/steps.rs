@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::fs::FileId;
+use crate::paths::FileKind;
 use crate::shard::archive::Archive;
 use crate::shard::footer::Footer;
 use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::ordinal::Shards;
 use crate::shard::tally::Tally;
 use crate::shard::writer::last_bytes;
-use crate::worker::files::FileKind;
 
 const BLOCK_BYTES: usize = 256 << 10;
 /// End of `run.ndjson` in which the last session's record is looked for.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::feed::Feed;
-use super::files::{FileKind, Files};
+use super::files::Files;
 use super::owed::Owed;
 use super::passed::Passed;
 use super::syncer::Syncer;
@@ -22,6 +22,7 @@ use crate::journal::cursor::{self, Cursor, Extent, Intent};
 use crate::journal::frame::{Frame, Kind};
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
+use crate::paths::FileKind;
 use crate::shard::writer::Found;
 use crate::stats::Stats;
 

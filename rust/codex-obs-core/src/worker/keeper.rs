@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::drain::Drain;
-use super::files::FileKind;
 use super::packer::Packer;
 use super::warnings::Warnings;
 use crate::encode::line::{Tracking, session, tracking};
 use crate::error::Result;
 use crate::limits::ARCHIVES_NOTICE_BYTES;
+use crate::paths::FileKind;
 use crate::shard::archive::Archive;
 use crate::shard::hold::Hold;
 use crate::shard::ordinal::{Gone, RETIRED, Shards};

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::drain::Drain;
-use super::files::FileKind;
 use super::keeper::Keeper;
 use super::notes::Notes;
 use super::tenure::Tenure;
@@ -13,6 +12,7 @@ use super::thread::Errands;
 use super::watch::Watch;
 use crate::encode::line::{Tracking, tracking};
 use crate::journal::ring::Gap;
+use crate::paths::FileKind;
 use crate::primitives::{AtomicBool, Mutex, MutexGuard};
 use crate::timeline::Timeline;
 use crate::words::{count, was};

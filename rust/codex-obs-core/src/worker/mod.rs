@@ -1,6 +1,5 @@
 //! The writer: one thread that drains the journal, encodes rows and appends them to the files.
 
-pub mod belief;
 pub mod control;
 pub mod drain;
 pub mod feed;
@@ -11,12 +10,8 @@ pub mod notes;
 pub mod owed;
 pub mod packer;
 pub mod passed;
-pub mod recover;
-pub mod replay;
-pub mod space;
 pub mod syncer;
 pub mod tenure;
 pub mod thread;
-pub mod unsynced;
 pub mod warnings;
 pub mod watch;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::drain::Drain;
-use super::files::FileKind;
+use crate::paths::FileKind;
 
 /// Lines kept at most while nothing can be written; the oldest go first.
 const MAX_LINES: usize = 64;

@@ -6,7 +6,6 @@
 
 use std::path::Path;
 
-use super::files::FileKind;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
@@ -14,6 +13,7 @@ use crate::journal::cursor::{Cursor, Extent, Intent};
 use crate::journal::frame::Kind;
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
+use crate::paths::FileKind;
 use crate::shard::behind::Behind;
 use crate::shard::name::Stream;
 

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::files::FileKind;
 use super::passed::Passed;
 use super::warnings::Warnings;
 use crate::error::Result;
+use crate::paths::FileKind;
 use crate::primitives::{AtomicBool, Builder, Condvar, Instant, JoinHandle, Mutex, MutexGuard, join_by, survives};
 use crate::shard::pack::{self, Job, Names};
 use crate::stats::Stats;

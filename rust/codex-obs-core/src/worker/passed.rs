@@ -7,12 +7,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::files::FileKind;
 use crate::error::{Error, Result};
 use crate::fs::{FileId, sync_folder};
 use crate::journal::cursor::Cursor;
 use crate::journal::floor;
 use crate::journal::ring::Ring;
+use crate::paths::FileKind;
 use crate::primitives::{Mutex, MutexGuard};
 
 /// Up to where the journal's rows are in rotated shards.

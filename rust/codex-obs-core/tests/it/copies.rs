@@ -5,7 +5,7 @@ use std::path::Path;
 use codex_obs_core::clock::Clock;
 use codex_obs_core::journal::cursor::{self, Cursor, Intent};
 use codex_obs_core::reading::read_rows;
-use codex_obs_core::session::recover_directory;
+use codex_obs_core::recovery::run::recover_directory;
 
 use crate::recovery::{gone, leave_journal};
 use crate::support::{lines, log, open, text};

@@ -8,7 +8,7 @@ use codex_obs_core::journal::identity::Process;
 use codex_obs_core::journal::layout;
 use codex_obs_core::journal::ring::Ring;
 use codex_obs_core::reading::read_rows;
-use codex_obs_core::session::recover_directory;
+use codex_obs_core::recovery::run::recover_directory;
 
 use crate::recovery::{gone, leave_journal};
 use crate::support::{call, lines, text};

@@ -8,7 +8,8 @@ use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::identity::Identity;
 use codex_obs_core::journal::layout::{OFFSET_BLOCKS, OFFSET_DONE, OFFSET_SLOTS};
 use codex_obs_core::reading::read_rows;
-use codex_obs_core::session::{recover_directory, recover_for_reading};
+use codex_obs_core::recovery::pending::recover_for_reading;
+use codex_obs_core::recovery::run::recover_directory;
 
 use crate::recovery::gone;
 use crate::support::text;

@@ -1,7 +1,8 @@
 //! The golden files of `tests/golden`, which the Python tests read too.
 
-use codex_obs_core::encode::{RowEncoder, line, number, string};
+use codex_obs_core::encode::{RowEncoder, line, number};
 use codex_obs_core::journal::frame::{Call, Frame, FrameBuilder};
+use codex_obs_core::record::json_string;
 use codex_obs_core::record::{Tags, tags::RESERVED, timestamp};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ fn cases(name: &str) -> Vec<Value> {
 /// Canonical JSON of what the golden files contain: keys come sorted from `serde_json`, texts and doubles are ours.
 fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::String(text) => string::push_json_string(out, text),
+        Value::String(text) => json_string::push_json_string(out, text),
         Value::Number(number) if number.is_f64() => number::push_f64(out, number.as_f64().unwrap()),
         Value::Null | Value::Bool(_) | Value::Number(_) => out.extend_from_slice(value.to_string().as_bytes()),
         Value::Array(elements) => {
@@ -43,7 +44,7 @@ fn object(value: &Value, out: &mut Vec<u8>, mut seen: impl FnMut(&str, usize)) {
     for (index, (key, value)) in value.as_object().unwrap().iter().enumerate() {
         out.extend_from_slice(if index > 0 { b"," } else { b"" });
         seen(key, out.len() - start);
-        string::push_json_string(out, key);
+        json_string::push_json_string(out, key);
         out.push(b':');
         canonical(value, out);
     }
@@ -97,7 +98,7 @@ fn texts_are_written_as_in_the_golden_file() {
         let given: String =
             points.iter().map(|point| char::from_u32(point.as_u64().unwrap() as u32).unwrap()).collect();
         let mut out = Vec::new();
-        string::push_json_string(&mut out, &given);
+        json_string::push_json_string(&mut out, &given);
         assert_eq!(text(out), case["text"], "{case}");
     }
 }

@@ -9,10 +9,11 @@ use codex_obs_core::journal::floor;
 use codex_obs_core::journal::identity::Process;
 use codex_obs_core::journal::layout::HEADER_BYTES;
 use codex_obs_core::journal::memory::Memory;
-use codex_obs_core::session::{Session, Settings, recover_directory};
+use codex_obs_core::paths::FileKind;
+use codex_obs_core::recovery::run::recover_directory;
+use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::footer::Footer;
 use codex_obs_core::shard::policy::Policy;
-use codex_obs_core::worker::files::FileKind;
 
 use crate::recovery::{gone, leave_journal, read_only};
 use crate::support::{lines, log, text};

@@ -3,8 +3,8 @@
 use codex_obs_core::clock::Clock;
 use codex_obs_core::journal::identity::Process;
 use codex_obs_core::reading::{read_rows, summarize};
+use codex_obs_core::recovery::run::recover_directory;
 use codex_obs_core::scan::Report;
-use codex_obs_core::session::recover_directory;
 
 use crate::recovery::{gone, leave_journal};
 

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use codex_obs_core::encode::line;
 use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
+use codex_obs_core::journal::distance::Distance;
 use codex_obs_core::journal::frame::{FrameBuilder, LineFile, first_length, line_frame};
 use codex_obs_core::journal::identity::{Identity, Process};
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
-use codex_obs_core::session::{recover_directory, recover_for_reading};
+use codex_obs_core::paths::FileKind;
+use codex_obs_core::recovery::pending::recover_for_reading;
+use codex_obs_core::recovery::run::recover_directory;
 use codex_obs_core::shard::name::Stream;
-use codex_obs_core::worker::files::FileKind;
-use codex_obs_core::worker::recover::Distance;
 
 use crate::support::{call, lines, open, text};
 

@@ -21,10 +21,10 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_obs_core::encode::number::push_f64;
-use codex_obs_core::encode::string::push_json_string;
 use codex_obs_core::encode::trim::{Cuts, trim};
 use codex_obs_core::limits::{MAX_DEPTH, MAX_TEXT_BYTES};
 use codex_obs_core::record::Damage;
+use codex_obs_core::record::json_string::push_json_string;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyString, PyTuple};
 

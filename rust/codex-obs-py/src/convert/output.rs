@@ -1,7 +1,7 @@
 //! JSON text of bounded size under construction.
 
-use codex_obs_core::encode::string::push_escaped;
 use codex_obs_core::limits::MAX_PAYLOAD_BYTES;
+use codex_obs_core::record::json_string::push_escaped;
 
 /// Text counted beyond what is kept. What is longer than this is not made: its size is given from below.
 pub(super) const MAX_COUNTED_BYTES: u64 = 16 << 20;

@@ -1,8 +1,8 @@
 //! Descriptors of values that are no number.
 
 use codex_obs_core::encode::number::push_u64;
-use codex_obs_core::encode::string::push_json_string;
 use codex_obs_core::record::Damage;
+use codex_obs_core::record::json_string::push_json_string;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;

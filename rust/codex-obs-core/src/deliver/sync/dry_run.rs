@@ -13,10 +13,11 @@ use crate::follow::cursor::{Missing, Progress};
 use crate::follow::follower::{Follower, Stopped};
 use crate::follow::params::Params;
 use crate::follow::points::{Content, Rows};
+use crate::recovery::pending::{Pending, recover_for_reading};
+use crate::recovery::run::is_written;
 use crate::run::identity::Home;
+use crate::run::records::last_status;
 use crate::scan::Snapshot;
-use crate::session::records::last_status;
-use crate::session::{Pending, is_written, recover_for_reading};
 
 /// Counts what would be sent, also of what dead writers left in journals: like every reader it brings that back first, on disk
 /// where it may write.

@@ -40,7 +40,7 @@ impl Drain {
     fn renew_journal(&mut self, path: &Path, is_whole: bool) -> Result<()> {
         if is_whole && FileId::at(path)?.is_some() {
             // A copy that was put there, or a stranger's: kept, but nobody is to recover from it.
-            crate::worker::recover::set_aside(path)?;
+            crate::journal::aside::set_aside(path)?;
         }
         // Frames from before are not to be trusted then, however whole the new file is.
         self.is_lost |= self.ring.renew(path, self.cursor)?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Drain;
 use crate::fs::FileId;
-use crate::worker::files::FileKind;
+use crate::paths::FileKind;
 
 /// A rotation that failed is tried again after this long; rows go to the old shard meanwhile.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor, Intent};
 use crate::journal::ring::Gap;
+use crate::paths::FileKind;
 use crate::shard::name::Stream;
-use crate::worker::files::FileKind;
 use crate::worker::owed::Owed;
 
 impl Drain {

@@ -15,9 +15,9 @@ use codex_obs_core::journal::frame::{Call, Frame, FrameBuilder, LineFile, Value,
 use codex_obs_core::journal::identity::{Identity, Process};
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
+use codex_obs_core::paths::FileKind;
 use codex_obs_core::record::Tags;
-use codex_obs_core::session::recover_directory;
-use codex_obs_core::worker::files::FileKind;
+use codex_obs_core::recovery::run::recover_directory;
 
 use super::input::Input;
 

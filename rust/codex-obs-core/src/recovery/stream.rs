@@ -10,33 +10,32 @@
 //! no cursor trusted. Every whole frame of the ring is encoded again. The files were written in the order of the frames, so
 //! behind the newest frame whose lines are all there, only lines that are missing are appended.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::belief::believed;
-use super::drain::{Drain, Reporting};
-use super::files::{FileKind, Files};
-use super::loss::{self, Cause, Loss};
 use super::replay;
-use super::space;
-use super::unsynced::Unsynced;
-use super::warnings::Warnings;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::Result;
 use crate::fs::FileId;
+use crate::journal::aside::set_aside;
+use crate::journal::distance::Distance;
 use crate::journal::identity::{Identity, Process};
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
+use crate::paths::{FileKind, journal_path};
+use crate::recovery::belief::believed;
+use crate::recovery::space;
+use crate::recovery::unsynced::Unsynced;
 use crate::run::identity::{self, Home};
 use crate::scan::Snapshot;
 use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
-use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
-
-/// Begins the name of a journal that nobody recovers from.
-const SET_ASIDE: &str = "damaged-";
+use crate::worker::drain::{Drain, Reporting};
+use crate::worker::files::Files;
+use crate::worker::loss::{self, Cause, Loss};
+use crate::worker::warnings::Warnings;
 
 /// What a recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,39 +87,6 @@ impl Recovered {
         self.rows_damaged += other.rows_damaged;
         self.frames_damaged += other.frames_damaged;
         self.torn_tails += other.torn_tails;
-    }
-}
-
-/// The journal of `stream` in the run directory `directory`.
-#[must_use]
-pub fn journal_path(directory: &Path, stream: &Stream) -> PathBuf {
-    directory.join(INTERNALS).join(format!("journal-{stream}"))
-}
-
-/// How far the writer of a journal is from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distance {
-    /// This boot: everything is as it was left.
-    Boot,
-    /// This machine, or one that cannot be told from it, before it went down.
-    Machine,
-    /// Another machine, which may still be writing.
-    Foreign,
-}
-
-impl Distance {
-    /// From `writer` to `observer`.
-    #[must_use]
-    pub fn of(writer: &Process, observer: &Process) -> Self {
-        // The kernel makes its boot id up at random, so the same one means the same kernel, whatever a container's image or
-        // lack of `/etc/machine-id` says.
-        if writer.boot_id == observer.boot_id && !writer.boot_id.is_empty() {
-            Self::Boot
-        } else if writer.machine_id == observer.machine_id {
-            Self::Machine
-        } else {
-            Self::Foreign
-        }
     }
 }
 
@@ -270,34 +236,4 @@ fn mend_all(directory: &Path, stream: &Stream, clock: &Clock) -> Result<u64> {
     let (mut files, stats) = (Files::new(directory, stream, Policy::OFF, DEFAULT_FILE_MODE, clock), Stats::default());
     mend_rest(directory, stream, &mut files, &stats)?;
     Ok(stats.torn_tails.get())
-}
-
-/// Gives the journal at `path` a name under which nobody recovers from it.
-pub fn set_aside(path: &Path) -> Result<()> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
-    for number in 0..u32::MAX {
-        let target = path.with_file_name(format!("{SET_ASIDE}{name}-{number}"));
-        if FileId::at(&target)?.is_none() {
-            return crate::fs::rename(path, &target);
-        }
-    }
-    Ok(())
-}
-
-/// The journals of a run that were [set aside](set_aside), by name, and the rows that waited in each as far as it says so.
-#[must_use]
-pub fn set_aside_in(directory: &Path) -> Vec<(String, u64)> {
-    let internals = directory.join(INTERNALS);
-    let mut kept: Vec<_> = crate::fs::list(&internals)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|name| name.into_string().ok().filter(|name| name.starts_with(SET_ASIDE)))
-        .map(|name| {
-            let path = internals.join(&name);
-            let rows = crate::fs::open_read(&path).and_then(|file| Ring::rows_waiting(file, &path));
-            (name, rows.unwrap_or(0))
-        })
-        .collect();
-    kept.sort();
-    kept
 }

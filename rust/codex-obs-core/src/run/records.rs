@@ -8,10 +8,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::paths::FileKind;
 use crate::record::timestamp;
 use crate::run::ending::RunStatus;
 use crate::shard::name::Stream;
-use crate::worker::files::FileKind;
 
 /// Longest line looked at. Ours have a few hundred bytes, and a file that somebody planted takes no more memory.
 const MAX_LINE_BYTES: u64 = 1 << 20;

@@ -5,9 +5,10 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::{FileKind, Files};
 use crate::error::Result;
 use crate::fs::Held;
+use crate::paths::FileKind;
+use crate::worker::files::Files;
 
 /// What one journal's recovery has appended to, and the journal.
 #[derive(Debug)]

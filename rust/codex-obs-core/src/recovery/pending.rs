@@ -5,24 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claim;
-pub use super::claim::journals;
+use super::run::TOGETHER;
+pub use super::run::journals;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor;
+use crate::journal::distance::Distance;
 use crate::journal::identity::Process;
 use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
 use crate::journal::patience::Patience;
 use crate::journal::ring::{Ring, gap};
+use crate::paths::FileKind;
+use crate::paths::journal_path;
+use crate::paths::lock_path;
+use crate::recovery::belief::believed;
+use crate::recovery::replay::{Frames, Missing};
+use crate::recovery::stream::{Recovered, belongs, bring_back};
+use crate::recovery::unsynced::Unsynced;
 use crate::shard::name::Stream;
-use crate::worker::belief::believed;
-use crate::worker::files::FileKind;
 use crate::worker::owed::Owed;
-use crate::worker::recover::{Distance, Recovered, belongs, bring_back, journal_path};
-use crate::worker::replay::{Frames, Missing};
-use crate::worker::unsynced::Unsynced;
 
 /// What a journal adds to the shards of a stream.
 #[derive(Clone, Debug)]
@@ -108,7 +111,7 @@ pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience
             break;
         }
         begun.extend(recover_one(directory, stream, &process, clock, patience, &mut found));
-        if begun.len() >= claim::TOGETHER {
+        if begun.len() >= TOGETHER {
             settle(directory, std::mem::take(&mut begun));
         }
     }
@@ -147,7 +150,7 @@ fn recover_one(
     patience: &Patience,
     found: &mut Found,
 ) -> Option<(Owner, Unsynced)> {
-    let path = claim::lock_path(directory, stream);
+    let path = lock_path(directory, stream);
     loop {
         match Owner::acquire_within(&path, process, Purpose::Recover, Strangers::Keep, patience) {
             Ok(Attempt::Taken(held)) => {
@@ -169,7 +172,7 @@ fn recover_one(
 #[must_use]
 pub fn is_written_now(directory: &Path, stream: &Stream) -> bool {
     let at_once = Patience::of(Duration::ZERO);
-    owner::is_held_within(&claim::lock_path(directory, stream), &Process::current(), &at_once)
+    owner::is_held_within(&lock_path(directory, stream), &Process::current(), &at_once)
 }
 
 /// What a journal that is left has for a reader.
@@ -192,7 +195,7 @@ fn read(directory: &Path, stream: &Stream, kind: FileKind, observer: &Process, p
     if crate::fs::open_read(&path).is_err_and(|error| is_denied(&error)) {
         return Ok(Seen::Denied);
     }
-    let lock = claim::lock_path(directory, stream);
+    let lock = lock_path(directory, stream);
     if owner::is_held_within(&lock, observer, patience) {
         return Ok(match owner::held_for(&lock) {
             Purpose::Recover => Seen::LostSight(Why::Recovering),

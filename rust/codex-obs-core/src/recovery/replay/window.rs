@@ -9,12 +9,12 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::{Frames, Place};
 use crate::error::{Error, Result};
 use crate::limits::SCAN_BLOCK_BYTES;
+use crate::paths::FileKind;
 use crate::shard::archive::Archive;
 use crate::shard::footer::Footer;
 use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::ordinal::Shards;
 use crate::shard::rotate::rotated_numbers;
-use crate::worker::files::FileKind;
 
 /// How often a line is in the files, and how many of its frames were passed while looking for the newest that is there.
 #[derive(Clone, Copy, Debug, Default)]

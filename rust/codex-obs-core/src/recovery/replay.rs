@@ -15,10 +15,6 @@ use std::sync::Arc;
 use window::Window;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::files::{FileKind, Files};
-use super::loss::{self, Cause, Loss};
-use super::recover::journal_path;
-use super::space;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
 use crate::error::Result;
@@ -28,9 +24,14 @@ use crate::journal::frame::{Kind, Value};
 use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
+use crate::paths::FileKind;
+use crate::paths::journal_path;
+use crate::recovery::space;
 use crate::scan::Lines;
 use crate::shard::name::Stream;
 use crate::stats::Stats;
+use crate::worker::files::Files;
+use crate::worker::loss::{self, Cause, Loss};
 
 /// Frames whose lines are compared at a time, in bytes. A row takes three at least, and its hash some thirty.
 const WINDOW_BYTES: usize = 8 << 20;

@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::FileKind;
-use super::recover::Distance;
-use super::replay::{Frames, Missing, ORDER};
 use crate::error::Result;
 use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor, Extent};
+use crate::journal::distance::Distance;
 use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
+use crate::paths::FileKind;
+use crate::recovery::replay::{Frames, Missing, ORDER};
 use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::rotate::rotated_numbers;
 
