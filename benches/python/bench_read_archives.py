@@ -83,10 +83,8 @@ def both(gigabyte: tuple[Path, int], tmp_path_factory: pytest.TempPathFactory) -
     packed.mkdir()
     for shard in shards(plain):
         shutil.copyfile(shard, packed / shard.name)
-    with codex_obs.init(packed, max_shard_bytes=None, max_shard_age_s=None, backup_count=1):
-        """What an earlier session left is packed by the next one."""
-    # A close does not wait for all of it; whoever recovers does the rest.
-    codex_obs.recover(packed)
+    # What an earlier session left is packed by the next one; a close without a limit waits for it.
+    codex_obs.init(packed, max_shard_bytes=None, max_shard_age_s=None, backup_count=1).close(None)
     assert len(list(packed.glob("*.archive-*.zst"))) == len(shards(plain)) - 2
     return packed, plain, rows
 
