@@ -11,7 +11,7 @@ Importing this starts nothing and reads nothing: all but the extension is loaded
 import sys
 
 if sys.platform == "win32":
-    raise ImportError("codex_obs runs on Linux and macOS; its journal needs what Windows does not have")
+    raise ImportError("codex_obs runs on Linux and macOS; its journal needs POSIX features that Windows lacks")
 
 from codex_obs._backend import __version__
 

@@ -86,7 +86,7 @@ _PUBLIC_ERRORS = {
 
 
 def public_error(error: CoreError) -> CodexObsError:
-    """Make the public exception for a failure of the extension; the text stays, but for what a terminal would obey."""
+    """Make the public exception for a failure of the extension; control characters in the text are escaped."""
     from codex_obs._visible import visible  # noqa: PLC0415 - importing the package is to take no longer than it must
 
     public = _PUBLIC_ERRORS.get(error.kind, CodexObsError)(visible(str(error)))
@@ -204,7 +204,7 @@ def survey(directory: str) -> Survey:
 
 
 def known_run(directory: str, export: MlflowExport) -> str | None:
-    """Return the remote run that ``run.json`` names for a destination, without a word to that.
+    """Return the remote run that ``run.json`` names for a destination, without contacting it.
 
     Raises:
         CodexObsError: If there is no run, or the set-up cannot work.
@@ -228,8 +228,8 @@ def sync(
     Args:
         directory: The run directory.
         export: Where it goes.
-        follow: Whether to go on until the run has ended.
-        dry_run: Whether to count only, without a word to the server.
+        follow: Whether to continue until the run has ended.
+        dry_run: Whether to count only, without contacting the server.
         progress: Called several times a second. False, or what it raises, ends the work; what was delivered by then
             stays delivered.
 
@@ -260,7 +260,7 @@ def begin_end() -> None:
 def emit_warnings(texts: "Iterable[str]") -> None:
     """Log what the engine has to say, on the logger of the package, so that it can be seen who speaks.
 
-    Where nobody has imported `logging` it could only do what is done here, and its import would hold up a call of `log`
+    If `logging` is not imported, it could only do what is done here, and its import would hold up a call of `log`
     for milliseconds.
     """
     texts = [f"codex_obs: {text}" for text in texts]

@@ -15,7 +15,7 @@ class Beginning:
 
     Attributes:
         job: The key of its job, for the start record.
-        is_rank_unknown: Whether the process has a rank that cannot be told: it writes a stream of its own.
+        is_rank_unknown: Whether the process has a rank that cannot be determined: it writes its own stream.
         size: The number of ranks, or None if that is unknown.
         is_bare: Whether neither a directory nor a name was given.
         rewind_to: Rows of earlier sessions from this step on are superseded; None keeps them.

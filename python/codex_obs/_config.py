@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 80
 _PREFIX = "CODEX_OBS_"
 _TESTS_PREFIX = "CODEX_OBS_TEST_"
-# Variables that this process was told of. A forked child has been, too.
+# Variables that this process has warned about. A forked child inherits them.
 _told: set[str] = set()
 # What `init` takes beside the settings.
 INIT_ARGUMENTS = ("run_dir", "run_id", "name", "config", "tags", "resume", "rewind_to", "settings")
@@ -57,7 +57,7 @@ class Settings:
 
     Attributes:
         rank: Rank of this process in a distributed job, or None. Rank 0 and None write the main stream.
-        resume_step: Step of the first `log` call that gives none, or None to go on after the stream's largest.
+        resume_step: Step of the first `log` call that gives none, or None to continue after the stream's largest.
         max_shard_bytes: Rotate before a row that would make the shard larger; None never rotates by size.
         max_shard_age_s: Rotate before a row when the shard was last written this many seconds ago; None never does.
         backup_count: Rotated shards kept as plain files, ``"all"``, or None to rotate nothing at all.
@@ -163,7 +163,7 @@ def run_dir_from_environment() -> str | None:
 
 
 def mlflow_uri_from_environment() -> str | None:
-    """Return the address of the MLflow server that the environment names, for whoever asks for a delivery.
+    """Return the address of the MLflow server that the environment names, for a delivery that was asked for.
 
     Raises:
         SettingError: If it cannot be used; the text names the variable.
@@ -264,7 +264,7 @@ def file_mode_from_environment() -> int:
 
 
 def unknown_variables() -> list[str]:
-    """Return a sentence for each variable whose name begins with ours and that is none, but for each once only."""
+    """Return a sentence for each unknown variable with our prefix, each once only."""
     ours = [name for name in os.environ if name.startswith(_PREFIX) and not name.startswith(_TESTS_PREFIX)]
     known = {variable.name for variable in env_vars()} if ours else set()
     found = [name for name in ours if name not in known and name not in _told]

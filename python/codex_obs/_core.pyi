@@ -300,7 +300,7 @@ class SyncProgress:
     @property
     def waiting(self) -> str | None: ...
 
-# What came of a stream's delivery.
+# The result of a stream's delivery.
 @final
 class StreamOutcome:
     @property

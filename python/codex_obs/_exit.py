@@ -95,7 +95,7 @@ def _ending_error() -> BaseException | None:
     error = sys.exception()
     if error is not None:
         return error
-    # A console goes on after an exception, so its last one says nothing about the end.
+    # A console continues after an exception, so its last one says nothing about the end.
     if hasattr(sys, "ps1"):
         return None
     # A SystemExit is cleared before exit handlers run, and only the C library hears of its code, once Python has ended.

@@ -17,7 +17,7 @@ def mlflow(
 
     Args:
         settings: Where it is, and how metrics go there.
-        keeps_known: Whether ``run.json`` goes on naming the MLflow run that it names, as long as that exists.
+        keeps_known: Whether ``run.json`` keeps its current MLflow run, as long as that exists.
         new_run: With a mark, which differs each time, a new MLflow run is made, whatever there is.
 
     Raises:

@@ -117,7 +117,7 @@ def this_job(rank_setting: int | None, *, is_interactive: bool) -> Job:
 
     Args:
         rank_setting: The rank as an argument or the variable of a launcher gives it.
-        is_interactive: Whether somebody sits before it, in a notebook or a console.
+        is_interactive: Whether it is interactive: a notebook or a console.
     """
     environ = _config.launcher_environment()
     rank = rank_of(rank_setting, environ)

@@ -1,4 +1,4 @@
-"""The process that launched this one's job, told apart from every other that ever ran."""
+"""The process that launched this one's job, by what no other process ever had."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def of_log(metrics: object, step: object, unknown: Mapping[str, object] | None) 
     meant = close_to(names[0], _LOG_ARGUMENTS)
     if meant:
         return f"log has no argument {names[0]!r:.60}: did you mean {meant!r}?"
-    return f"log has no argument {names[0]!r:.60}: metrics belong into the mapping, other facts into tags={{...}}"
+    return f"log has no argument {names[0]!r:.60}: metrics belong in the mapping, other facts in tags={{...}}"
 
 
 def of_init(name: str, arguments: Iterable[str]) -> str:

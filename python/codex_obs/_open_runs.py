@@ -24,7 +24,7 @@ class _OpenRun:
     resolved: str
 
     def lies_in(self, resolved: str) -> bool:
-        """Whether the run directory is `resolved`, be it by another path such as a bind mount's."""
+        """Whether the run directory is `resolved`, even by another path such as a bind mount's."""
         if self.resolved == resolved:
             return True
         try:

@@ -176,7 +176,7 @@ def _warnings(run: Run, job: Job, place: _place.Place, *, is_left_alone: bool) -
         warnings.append(f"run {run.name}: {job.rank.trouble}: if this is one of several ranks, pass rank= to init")
     if job.rank.is_unknown:
         warnings.append(
-            f"the rank of this process cannot be told: its launcher sets LOCAL_RANK or NODE_RANK alone. It writes the "
+            f"the rank of this process is unknown: its launcher sets only LOCAL_RANK or NODE_RANK. It writes the "
             f"stream {run.stream} of {run.path}; pass rank= to init, or set RANK"
         )
     if is_left_alone:
@@ -213,7 +213,7 @@ def _absolute(directory: str) -> Path:
 
 
 def _is_interactive() -> bool:
-    """Whether somebody runs pieces of a program one after the other: a notebook, IPython, a console."""
+    """Whether pieces of a program are run one after the other: a notebook, IPython, a console."""
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return hasattr(sys, "ps1") or (get_ipython is not None and get_ipython() is not None)
 

@@ -153,7 +153,7 @@ def _given(base: Path, resume: str) -> Place:
 
 
 def _named(request: Request, base: Path) -> tuple[Path | None, Path]:
-    """Look through the runs of a name that the launcher gave: the one to go on in, or None, and the first free one."""
+    """Look through the runs of a name that the launcher gave: the one to continue, or None, and the first free one."""
     job = request.job
     restarted: list[tuple[int, Path]] = []
     unfinished: Path | None = None
@@ -169,7 +169,7 @@ def _named(request: Request, base: Path) -> tuple[Path | None, Path]:
         elif last is not None:
             has_same_config = last.config_hash == request.config_hash
             if job.is_restart_of(last.job):
-                # Of several trainings of a job, each goes on in the run that its launcher, or its config, began.
+                # Of several trainings of a job, each continues the run that its launcher, or its config, began.
                 restarted.append((0 if job.launched(last.job) else 1 if has_same_config else 2, directory))
             elif last.status != "finished" and has_same_config:
                 unfinished = unfinished or directory
@@ -178,7 +178,7 @@ def _named(request: Request, base: Path) -> tuple[Path | None, Path]:
 
 
 def _unnamed(request: Request) -> Place:
-    """Go on in the run that this job had before it was restarted, or that an ancestor has open; else begin one."""
+    """Continue the run that this job had before it was restarted, or that an ancestor has open; else begin one."""
     job = request.job
     if job.is_needed and request.resume != "new":
         for directory in _recent(request.root):
@@ -281,7 +281,7 @@ def _recent(root: Path) -> list[Path]:
 
 
 def _new_folder(root: Path) -> Path:
-    """Create a folder under a name that nobody else has, even if many jobs start within one second."""
+    """Create a folder under a name that no other job has, even if many jobs start within one second."""
     while True:
         directory = root / _draw_name()
         try:

@@ -27,7 +27,7 @@ class Rank:
     Attributes:
         number: Its rank, or None: there are no ranks, or it is unknown.
         size: The number of ranks, or None if that is unknown.
-        is_unknown: Whether it has one that cannot be told.
+        is_unknown: Whether it has one that cannot be determined.
         hosts: Whether they are on one host (1) or several (2), or None if that is unknown.
         address: Where they meet, if a framework knows it.
         trouble: Why a framework that the program has initialised did not say, if one failed.
@@ -61,7 +61,7 @@ def rank_of(given: int | None, environ: Mapping[str, str]) -> Rank:
 
 
 def local_rank(environ: Mapping[str, str]) -> tuple[int | None, bool]:
-    """Make a rank of the one among the processes of a host, and say whether there is one that cannot be told."""
+    """Make a rank of the one among the processes of a host, and say whether it has one that cannot be determined."""
     local = _count(LOCAL_RANK_VARIABLE, environ)
     node = first_count(NODE_RANK_VARIABLES, environ)
     if local is None:

@@ -10,7 +10,7 @@ import operator
 from dataclasses import dataclass
 from typing import Protocol, SupportsFloat, SupportsIndex
 
-# The engine counts in 64 bits. A limit beyond that cannot be reached, so it is cut to it.
+# The engine counts in 64 bits. A limit beyond that is unreachable, so it is cut to it.
 MAX_INTEGER = 2**63 - 1
 # The engine counts ages and waits in microseconds in 64 bits: 292,000 years.
 MAX_SECONDS = float(MAX_INTEGER // 1_000_000)

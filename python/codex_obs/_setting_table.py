@@ -46,7 +46,7 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             Integer(f"give a whole number from 0 to {_MAX_RANK}", high=_MAX_RANK),
             None,
             "Rank of this process in a distributed job. Rank 0 writes the main stream, rank R the stream `rank-R`. The "
-            "first of these variables that is set counts; empty and negative count as not set.",
+            "first of these variables that is set is used; empty and negative values count as not set.",
             negative_is_unset=True,
             default_text="no rank",
         ),
@@ -90,7 +90,8 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             ("CODEX_OBS_ARCHIVE_MAX_BYTES",),
             Limit("give a number of bytes in digits such as 10737418240, or 0 for no limit"),
             None,
-            f"Most bytes of a file's archives; beyond it the oldest archive is deleted, but never the newest; {_OFF}.",
+            "Largest total size of a file's archives, in bytes; beyond it the oldest archive is deleted, but never the "
+            f"newest; {_OFF}.",
             empty_is_value=True,
             default_text="no limit",
         ),
@@ -198,7 +199,7 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             ("MLFLOW_EXPERIMENT_NAME",),
             Title("give the name of an experiment, at most 500 characters that can be shown"),
             None,
-            "Its name instead; it is made if there is none. If both variables are set, they must be of one experiment.",
+            "Experiment by name; created if missing. If both variables are set, they must name the same experiment.",
             default_text="none",
         ),
         "export_ranks": Entry(
@@ -212,19 +213,19 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             ("CODEX_OBS_EXPORT_INTERVAL_S",),
             Seconds("give a number of seconds such as 1 or 0.5"),
             1.0,
-            "Longest time that a metric waits for others before it is sent, in seconds.",
+            "Longest time that a point waits for others before it is sent, in seconds.",
         ),
         "export_flush_metrics": Entry(
             ("CODEX_OBS_EXPORT_FLUSH_METRICS",),
             Integer("give a number of metrics, 1 or more", low=1),
             50,
-            "So many metrics are sent at once, without waiting for others.",
+            "Number of points that are sent without waiting for more.",
         ),
         "export_request_metrics": Entry(
             ("CODEX_OBS_EXPORT_REQUEST_METRICS",),
             Integer(f"give a number of metrics from 1 to {_MAX_REQUEST_METRICS}", low=1, high=_MAX_REQUEST_METRICS),
             _MAX_REQUEST_METRICS,
-            "Most metrics of one request, reached while an exporter catches up.",
+            "Largest number of points in one request, reached while an exporter catches up.",
         ),
         "export_request_bytes": Entry(
             ("CODEX_OBS_EXPORT_REQUEST_BYTES",),
@@ -234,7 +235,7 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
                 high=_MAX_REQUEST_BYTES,
             ),
             _MAX_REQUEST_BYTES,
-            "Most bytes of one request.",
+            "Largest size of one request, in bytes.",
         ),
         "export_timeout_s": Entry(
             ("CODEX_OBS_EXPORT_TIMEOUT_S",),

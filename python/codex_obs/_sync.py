@@ -53,7 +53,7 @@ EXIT_INTERRUPTED = 130  # what shells give to a program that Ctrl-C ended
 _PATIENCE_S = 60.0
 # The least time for a first answer, also where patience is shorter.
 _FIRST_ANSWER_S = 3.0
-# How often at most words say why nothing goes on, where there is no terminal.
+# Shortest time between two messages about a lack of progress, without a terminal.
 _WORDS_EVERY_S = 30.0
 _MAIN_STREAM = "main"
 _URI_SETTING = "mlflow_tracking_uri"
@@ -214,7 +214,7 @@ class _Options:
 
 @dataclass(frozen=True)
 class _Account:
-    """What came of the directories so far."""
+    """The results of the directories so far."""
 
     results: list[dict[str, object]] = field(default_factory=list)
     # What run.json of each directory that was begun named before.
@@ -237,7 +237,7 @@ def _deliver(
     account: _Account,
     options: _Options,
 ) -> int:
-    """Deliver one run, say what came of it, and give the exit code."""
+    """Deliver one run, report the result, and give the exit code."""
     from codex_obs import _backend, _export  # noqa: PLC0415 - loads the extension, which --help does not need
 
     if all(entry.name != IDENTITY for entry in path.iterdir()):
@@ -263,7 +263,7 @@ def _deliver(
         and not all(outcome.done for outcome in outcomes)
         and any(one.remote_run for one in outcomes)
     ):
-        say(f"{visible(path)}: the new MLflow run exists: the same command without --new-run goes on in it")
+        say(f"{visible(path)}: the new MLflow run exists: the same command without --new-run resumes it")
     return code
 
 
@@ -274,7 +274,7 @@ def _report(
     account: _Account,
     options: _Options,
 ) -> int:
-    """Say what came of it, and give the exit code."""
+    """Report the result, and give the exit code."""
     code = 0
     said: set[str] = set()
     for outcome in outcomes:
@@ -304,7 +304,7 @@ class _Watch:
     """Shows how far a delivery has come, and ends it when the server has taken nothing for too long.
 
     Args:
-        patience_s: How long that is; None is for ever.
+        patience_s: How long that is; None is without end.
         clock: Gives a time in seconds.
     """
 
@@ -321,7 +321,7 @@ class _Watch:
         self._given_up = ""
 
     def __call__(self, progress: SyncProgress) -> bool:
-        """Take note of the state; gives whether to go on."""
+        """Take note of the state; gives whether to continue."""
         now_s = self._clock()
         if self._has_moved(progress):
             self._stuck_since_s = now_s
@@ -335,14 +335,14 @@ class _Watch:
         if self.line.is_due():
             self.line.show(_words(progress))
         if patience_s is not None and now_s - self._stuck_since_s >= patience_s:
-            self._given_up = f"given up after {patience_s:g} s without an answer that helps"
-            self.why_not = f"{self._given_up}: {progress.waiting or 'there is no answer yet'}"
+            self._given_up = f"gave up after {patience_s:g} s without progress"
+            self.why_not = f"{self._given_up}: {progress.waiting or 'no answer yet'}"
             return False
         return True
 
     def _has_moved(self, progress: SyncProgress) -> bool:
         """Give whether it is the first look, or anything went on, or there is nothing to do."""
-        # Streams wait in turn, and a run that goes on has ever more to send: both are no progress.
+        # Streams wait in turn, and a running run has ever more to send: both are no progress.
         taken = (progress.delivered, progress.rejected)
         is_less = self._least_left is None or progress.bytes_left < self._least_left
         if is_less:

@@ -71,7 +71,7 @@ def would(outcome: StreamOutcome, *, new_run: bool) -> str:
 
 
 def interrupted(path: Path, before: str | None, now: str | None) -> str:
-    """Say how to go on with a new MLflow run after Ctrl-C.
+    """Say how to resume a delivery to a new MLflow run after Ctrl-C.
 
     Args:
         path: The run directory.
@@ -79,8 +79,10 @@ def interrupted(path: Path, before: str | None, now: str | None) -> str:
         now: The one that it names.
     """
     if now is None or now == before:
-        return f"{visible(path)}: run.json names no new MLflow run: the same command makes one"
-    return f"{visible(path)}: run.json names the new MLflow run {visible(now)}: without --new-run it goes on in that"
+        return f"{visible(path)}: run.json names no new MLflow run: the same command creates one"
+    return (
+        f"{visible(path)}: run.json names the new MLflow run {visible(now)}: without --new-run the command resumes it"
+    )
 
 
 def notices(outcome: StreamOutcome) -> list[str]:
@@ -159,4 +161,4 @@ def no_run(path: Path) -> str:
             f"{missing}, which belongs to its metrics. Copy it from where they were logged, or let "
             f"codex_obs.init({str(path)!r}) make one"
         )
-    return f"{missing}, nor metrics. Give the folder that codex_obs.init wrote to"
+    return f"{missing}, nor metrics. Give the directory that codex_obs.init wrote to"

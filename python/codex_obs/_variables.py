@@ -112,13 +112,13 @@ GENERAL = (
     EnvVar(
         ADDRESS_VARIABLE,
         "none",
-        f"With {PORT_VARIABLE}, what the ranks of a job on several hosts know each other by.",
+        f"With {PORT_VARIABLE}, this identifies a job to its ranks on several hosts.",
     ),
     EnvVar(PORT_VARIABLE, "none", f"See {ADDRESS_VARIABLE}."),
     EnvVar(
         LOCAL_RANK_VARIABLE,
         "none",
-        "Rank on this host, which is the rank on the first node; on others, `node * LOCAL_WORLD_SIZE + LOCAL_RANK`. "
+        "Rank on this host. On the first node it is the rank; on others, `node * LOCAL_WORLD_SIZE + LOCAL_RANK`. "
         "Used when none of the variables of `rank` is set.",
     ),
     EnvVar(NODE_RANK_VARIABLES[0], "0", f"Number of this node, for {LOCAL_RANK_VARIABLE}."),
@@ -138,12 +138,12 @@ GENERAL = (
     *(EnvVar(name, "unknown", "Number of hosts of the job.") for name in NODE_COUNT_VARIABLES),
 )
 
-# What an exporter is told of the environment. Nothing of it switches one on.
+# What an exporter reads of the environment. None of it switches an exporter on.
 EXPORT = (
     EnvVar(
         MLFLOW_URI_VARIABLE,
         "none",
-        "Where `codex-ndjson sync` delivers to when nothing else is named. It makes no run export anything.",
+        "Default address of `codex-ndjson sync`. It makes no run export anything.",
     ),
     EnvVar(
         "MLFLOW_TRACKING_TOKEN",
@@ -174,9 +174,10 @@ EXPORT = (
     EnvVar(
         "HTTPS_PROXY",
         "none",
-        "Proxy for an https address; never used for this machine itself. In lower case it wins, as do the next three.",
+        "Proxy for an https address; never used for this machine itself. The lower-case form overrides it; so do those "
+        "of the next three.",
     ),
     EnvVar("HTTP_PROXY", "none", "Proxy for an http address."),
-    EnvVar("ALL_PROXY", "none", "Proxy for both, where none of its own is set."),
-    EnvVar("NO_PROXY", "none", "Hosts that are asked without a proxy, with commas between them."),
+    EnvVar("ALL_PROXY", "none", "Proxy for both, if no specific one is set."),
+    EnvVar("NO_PROXY", "none", "Hosts that are contacted without a proxy, separated by commas."),
 )

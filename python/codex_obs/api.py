@@ -42,7 +42,7 @@ def init(
     or `tags` that differ from before are then logged as further parameters; settings stay as they are. In a notebook or
     a console an `init` without directory and name is a new run instead, and finishes the one before it.
 
-    The ranks of a job write one run without being told where: rank 0 chooses it, and the others wait up to a minute for
+    The ranks of a job find their common run by themselves: rank 0 chooses it, and the others wait up to a minute for
     it. What they share is the name that the launcher gives, or the launching process.
 
     Args:
@@ -58,7 +58,7 @@ def init(
         resume: What a directory that holds a run means. ``"allow"`` continues it, with a warning if it had finished;
             ``"must"`` continues it and wants one; ``"never"`` refuses one; ``"new"`` takes the next free
             ``<run_dir>-2``. Default: ``CODEX_OBS_RESUME``, else ``"allow"``.
-        rewind_to: Step at which training goes on again, such as that of a checkpoint. Rows of earlier sessions with
+        rewind_to: Step at which training resumes, such as that of a checkpoint. Rows of earlier sessions with
             this step or a later one are superseded: readers leave them out, the files keep them. On rank 0 that holds
             for the streams of processes that have ended, too. Steps are counted from here on.
         settings: How the run is written. Default: from the environment.

@@ -10,7 +10,7 @@ class SettingError(CodexObsError, ValueError):
 
 
 class ConflictError(CodexObsError):
-    """What was asked for contradicts what the run directory, or a run that is already open, says."""
+    """The request contradicts the run directory, or a run that is already open."""
 
 
 class NoActiveRunError(CodexObsError, RuntimeError):

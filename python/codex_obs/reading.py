@@ -96,7 +96,7 @@ def read(path: Runs, *, superseded: bool = False) -> pl.DataFrame:
     Returns:
         One row per metric value, by (timestamp, step, position in the files); a missing timestamp or step comes
         first. ``tags`` is JSON text, ``timestamp`` is UTC in microseconds. ``session`` is the
-        number of the session of the stream that wrote the row, from 0; null where that cannot be told.
+        number of the session of the stream that wrote the row, from 0; null where that is unknown.
 
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
@@ -160,7 +160,7 @@ def recover(path: Runs, *, foreign: bool = False) -> dict[str, int]:
 
     Args:
         path: A run directory, or a list of them.
-        foreign: Also take over journals written on another machine. Only right if no writer lives there any more.
+        foreign: Also take over journals written on another machine. Only right if no writer is alive there.
 
     Returns:
         What was found and brought back, as counters; of several runs the sums.

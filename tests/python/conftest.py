@@ -50,6 +50,10 @@ class Tracking(ThreadingHTTPServer):
         # It answers batches with this metric with this status and names its place.
         self.refused_metric: str | None = None
         self.refused_status = 400
+        # Batches are not answered while it is closed; how many have come to it.
+        self.gate = threading.Event()
+        self.gate.set()
+        self.at_gate = 0
 
     def answer(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
@@ -117,6 +121,11 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _reply(self, path: str, body: dict[str, Any]) -> None:
         method = path.removeprefix(API)
+        if method == "runs/log-batch" and body.get("metrics"):
+            with self.server.changed:
+                self.server.at_gate += 1
+                self.server.changed.notify_all()
+            self.server.gate.wait(60)
         with self.server.changed:
             self.server.calls.append((method, body))
             self.server.headers.append(str(self.headers))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from terminal import cut_numbers, shown_on
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -76,6 +78,13 @@ def test_the_terminal_shows_the_table_and_the_parquet_file(first_run: tuple[Path
         "eval confusion_matrix digits/test eval",
     ):
         assert any(line.split()[: len(words.split())] == words.split() for line in lines), words
+
+
+def test_a_terminal_of_80_columns_shows_every_number_whole(tmp_path: Path) -> None:
+    shown = shown_on([str(COMMAND), "demo", "--epochs", "2"], columns=80, cwd=tmp_path)
+    table = shown.partition("Wrote ")[0]
+    assert [line for line in table.splitlines() if len(line) > 80] == []
+    assert cut_numbers(table, pl.read_parquet(tmp_path / "runs/demo/metrics_summary.parquet")) == []
 
 
 def test_the_log_rotates_and_no_row_is_lost(first_run: tuple[Path, str]) -> None:

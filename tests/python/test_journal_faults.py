@@ -132,7 +132,7 @@ def test_a_process_out_of_descriptors_logs_on_and_says_so(run_dir: Path) -> None
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     assert codex_obs.read(run_dir)["step"].to_list() == list(range(2_001))
-    assert "the shard grows until that works again" in ended.stderr
+    assert "the shard keeps growing until rotation works again" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

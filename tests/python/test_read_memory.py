@@ -47,7 +47,7 @@ def long_names() -> Iterator[bytes]:
 
 
 def many_names() -> Iterator[bytes]:
-    for start in range(0, 600_000, 1000):
+    for start in range(0, 800_000, 1000):
         yield b"".join(b'{"metric":"m%d","value":1}\n' % number for number in range(start, start + 1000))
 
 
@@ -86,7 +86,8 @@ def test_memory_stays_below_its_limit(tmp_path: Path, content: object, function:
     assert isinstance(found["frame"], int)
     assert found["peak"] - found["frame"] < LIMIT_MIB << 20, found
     if content is many_names:
-        assert "96 MiB, the limit of one reading" in str(found["error"])
+        limit = {"summarize": 128, "read": 96}[function]
+        assert f"{limit} MiB, the limit of one reading" in str(found["error"])
 
 
 def test_a_reading_of_too_many_groups_is_an_error_and_not_a_part_of_a_table(tmp_path: Path) -> None:
@@ -108,3 +109,28 @@ def test_a_window_that_takes_too_much_memory_is_named(tmp_path: Path) -> None:
     ((file, _, reason),) = report.skipped_examples
     assert file == str(tmp_path / "metrics.ndjson.1.zst")
     assert reason.startswith("decompressing it takes more than 64 MiB of memory")
+
+
+@pytest.mark.parametrize(("function", "names"), [("summarize", 250_000), ("read", 450_000)])
+def test_memory_stays_below_its_limit_with_as_many_names_as_one_reading_takes(
+    tmp_path: Path, function: str, names: int
+) -> None:
+    with gzip.open(tmp_path / "metrics.ndjson.gz", "wb", 1) as file:
+        for start in range(0, names, 1000):
+            lines = (b'{"metric":"%06d/weight_norm","value":1}\n' % number for number in range(start, start + 1000))
+            file.write(b"".join(lines))
+    found = measured(function, tmp_path)
+    assert found["rows"] == names
+    assert isinstance(found["peak"], int)
+    assert isinstance(found["frame"], int)
+    assert found["peak"] - found["frame"] < LIMIT_MIB << 20, found
+
+
+def test_groups_that_every_thread_meets_are_not_limited_by_the_number_of_cores(tmp_path: Path) -> None:
+    for number in range(8):
+        with gzip.open(tmp_path / f"metrics.ndjson.{number + 1}.gz", "wb", 1) as file:
+            lines = (b'{"metric":"%06d/weight_norm","value":%d}\n' % (name, number) for name in range(200_000))
+            file.write(b"".join(lines))
+    frame = reading.summarize(tmp_path)
+    assert (frame.height, frame["count"].unique().to_list()) == (200_000, [8])
+    assert (frame["mean_value"] == 3.5).all()

@@ -113,9 +113,10 @@ def test_a_schema_is_a_schema_with_its_own_address(name: str) -> None:
 
 def test_every_kind_of_schema_file_is_tested() -> None:
     files = importlib.resources.files("codex_obs") / "schemas"
-    assert {file.name.removesuffix(".schema.json") for file in files.iterdir() if file.name.endswith(".json")} == set(
-        [*SCHEMAS.values(), *OF_COMMANDS]
-    )
+    assert {file.name.removesuffix(".schema.json") for file in files.iterdir() if file.name.endswith(".json")} == {
+        *SCHEMAS.values(),
+        *OF_COMMANDS,
+    }
 
 
 GOLDEN = Path(__file__).parents[1] / "golden"

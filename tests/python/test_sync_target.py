@@ -164,11 +164,11 @@ def interrupt(tracking: Any, condition: Any, *arguments: object) -> str:
 def test_after_ctrl_c_it_is_said_whether_there_is_a_new_run(tracking: Any, delivered: Path, tmp_path: Path) -> None:
     log(tmp_path / "later", 0.25)
     command = (delivered, tmp_path / "later", "--uri", tracking.uri, "--new-run")
-    later = f"{tmp_path / 'later'}: run.json names no new MLflow run: the same command makes one"
+    later = f"{tmp_path / 'later'}: run.json names no new MLflow run: the same command creates one"
     tracking.refusal = (503, "come back later")
     before = len(tracking.headers)
     *_, first, second = interrupt(tracking, lambda: len(tracking.headers) > before, *command).splitlines()
-    assert (first, second) == (f"{delivered}: run.json names no new MLflow run: the same command makes one", later)
+    assert (first, second) == (f"{delivered}: run.json names no new MLflow run: the same command creates one", later)
     tracking.refusal = None
     tracking.refused_metric, tracking.refused_status = "train/loss", 503
     calls = tracking.calls
@@ -178,7 +178,7 @@ def test_after_ctrl_c_it_is_said_whether_there_is_a_new_run(tracking: Any, deliv
         return any(body.get("metrics") for _, body in calls[begun:])
 
     *_, first, second = interrupt(tracking, is_in_run_json, *command).splitlines()
-    assert first == f"{delivered}: run.json names the new MLflow run {SECOND}: without --new-run it goes on in that"
+    assert first == f"{delivered}: run.json names the new MLflow run {SECOND}: without --new-run the command resumes it"
     assert (second, named_in(delivered, tracking)) == (later, SECOND)
 
 
@@ -263,4 +263,4 @@ def test_what_a_new_run_has_begun_goes_on_without_asking_for_another(tracking: A
     done = sync(delivered, "--uri", tracking.uri, "--new-run", "--patience", "0.5")
     assert done.returncode == 1
     assert named_in(delivered, tracking) == SECOND
-    assert "the same command without --new-run goes on in it" in done.stderr
+    assert "the same command without --new-run resumes it" in done.stderr

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
+import codex_obs
 from codex_obs._folding import display_width, fold
 from codex_obs._table import to_table
+from terminal import cut_numbers, shown_on
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NUMBERS = ("first", "last", "min", "max", "mean")
 
@@ -113,3 +120,18 @@ def test_the_time_grows_with_the_rows(width: int | None) -> None:
     small, large = min(seconds(2000) for _ in range(3)), min(seconds(40_000) for _ in range(2))
     # Twenty times the rows: a square would be four hundred times the time.
     assert large < 60 * max(small, 0.005)
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_no_digit_is_cut_in_a_real_terminal(tmp_path: Path, columns: int) -> None:
+    with codex_obs.init(tmp_path / "run") as run:
+        for step in range(3):
+            run.log({"loss": 0.03125 * step, "a/rather/long/name/of/a/metric": -123456.789e-12 * step}, step=step)
+            run.log(
+                {"accuracy": 1e300 / 7, "bad": float("nan")}, step=step, split="evaluation", tags={"phase": "warm-up"}
+            )
+    command = [sys.executable, "-m", "codex_obs", "summarize", "run", "--output", "table"]
+    shown = shown_on(command, columns=columns, cwd=tmp_path)
+    assert [line for line in shown.splitlines() if display_width(line) > columns] == []
+    assert cut_numbers(shown, codex_obs.summarize(tmp_path / "run")) == []
+    assert "0.0625" in shown.split()

@@ -159,7 +159,7 @@ fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tic
 /// The manifest of a run, which many have not.
 fn manifest(directory: &Path, tails: &[Tail]) -> Result<Snapshot> {
     let snapshot = Snapshot::of_log(Log::Manifest, directory, tails)?;
-    if snapshot.sources.is_empty() && tails.is_empty() {
+    if snapshot.sources.is_empty() && tails.is_empty() && Snapshot::streams(directory)?.is_empty() {
         // Says why there is no run.
         Snapshot::of_directory(directory, &[])?;
     }
@@ -220,10 +220,10 @@ fn note_journals(directory: &Path, found: Found, report: &mut Report) {
     for (path, why) in found.lost_sight {
         let why = match why {
             Why::Foreign => format!(
-                "was left by a process of another machine. If no writer lives there any more, recover its rows: {command}"
+                "was left by a process on another machine. If no writer is alive there, recover its rows: {command}"
             ),
             Why::Recovering => {
-                "is being recovered by a process that makes no progress. Continue or end that process, and read again"
+                "is being recovered by a process that makes no progress. Resume or end that process, then read again"
                     .to_owned()
             }
             Why::Unreadable(why) => format!("cannot be read: {why}"),
@@ -232,8 +232,8 @@ fn note_journals(directory: &Path, found: Found, report: &mut Report) {
     }
     if found.recovered.journals_unreadable > 0 {
         let why = format!(
-            "holds {} that this user may not read; if a writer was killed, `codex-ndjson recover`, run by the owner, brings \
-             its last rows back",
+            "holds {} that this user may not read; if a writer was killed, the owner can recover its last rows with \
+             `codex-ndjson recover`",
             count(found.recovered.journals_unreadable, "journal")
         );
         report.journals.push((directory.join(INTERNALS), why));

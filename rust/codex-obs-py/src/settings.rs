@@ -95,7 +95,7 @@ pub fn duration(name: &str, seconds: f64) -> Result<Duration> {
     // A century is for ever, and its microseconds fit everywhere.
     const LONGEST_S: f64 = 3.2e9;
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(Error::setting(name, format!("{seconds} is no time in seconds")));
+        return Err(Error::setting(name, format!("{seconds} is not a time in seconds")));
     }
     Ok(Duration::from_secs_f64(seconds.min(LONGEST_S)))
 }

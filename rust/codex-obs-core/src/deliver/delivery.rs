@@ -417,7 +417,7 @@ impl Delivery {
         if let Err(error) = outcome {
             self.context.stats.export_errors.add(1);
             self.context.warnings.push("export_cursor", || {
-                format!("{error}: what was delivered to {} may be sent again, which does no harm", self.address)
+                format!("{error}: delivered rows may be sent to {} again, which is harmless", self.address)
             });
         }
     }

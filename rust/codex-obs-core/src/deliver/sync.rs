@@ -444,8 +444,7 @@ impl Task {
                 self.is_idle = true;
             }
             Step::Later { why, .. } if !follow && self.delivery.is_held_elsewhere() => {
-                self.problem =
-                    Some(format!("{why}; what it leaves can be delivered after it, and `--follow` waits for it"));
+                self.problem = Some(format!("{why}; deliver the rest after it ends, or wait for it with `--follow`"));
                 self.has_ended = true;
             }
             Step::Later { pause, why } => {

@@ -121,7 +121,7 @@ impl DeliveryThread {
             Err(error) => {
                 self.shared.context.stats.export_errors.add(1);
                 self.shared.context.warnings.push("export_thread", || {
-                    format!("the exporter's thread cannot be started ({error}): metrics wait in the files")
+                    format!("the exporter's thread cannot be started ({error}): rows wait in the files")
                 });
                 false
             }
@@ -204,12 +204,12 @@ impl DeliveryThread {
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
             let (words, command) = (left.words(), &left.command);
             let remedy = if lock(&self.shared.station).end == Some(Leave::Stopped) {
-                "that needs what an earlier warning says".to_owned()
+                "see the earlier warning for the remedy".to_owned()
             } else {
-                format!("`{command}` delivers that, and so does the next session of the run")
+                format!("run `{command}`, or reopen the run")
             };
             let warnings = &self.shared.context.warnings;
-            warnings.say(format!("still to be delivered to {address}: {words}, of {directory}; {remedy}"));
+            warnings.say(format!("not delivered to {address}: {words} ({directory}); {remedy}"));
         }
         left
     }
@@ -265,7 +265,7 @@ impl Shared {
                 Err(_) => {
                     self.context.stats.export_errors.add(1);
                     self.context.warnings.push("export_panic", || {
-                        "internal error in the exporter; it starts again from what was delivered".to_owned()
+                        "internal error in the exporter; it restarts after the last delivered row".to_owned()
                     });
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(delivery)));
                     match self.context.connect() {

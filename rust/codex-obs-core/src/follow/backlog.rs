@@ -65,7 +65,7 @@ impl Backlog {
     pub fn words(&self) -> String {
         let many = |number: u64, what: &str| (number > 0).then(|| count(number, what));
         let rows = self.rows.map_or_else(|| Some(format!("{} bytes of rows", self.bytes)), |rows| many(rows, "row"));
-        let status = self.status.then(|| "how the run ended".to_owned());
+        let status = self.status.then(|| "the run status".to_owned());
         let mut words: Vec<String> =
             [rows, many(self.params, "parameter"), many(self.tags, "tag"), status].into_iter().flatten().collect();
         match (words.pop(), words.is_empty()) {
@@ -173,8 +173,8 @@ mod tests {
         let left =
             |rows, params, tags, status| Backlog { rows, params, tags, status, bytes: 9, ..Backlog::default() }.words();
         assert_eq!(left(Some(1), 0, 0, false), "1 row");
-        assert_eq!(left(Some(0), 0, 0, true), "how the run ended");
+        assert_eq!(left(Some(0), 0, 0, true), "the run status");
         assert_eq!(left(Some(0), 2, 1, false), "2 parameters and 1 tag");
-        assert_eq!(left(None, 1, 3, true), "9 bytes of rows, 1 parameter, 3 tags and how the run ended");
+        assert_eq!(left(None, 1, 3, true), "9 bytes of rows, 1 parameter, 3 tags and the run status");
     }
 }

@@ -214,9 +214,7 @@ impl Claims for Holds {
     fn need(&self, own: Option<&Path>) -> Result<Need> {
         self.look(own).inspect_err(|error| {
             self.warnings.push("promises", || {
-                format!(
-                    "{error}: it is not known what is still to be delivered, so that nothing is deleted up to the limit"
-                )
+                format!("{error}: undelivered rows are unknown, so nothing is deleted up to the limit")
             });
         })
     }

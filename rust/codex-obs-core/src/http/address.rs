@@ -84,7 +84,7 @@ fn check_port(address: &str, usual: &str) -> std::result::Result<(), String> {
         return Ok(());
     }
     let shown = if port.len() <= MOST_SHOWN_DIGITS { port } else { "what stands behind the host" };
-    Err(format!("{shown} is no port (1 to {}; {usual})", u16::MAX))
+    Err(format!("{shown} is not a port (1 to {}; {usual})", u16::MAX))
 }
 
 /// `user:password`, percent-encoded or not; `None` if both are empty.

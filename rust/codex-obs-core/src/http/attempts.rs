@@ -258,10 +258,10 @@ impl<P: Protocol> Link<P> {
                 self.slow(format!("{base} refused access with {said}; {}", P::ACCESS))
             }
             Verdict::Redirected => self.slow(format!(
-                "{base} answered with a redirect (status {status}), which is not followed; give the address that it leads to"
+                "{base} answered with a redirect (status {status}), which is not followed; set the address to its target"
             )),
             Verdict::Stranger | Verdict::Accepted => self.slow(format!(
-                "what answers at {base} does not look like {} ({said}); check the address and any proxy in front of it",
+                "{base} does not look like {} ({said}); check the address and any proxy in front of it",
                 P::SERVER
             )),
         }
@@ -276,7 +276,7 @@ impl<P: Protocol> Link<P> {
                 ..Again::default()
             }),
             Failure::Transport(words) => {
-                Judgement::Again(Again { why: format!("{base} cannot be reached: {words}"), ..Again::default() })
+                Judgement::Again(Again { why: format!("{base} is unreachable: {words}"), ..Again::default() })
             }
             Failure::Trust(words) => self.slow(format!(
                 "no trusted connection to {base}: {words}; check the address and its certificate, {}",

@@ -77,7 +77,7 @@ fn what_is_no_web_address_is_refused_with_the_remedy_and_without_the_secret() {
     for uri in ["http://host:65536", "http://u:canary@host:65536/base", "http://[::1]:65536"] {
         let text = parse(uri).unwrap_err().to_string();
         assert!(
-            text.starts_with("mlflow_tracking_uri cannot be used: 65536 is no port (1 to 65535; "),
+            text.starts_with("mlflow_tracking_uri cannot be used: 65536 is not a port (1 to 65535; "),
             "{uri}: {text}"
         );
     }

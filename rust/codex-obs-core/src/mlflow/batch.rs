@@ -365,7 +365,7 @@ impl Batch {
         };
         for _ in 0..*copies {
             carrier.keep(refused, key, complaint).map_err(|error| {
-                let why = format!("{key:?} was refused and cannot be kept: {error}");
+                let why = format!("{key:?} was rejected and cannot be recorded: {error}");
                 Halt::later(EXPORT_SHORTEST_BACKOFF, why)
             })?;
         }
@@ -439,7 +439,7 @@ fn stored_bits(value: f64) -> u64 {
 
 fn refuses_everything(complaint: &Complaint, pause: Duration) -> Halt {
     let why = format!(
-        "the server refuses what it took before with status {}: {}; check the address and any proxy in front of it",
+        "the server rejects what it accepted before, with status {}: {}; check the address and any proxy in front of it",
         complaint.status, complaint.words
     );
     Halt::later(pause, why)

@@ -111,13 +111,13 @@ fn what_passes_is_tried_three_times_and_then_later() {
         ("502", reply("502 Bad Gateway", "", "<html><h1>Bad Gateway</h1></html>"), "Bad Gateway"),
         ("503", complaint(503, "TEMPORARILY_UNAVAILABLE", "database is locked"), "database is locked"),
         ("504", reply("504 Gateway Timeout", "", ""), "status 504"),
-        ("closed before a word", raw(""), "cannot be reached"),
-        ("cut in the headers", raw("HTTP/1.1 200 OK\r\nContent-Le"), "cannot be reached"),
-        ("cut in the body", raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"), "cannot be reached"),
-        ("no HTTP", raw("SSH-2.0-OpenSSH_9.2\r\n"), "cannot be reached"),
-        ("bad chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"), "cannot be reached"),
-        ("cut chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"), "cannot be reached"),
-        ("two lengths", raw("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}"), "cannot be reached"),
+        ("closed before a word", raw(""), "is unreachable"),
+        ("cut in the headers", raw("HTTP/1.1 200 OK\r\nContent-Le"), "is unreachable"),
+        ("cut in the body", raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"), "is unreachable"),
+        ("no HTTP", raw("SSH-2.0-OpenSSH_9.2\r\n"), "is unreachable"),
+        ("bad chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"), "is unreachable"),
+        ("cut chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"), "is unreachable"),
+        ("two lengths", raw("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}"), "is unreachable"),
     ] {
         fault(name, &action, LONG, &Expected::Later(0.5 * SOON, SOON, words), 3);
     }
@@ -170,11 +170,11 @@ fn a_reply_without_end_is_cut() {
     let expected = Expected::Later(15.0, 30.0, "does not look like an MLflow server");
     fault("endless body", &Action::Flood(head, chunk), LONG, &expected, 1);
     let endless = Action::Flood(b"HTTP/1.1 200 OK\r\n".to_vec(), b"X-Filler: 0123456789\r\n".to_vec());
-    fault("endless headers", &endless, LONG, &Expected::Later(0.5, 1.0, "cannot be reached"), 3);
+    fault("endless headers", &endless, LONG, &Expected::Later(0.5, 1.0, "is unreachable"), 3);
     let continued = Action::Flood(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
-    fault("100 for ever", &continued, LONG, &Expected::Later(0.5, 1.0, "cannot be reached"), 3);
+    fault("100 for ever", &continued, LONG, &Expected::Later(0.5, 1.0, "is unreachable"), 3);
     let huge = Action::SayAndClose(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n{}".to_vec());
-    fault("huge length", &huge, LONG, &Expected::Later(0.5, 1.0, "cannot be reached"), 3);
+    fault("huge length", &huge, LONG, &Expected::Later(0.5, 1.0, "is unreachable"), 3);
 }
 
 #[test]
@@ -210,13 +210,13 @@ fn a_run_that_is_gone_stops_the_export_with_the_remedy() {
 fn a_door_that_nobody_opens() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (mut mlflow, _folder) = destination(&format!("http://{address}"), &[], LONG);
-    check("refused", &mlflow.deliver(&points(2), &wait()), &Expected::Later(0.5, 1.0, "cannot be reached"));
+    check("refused", &mlflow.deliver(&points(2), &wait()), &Expected::Later(0.5, 1.0, "is unreachable"));
     for failures in [2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
-        let expected = Expected::Later(failures / 2.0, failures, "cannot be reached");
+        let expected = Expected::Later(failures / 2.0, failures, "is unreachable");
         check("refused again", &mlflow.deliver(&points(2), &wait()), &expected);
     }
     let (mut mlflow, _folder) = destination("http://no-such-host.invalid", &[], LONG);
-    check("no such host", &mlflow.deliver(&points(2), &wait()), &Expected::Later(0.5, 1.0, "cannot be reached"));
+    check("no such host", &mlflow.deliver(&points(2), &wait()), &Expected::Later(0.5, 1.0, "is unreachable"));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_connection_that_is_reset_at_any_byte() {
         let door = Door { reset_after: Some(bytes), ..Door::default() };
         let server = Server::start_behind(&door, |_, _| fine());
         let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-        let expected = Expected::Later(0.5, 1.0, "cannot be reached");
+        let expected = Expected::Later(0.5, 1.0, "is unreachable");
         check(&format!("reset after {bytes}"), &mlflow.deliver(&points(9), &wait()), &expected);
     }
 }

@@ -107,7 +107,8 @@ impl Mlflow {
         };
         let shortened = pairs.iter().map(short).collect();
         if !long.is_empty() {
-            let notice = format!("a {kind} is cut to {longest} characters in MLflow: {}", some_of(&long, SHOWN_TEXTS));
+            let notice =
+                format!("a {kind} is truncated to {longest} characters in MLflow: {}", some_of(&long, SHOWN_TEXTS));
             // The same pairs come again after a pause.
             if !self.notices.contains(&notice) {
                 self.notices.push(notice);

@@ -71,7 +71,7 @@ impl RenamedLog {
         }
         self.added += fresh.len();
         let failure = self.append(&lines).err().filter(|_| !std::mem::replace(&mut self.has_failed, true));
-        let failure = failure.map(|error| format!("{error}: names that MLflow does not take are changed all the same"));
+        let failure = failure.map(|error| format!("{error}: names that MLflow does not accept are still changed"));
         if fresh.is_empty() || self.added < 2 * self.told {
             return failure;
         }
@@ -120,7 +120,7 @@ impl RenamedLog {
             others => format!("; {others} others are in {path}"),
         };
         let subject = if self.added == 1 { "a name is" } else { "names are" };
-        format!("{subject} changed for MLflow, which takes {}: {examples}{others}", super::names::RULE)
+        format!("{subject} changed for MLflow, which accepts {}: {examples}{others}", super::names::RULE)
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("export_names.ndjson")).unwrap();
         rename(&mut names, 0..1);
         let notice = log.keep("r1", &mut names).unwrap();
-        assert!(notice.contains("export_names.ndjson") && notice.contains("changed all the same"), "{notice}");
+        assert!(notice.contains("export_names.ndjson") && notice.contains("still changed"), "{notice}");
         rename(&mut names, 1..2);
         assert!(log.keep("r1", &mut names).is_some_and(|notice| notice.starts_with("names are changed")));
     }

@@ -255,7 +255,7 @@ impl Mlflow {
 
     pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Answer {
         let base = &self.settings.server.endpoint.base;
-        let why = format!("what answers at {base} does not look like an MLflow server ({error}); check the address");
+        let why = format!("{base} does not look like an MLflow server ({error}); check the address");
         Answer::Later { pause: EXPORT_LONGEST_BACKOFF, why }
     }
 }

@@ -2,6 +2,7 @@
 
 mod columns;
 mod dictionary;
+mod parts;
 pub mod payloads;
 
 pub use columns::{Columns, schema, to_batches};

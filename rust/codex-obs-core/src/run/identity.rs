@@ -218,7 +218,7 @@ impl Home {
                     let who = holder
                         .map_or_else(|| "another process".to_owned(), |(pid, host)| format!("process {pid} on {host}"));
                     return Err(Error::conflict(format!(
-                        "{who} has begun to create the run in {} and does not go on; if it is dead, delete {} and try again",
+                        "{who} started to create the run in {} and stopped; if it is dead, delete {} and try again",
                         directory.display(),
                         lock_path.display()
                     )));

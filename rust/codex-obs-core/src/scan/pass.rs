@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::num::NonZero;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::faults::{Fault, Faults};
-use super::lines::{self, Piece, Range};
+use super::lines::{self, Piece};
 use super::names::Names;
 use super::reader::{LineReader, Lines, Parsed};
 use super::report::Report;
@@ -24,8 +25,8 @@ use super::snapshot::Snapshot;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::limits::{
-    MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, PAGE_BYTES, SCAN_UNIT_BYTES,
-    USUAL_ZSTD_WINDOW_BITS,
+    ALONE, MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, PAGE_BYTES, SCAN_CHUNK_BYTES,
+    SCAN_UNIT_BYTES, USUAL_COMPRESSION, USUAL_ZSTD_WINDOW_BITS,
 };
 use crate::shard::name::Coding;
 
@@ -61,6 +62,9 @@ pub trait Sink: Send {
     /// What makes rows of lines.
     type Reader: LineReader;
 
+    /// Most bytes that the texts of all threads, and what [`held`](Self::held) counts, may take.
+    const MAX_HELD: usize = MAX_GROUP_BYTES;
+
     /// The rows of a part of a shard follow, all of one session. Parts come in order of `number`; other threads have those
     /// between.
     fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>);
@@ -85,7 +89,7 @@ pub struct Outcome<S> {
 #[derive(Clone, Copy, Debug)]
 struct Unit {
     source: usize,
-    range: Range,
+    range: lines::Range,
     segment: Segment,
 }
 
@@ -137,8 +141,10 @@ impl Tally {
 /// What the threads share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The next unit to be taken.
+    /// The next chunk of units to be taken.
     next: AtomicUsize,
+    /// Threads that take chunks.
+    readers: AtomicUsize,
     /// Whether to stop.
     stopped: AtomicBool,
     /// Bytes that the sinks and texts of all threads take.
@@ -192,7 +198,7 @@ impl Pages {
         let first = self.next;
         let mut bytes = 0;
         while bytes < PAGE_BYTES && self.next < self.units.len() {
-            let Range { start, end } = self.units[self.next].range;
+            let lines::Range { start, end } = self.units[self.next].range;
             // How long a compressed file is shows when it is read.
             bytes += if end == u64::MAX { PAGE_BYTES / 2 } else { end - start };
             self.next += 1;
@@ -218,10 +224,11 @@ fn run_units<S: Sink>(
     is_written: impl Fn(&Source) -> bool,
     tick: Tick<'_>,
 ) -> Result<Outcome<S>> {
+    let chunks = chunks(&snapshot.sources, units);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(MAX_SCAN_THREADS).min(units.len()).max(1);
-    let shared = Shared::default();
-    let work = || read_units(&snapshot.sources, units, &shared, new_sink());
+    let threads = cores.min(MAX_SCAN_THREADS).min(chunks.len()).max(1);
+    let shared = Shared { readers: AtomicUsize::new(threads), ..Shared::default() };
+    let work = || read_units(&snapshot.sources, units, &chunks, &shared, new_sink());
     // A run that fits into one unit is not worth a thread.
     let results = if units.len() <= 1 && units.iter().all(|unit| unit.range.end < u64::MAX) {
         vec![work()]
@@ -243,7 +250,9 @@ fn run_units<S: Sink>(
                     // A thread that panics lets go of its sender; the scope passes the panic on.
                     Err(RecvTimeoutError::Disconnected) => break results,
                     // Relaxed: the flag guards nothing but itself.
-                    Err(RecvTimeoutError::Timeout) if !tick(progress(&snapshot.sources, units, &shared.next)) => {
+                    Err(RecvTimeoutError::Timeout)
+                        if !tick(progress(&snapshot.sources, units, &chunks, &shared.next)) =>
+                    {
                         shared.stopped.store(true, Ordering::Relaxed);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -252,8 +261,8 @@ fn run_units<S: Sink>(
         })
     };
     let path = || snapshot.sources.first().map(|source| source.path.clone()).unwrap_or_default();
-    if shared.held.load(Ordering::Relaxed) > MAX_GROUP_BYTES {
-        return Err(too_many_groups(&path()));
+    if shared.held.load(Ordering::Relaxed) > S::MAX_HELD {
+        return Err(too_many_groups(&path(), S::MAX_HELD));
     }
     if shared.stopped.load(Ordering::Relaxed) {
         return Err(Error::io("read", &path(), io::ErrorKind::Interrupted.into()));
@@ -269,9 +278,9 @@ fn run_units<S: Sink>(
 }
 
 #[cold]
-fn too_many_groups(path: &Path) -> Error {
+fn too_many_groups(path: &Path, most: usize) -> Error {
     let folder = path.parent().unwrap_or(path).display();
-    let limit = MAX_GROUP_BYTES >> 20;
+    let limit = most >> 20;
     Error::too_large(format!(
         "{folder} has more different names, or groups of them, than fit into {limit} MiB, the limit of one reading: read fewer \
          of its files at once"
@@ -279,13 +288,14 @@ fn too_many_groups(path: &Path) -> Error {
 }
 
 /// The units that were taken count as done: what is being read is small beside the rest, where progress matters.
-fn progress(sources: &[Source], units: &[Unit], next: &AtomicUsize) -> Progress {
+fn progress(sources: &[Source], units: &[Unit], chunks: &[Range<usize>], next: &AtomicUsize) -> Progress {
     let bytes = |unit: &Unit| match unit.range.end {
         u64::MAX => sources[unit.source].stored_length(),
         end => end - unit.range.start,
     };
     // Relaxed: a number to show.
-    let taken = next.load(Ordering::Relaxed).min(units.len());
+    let taken = next.load(Ordering::Relaxed).checked_sub(1).and_then(|last| chunks.get(last));
+    let taken = taken.map_or(if next.load(Ordering::Relaxed) == 0 { 0 } else { units.len() }, |chunk| chunk.end);
     let done = units[..taken].iter().map(bytes).sum();
     Progress { done, total: done + units[taken..].iter().map(bytes).sum::<u64>() }
 }
@@ -298,25 +308,73 @@ fn units(sources: &[Source]) -> Vec<Unit> {
             units.extend(parts.map(|(range, segment)| Unit { source, range, segment }));
         };
         let Some(length) = file.length() else {
-            add(Range { start: 0, end: u64::MAX });
+            add(lines::Range { start: 0, end: u64::MAX });
             continue;
         };
         for start in (0..length).step_by(SCAN_UNIT_BYTES as usize) {
-            add(Range { start, end: (start + SCAN_UNIT_BYTES).min(length) });
+            add(lines::Range { start, end: (start + SCAN_UNIT_BYTES).min(length) });
         }
     }
     units
 }
 
-fn read_units<S: Sink>(sources: &[Source], units: &[Unit], shared: &Shared, mut sink: S) -> Result<(S, Names, Tally)> {
+/// Units that are read in a row: one large one, or small ones up to a size.
+fn chunks(sources: &[Source], units: &[Unit]) -> Vec<Range<usize>> {
+    let weight = |unit: &Unit| match unit.range.end {
+        u64::MAX => sources[unit.source].stored_length().saturating_mul(USUAL_COMPRESSION),
+        end => end - unit.range.start,
+    };
+    let mut chunks = Vec::new();
+    let (mut start, mut bytes) = (0, 0_u64);
+    for (number, unit) in units.iter().enumerate() {
+        bytes = bytes.saturating_add(weight(unit));
+        if bytes >= SCAN_CHUNK_BYTES {
+            chunks.push(start..number + 1);
+            (start, bytes) = (number + 1, 0);
+        }
+    }
+    if start < units.len() {
+        chunks.push(start..units.len());
+    }
+    chunks
+}
+
+impl Shared {
+    /// Whether a thread leaves the rest to the others, because the tables of all of them together take too much. One always stays.
+    fn is_left_to_others(&self, most: usize) -> bool {
+        // Relaxed: numbers that guard nothing but themselves.
+        self.held.load(Ordering::Relaxed) > most / ALONE
+            && self
+                .readers
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |readers| (readers > 1).then(|| readers - 1))
+                .is_ok()
+    }
+}
+
+fn read_units<S: Sink>(
+    sources: &[Source],
+    units: &[Unit],
+    chunks: &[Range<usize>],
+    shared: &Shared,
+    mut sink: S,
+) -> Result<(S, Names, Tally)> {
     let mut parser = S::Reader::default();
     let mut tally = Tally::default();
     let mut buffer = Vec::new();
     let mut held = 0;
+    let mut chunk = 0..0;
     loop {
-        // Relaxed: each number is had by one thread, and nothing else is handed over with it.
-        let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        let Some(unit) = units.get(number) else { break };
+        let Some(number) = chunk.next().or_else(|| {
+            if shared.is_left_to_others(S::MAX_HELD) {
+                return None;
+            }
+            // Relaxed: each number is had by one thread, and nothing else is handed over with it.
+            chunk = chunks.get(shared.next.fetch_add(1, Ordering::Relaxed))?.clone();
+            chunk.next()
+        }) else {
+            break;
+        };
+        let unit = &units[number];
         let source = &sources[unit.source];
         let window_bits = source.window_bits()?;
         if window_bits > MAX_ZSTD_WINDOW_BITS {
@@ -360,7 +418,7 @@ fn read_units<S: Sink>(sources: &[Source], units: &[Unit], shared: &Shared, mut 
                 // Relaxed, as below: numbers that guard nothing but themselves.
                 let all = shared.held.fetch_add(now - held, Ordering::Relaxed) + (now - held);
                 held = now;
-                if all > MAX_GROUP_BYTES {
+                if all > S::MAX_HELD {
                     shared.stopped.store(true, Ordering::Relaxed);
                 }
             }

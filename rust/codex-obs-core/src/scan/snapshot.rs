@@ -253,7 +253,9 @@ fn no_log(directory: &Path, report: &Report) -> Error {
     let hint = if named.is_empty() {
         below::in_words(directory).unwrap_or_default()
     } else {
-        format!(" that can be read, only {named}: plain files, .gz and .zst are read, named as metrics.ndjson.1.gz")
+        format!(
+            " that can be read, only {named}: plain files, .gz and .zst are read, with names like metrics.ndjson.1.gz"
+        )
     };
     Error::no_log(format!("{} holds no metrics log{hint}", directory.display()))
 }

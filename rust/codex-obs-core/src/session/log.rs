@@ -173,7 +173,7 @@ impl Session {
         if let Err(error) = outcome {
             self.stats.journal_errors.add(1);
             self.warnings.push("journal", || {
-                format!("the journal cannot be written ({error}): rows in memory would be lost if the process died now")
+                format!("the journal cannot be written ({error}): waiting rows would be lost if the process died now")
             });
         }
         appended

@@ -266,7 +266,7 @@ fn note_recovered(recovered: &Recovered, stats: &Stats, warnings: &Warnings) {
     if recovered.journals_foreign > 0 {
         warnings.push("foreign", || {
             format!(
-                "{} of another machine {} left alone: if no writer lives there any more, `codex-ndjson recover` brings the \
+                "{} of another machine {} left alone: if no writer is alive there, `codex-ndjson recover` brings the \
                  rows back",
                 count(recovered.journals_foreign, "journal"),
                 was(recovered.journals_foreign)
@@ -304,7 +304,7 @@ fn create_ring(
     ring.map_err(|error| match error.io_kind() {
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => Error::setting(
             "ring_bytes",
-            format!("there is no room on the disk for a journal of {first} bytes ({error}); free some or ask for less"),
+            format!("the disk has no room for a journal of {first} bytes ({error}); free some space or set a smaller ring_bytes"),
         ),
         _ => error,
     })

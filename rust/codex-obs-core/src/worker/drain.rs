@@ -126,9 +126,7 @@ impl Drain {
     #[cold]
     pub fn note_error(&mut self, error: &Error) {
         self.reporting.stats.write_errors.add(1);
-        self.reporting
-            .warnings
-            .push("write", || format!("{error}; rows wait in the journal and writing is tried again"));
+        self.reporting.warnings.push("write", || format!("{error}; rows wait in the journal and will be retried"));
     }
 
     /// Counts a panic of the writer, which is a bug, and queues a warning.
@@ -232,7 +230,7 @@ impl Drain {
         }
         self.reporting.stats.journal_errors.add(1);
         self.reporting.warnings.push("journal", || {
-            "the journal's file was truncated or its disk failed: rows that wait would be lost if the process died now"
+            "the journal's file was truncated or its disk failed: waiting rows would be lost if the process died now"
                 .to_owned()
         });
         true

@@ -81,7 +81,7 @@ impl Keeper {
                 && let Err(error) = self.retire(drain, index, kind)
             {
                 self.stats.rotation_errors.add(1);
-                self.warnings.push("retire", || format!("{error}; old shards stay until that works again"));
+                self.warnings.push("retire", || format!("{error}; old shards are kept until deletion works again"));
             }
         }
     }

@@ -284,7 +284,7 @@ impl Packer {
             Err(error) => {
                 self.stats.pack_errors.add(1);
                 self.warnings.push("pack", || {
-                    format!("{error}; the oldest shards stay unpacked, which loses nothing, and packing is tried again")
+                    format!("{error}; the oldest shards stay unpacked (nothing is lost) and packing will be retried")
                 });
                 Worked::Failed
             }

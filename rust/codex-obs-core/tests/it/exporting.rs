@@ -250,7 +250,7 @@ fn nothing_is_kept_for_a_run_that_another_one_replaced_until_someone_goes_back_t
     assert_eq!(deliver("b", 25..30), expected(20..30, 8));
     let (oldest, session) = go_on_without(folder.path(), 30..200, 2);
     let words = session.warnings().take().join("\n");
-    assert!(oldest > 30 && !words.contains("still to be delivered"), "{oldest}: {words}");
+    assert!(oldest > 30 && !words.contains("not delivered to"), "{oldest}: {words}");
     drop(session);
     // Asked for again, though nobody could be told yet.
     remote.act(Act::Later(LONG));
@@ -302,7 +302,7 @@ fn a_close_ends_a_back_off_and_says_what_is_left() {
     let command = format!("codex-ndjson sync {} --to test --uri http://remote", folder.path().display());
     assert_eq!(left.command, command);
     let words = session.warnings().take();
-    let told = |text: &String| text.contains("3 rows and how the run ended,") && text.contains(&command);
+    let told = |text: &String| text.contains("3 rows and the run status (") && text.contains(&command);
     assert!(words.iter().any(told), "{words:?}");
 
     remote.act(Act::Accept);
@@ -348,7 +348,7 @@ fn parameters_and_the_end_that_were_not_delivered_are_named() {
     let left = session.export_left().unwrap();
     assert_eq!((left.rows, left.params, left.tags, left.status), (Some(0), 2, 1, true));
     let words = session.warnings().take().join("\n");
-    assert!(words.contains("http://remote: 2 parameters, 1 tag and how the run ended, of"), "{words}");
+    assert!(words.contains("http://remote: 2 parameters, 1 tag and the run status ("), "{words}");
 
     remote.act(Act::Accept);
     let options = SyncOptions::default();

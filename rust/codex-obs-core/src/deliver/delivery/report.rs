@@ -31,7 +31,7 @@ impl Delivery {
         if new.1 > 0 {
             self.context.warnings.push("export_gap", || {
                 format!(
-                    "rows of {} may be missing at {}: files were deleted or cut in which rows may have waited for it",
+                    "rows of {} may be missing at {}: files were deleted or truncated before delivery",
                     self.context.directory.display(),
                     self.address
                 )
@@ -56,18 +56,26 @@ impl Delivery {
                     self.note("degraded", Some(why));
                 }
                 if let Some(warnings) = warnings {
-                    warnings.push("export", || {
-                        format!("{}: {why}; metrics wait in the files and are sent later", self.address)
-                    });
+                    warnings
+                        .push("export", || format!("{}; rows wait in the files and are sent later", self.about(why)));
                 }
             }
             Step::Stopped { why } => {
                 self.note("disabled", Some(why));
                 if let Some(warnings) = warnings {
-                    warnings.say(format!("{}: {why}; metrics stay in the files only", self.address));
+                    warnings.say(format!("{}; rows stay in the files only", self.about(why)));
                 }
             }
             Step::Worked | Step::Idle(_) => {}
+        }
+    }
+
+    /// The address, once, and what is wrong there.
+    fn about(&self, why: &str) -> String {
+        let base = self.address.split_once(' ').map_or("", |(_, base)| base);
+        match why.strip_prefix(base).filter(|rest| !base.is_empty() && rest.starts_with(' ')) {
+            Some(rest) => format!("{}{rest}", self.address),
+            None => format!("{}: {why}", self.address),
         }
     }
 

@@ -34,7 +34,9 @@ impl Drain {
             Err(error) => {
                 self.no_rotation_before = Some(Instant::now() + ROTATION_RETRY);
                 self.reporting.stats.rotation_errors.add(1);
-                self.reporting.warnings.push("rotation", || format!("{error}; the shard grows until that works again"));
+                self.reporting
+                    .warnings
+                    .push("rotation", || format!("{error}; the shard keeps growing until rotation works again"));
             }
         }
     }
