@@ -363,17 +363,17 @@ fn read_units<S: Sink>(
     let mut buffer = Vec::new();
     let mut held = 0;
     let mut chunk = 0..0;
-    loop {
-        let Some(number) = chunk.next().or_else(|| {
+    let mut next = || {
+        chunk.next().or_else(|| {
             if shared.is_left_to_others(S::MAX_HELD) {
                 return None;
             }
             // Relaxed: each number is had by one thread, and nothing else is handed over with it.
             chunk = chunks.get(shared.next.fetch_add(1, Ordering::Relaxed))?.clone();
             chunk.next()
-        }) else {
-            break;
-        };
+        })
+    };
+    while let Some(number) = next() {
         let unit = &units[number];
         let source = &sources[unit.source];
         let window_bits = source.window_bits()?;

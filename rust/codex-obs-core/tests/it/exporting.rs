@@ -397,7 +397,7 @@ fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
     assert!(words.iter().any(|text| text.contains("the run was deleted; choose another")), "{words:?}");
     let last = words.last().unwrap();
     assert!(
-        last.contains("6 rows") && last.contains("an earlier warning") && !last.contains("`codex-ndjson"),
+        last.contains("6 rows") && last.contains("the earlier warning") && !last.contains("`codex-ndjson"),
         "{last}"
     );
     let summary = text(folder.path(), "tracking_summary.ndjson");
