@@ -259,7 +259,7 @@ def open_run(
     config: Mapping[str, object] | None = None,
     **settings_fields: Unpack[SettingsFields],
 ) -> Run:
-    """Open a real run in a directory, which does not become the current one.
+    """Open a real run in a directory, which becomes the current one inside ``with`` only.
 
     Args:
         run_dir: Where it lies.

@@ -160,10 +160,13 @@ def test_a_real_run_with_a_clock_of_the_test_s_own(run_dir: Path) -> None:
     ]
 
 
-def test_a_run_opened_for_a_test_does_not_become_current(tmp_path: Path) -> None:
+def test_a_run_opened_for_a_test_becomes_current_by_with_only(tmp_path: Path) -> None:
     current = codex_obs.init(tmp_path / "a")
-    with open_run(tmp_path / "b"):
-        assert _open_runs.current() is current
+    opened = open_run(tmp_path / "b")
+    assert _open_runs.current() is current
+    with opened:
+        assert _open_runs.current() is opened
+    assert _open_runs.current() is current
 
 
 def test_rows_are_read_oldest_first_from_all_streams(run_dir: Path) -> None:
