@@ -1,7 +1,7 @@
 //! All streams of a run: which have a journal, whose writer lives, and bringing back what the others left.
 
+use crate::primitives::Instant;
 use std::path::Path;
-use std::time::Instant;
 
 use super::stream::{Recovered, bring_back, recover};
 use super::unsynced::Unsynced;

@@ -8,6 +8,7 @@ use std::path::Path;
 use loom::thread;
 
 use super::*;
+use crate::clock::Clock;
 use crate::journal::frame::{Call, FrameBuilder};
 use crate::primitives::explore;
 use crate::record::Tags;

@@ -17,6 +17,7 @@ use crate::stats::Stats;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_mins(1);
 /// A tenth of what a thread at work gets: the loop's processor is the loop's.
+#[cfg(not(loom))]
 const NICENESS: i32 = 10;
 /// Time for a thread that has ended its work to leave.
 const LEAVE: Duration = Duration::from_millis(50);

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::Drain;
+#[cfg(not(loom))]
 use crate::error::Result;
+#[cfg(not(loom))]
 use crate::fs::FileId;
 
 impl Drain {
