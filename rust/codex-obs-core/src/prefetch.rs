@@ -1,4 +1,4 @@
-//! A word to the processor that a value is needed soon.
+//! Prefetch hint.
 
 /// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]

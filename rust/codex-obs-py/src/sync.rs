@@ -120,7 +120,7 @@ pub fn sync(
     Ok(outcome.streams.into_iter().map(StreamOutcome::from).collect())
 }
 
-/// The remote run that `run.json` names for a destination, without a word to that.
+/// The remote run that `run.json` names for a destination, without contacting it.
 #[pyfunction]
 pub fn known_run(py: Python<'_>, directory: PathBuf, export: &MlflowExport) -> PyResult<Option<String>> {
     let known = py.detach(|| engine::known_run(&directory, &export.settings, &Clock::System));

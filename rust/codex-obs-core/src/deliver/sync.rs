@@ -176,7 +176,7 @@ pub fn sync(
     Ok(SyncOutcome { streams: shown.accounts.iter().map(Account::outcome).collect(), rows_recovered })
 }
 
-/// The remote run that `run.json` names for the destination, without a word to that.
+/// The remote run that `run.json` names for the destination, without contacting it.
 ///
 /// # Errors
 /// If there is no run, if it cannot be read, or if the set-up of the destination cannot work.

@@ -133,7 +133,7 @@ impl Follower {
         self.writer = Some(Writer { lost: hold.lost(), feed, hold, settled: None });
     }
 
-    /// Hears that nothing was behind the cursor when it was opened.
+    /// Declares the log complete up to the cursor, so a missing shard is no gap.
     pub fn miss_nothing(&mut self) {
         (self.losses.gaps, self.losses.missing) = (0, 0);
     }

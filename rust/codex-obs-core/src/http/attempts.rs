@@ -76,7 +76,7 @@ pub enum Outcome<Part> {
         /// How long to wait if it is not.
         pause: Duration,
     },
-    /// Too many bytes for the server, or for what stands before it.
+    /// Too many bytes for the server, or for a proxy in front of it.
     TooLarge(Complaint),
     /// Nothing came of it, and it is not the request's fault.
     Halted(Halt),

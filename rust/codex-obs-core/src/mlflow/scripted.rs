@@ -20,7 +20,7 @@ pub struct Request {
     pub head: String,
     /// The body.
     pub body: Vec<u8>,
-    /// The how many-th connection it came on, from 0.
+    /// Index of its connection.
     pub connection: usize,
 }
 

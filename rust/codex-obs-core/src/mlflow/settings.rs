@@ -56,7 +56,7 @@ pub struct MlflowSettings {
     pub server: Server,
     /// The remote run, if it is not to be found or created.
     pub run_id: Option<String>,
-    /// `run.json` goes on naming the remote run that it names, as long as that exists.
+    /// `run.json` keeps its current remote run as long as that exists.
     pub keeps_known: bool,
     /// The mark of a remote run that is created, whatever there is; it differs each time.
     pub new_run: Option<String>,

@@ -58,7 +58,7 @@ pub struct Found {
     pub pending: Vec<Pending>,
     /// Journals whose rows cannot be had, and why.
     pub lost_sight: Vec<(PathBuf, Why)>,
-    /// Whether a process that stands still kept this one from recovering what it could.
+    /// Whether a process that is stuck kept this one from recovering what it could.
     pub stuck: bool,
 }
 

@@ -88,7 +88,7 @@ impl Home {
     /// for each other, and nobody ever reads half of it.
     ///
     /// # Errors
-    /// If it cannot be written, or another process stands still in doing so.
+    /// If it cannot be written, or another process is stuck while writing it.
     pub fn note_destination(directory: &Path, address: &str, remote_run: &str) -> Result<()> {
         let path = directory.join(FILE_NAME);
         let lock_path = directory.join(INTERNALS).join(LOCK);

@@ -30,7 +30,7 @@ use crate::stats::Stats;
 /// second.
 const READY_BYTES: u64 = 16 << 10;
 
-/// What of its surroundings the writer tells about its work.
+/// Where the writer reports: counters, warnings, syncer, live feed.
 #[derive(Clone, Debug)]
 pub struct Reporting {
     /// Counters.
