@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the run goes, what to say of it, and whether no run was there: whoever creates it first has it."""
+    """Where the run goes, what to say of it, and whether no run was there: the process that creates it first has it."""
 
     directory: Path
     warning: str | None = None

@@ -103,7 +103,7 @@ impl Held {
         }
     }
 
-    /// Whether the descriptor is still the file's own. Whoever stores the file is not asked, where the kernel knows that.
+    /// Whether the descriptor is still the file's own. The file system is not asked where the kernel knows that.
     pub fn is_own(&self) -> io::Result<bool> {
         match id_known(&self.file) {
             Ok(id) => Ok(id == self.id),
@@ -151,7 +151,7 @@ fn id_known(file: &File) -> io::Result<FileId> {
     }
 }
 
-/// The length of an open file as whoever stores it knows it: a client of a network or user-space file system may go by an older
+/// The length of an open file as the file system knows it: a client of a network or user-space file system may go by an older
 /// answer, also after a write whose outcome it did not learn.
 pub fn length_now(file: &File) -> io::Result<u64> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;

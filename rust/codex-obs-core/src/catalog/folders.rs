@@ -169,7 +169,7 @@ impl Workers<'_> {
     }
 }
 
-/// One task's work. Whoever ends the last one sends the others home.
+/// One task's work. The thread that ends the last one sends the others home.
 struct Turn<'w, 'a>(&'w Workers<'a>);
 
 impl Drop for Turn<'_, '_> {

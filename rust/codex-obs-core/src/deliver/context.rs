@@ -1,4 +1,4 @@
-//! What belongs to a delivery from its beginning to its end, whoever makes it.
+//! The surroundings of a delivery: files, settings, counters, lock.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +47,7 @@ pub struct Context {
     pub ended: Option<(RunStatus, i64)>,
     /// Whether the stream creates the remote run, gives it its parameters and ends it: the main one, or who stands in for it.
     pub leads: bool,
-    /// Held by whoever delivers the stream. Here, so that a forked child gets at it while the delivery is on its way.
+    /// Held by the delivery of the stream. Here, so that a forked child gets at it while the delivery is on its way.
     pub lock: Arc<Mutex<Option<Owner>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Delivers one stream to one destination, a step at a time: whoever drives it waits between the steps.
+//! Delivers one stream to one destination, a step at a time: the caller waits between the steps.
 
 mod report;
 
@@ -142,7 +142,7 @@ impl Delivery {
         self.destination.page()
     }
 
-    /// Whether someone else delivers the stream, be it in this process, so that this delivery cannot.
+    /// Whether another delivery, of this process or of another, has the stream.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
         self.context.lock().is_none()

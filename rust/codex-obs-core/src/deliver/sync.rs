@@ -1,6 +1,6 @@
 //! Delivery of a run to a destination from outside of it: later, again, or while it goes on.
 //!
-//! The deliveries are those of a live run and go on where it stopped. They work on a thread of their own, so that whoever
+//! The deliveries are those of a live run and go on where it stopped. They work on a thread of their own, so that a caller who
 //! waits hears how far they are and may stop them.
 
 mod account;

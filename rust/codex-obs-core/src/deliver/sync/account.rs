@@ -1,4 +1,4 @@
-//! How far a delivery is, for whoever waits for it.
+//! Progress of a delivery, for its caller.
 
 use std::sync::Arc;
 
