@@ -91,10 +91,13 @@ def test_a_rewind_reaches_into_the_archives_of_dead_ranks_and_workers(tmp_path: 
                 run.log({"worker": step}, step=step)
             run.flush()
             # Its packer has begun, so that others know what is left to do.
-            while not list(tmp_path.glob(f"metrics.pid-{os.getpid()}.ndjson.archive-0*")):
+            deadline = time.monotonic() + 60
+            while not (found := list(tmp_path.glob(f"metrics.pid-{os.getpid()}.ndjson.archive-0*"))):
+                if time.monotonic() > deadline:
+                    break
                 time.sleep(0.01)
-            os._exit(0)
-        os.waitpid(worker, 0)
+            os._exit(0 if found else 1)
+        assert os.waitpid(worker, 0)[1] == 0
     session(tmp_path, range(20, 30), rank=0, rewind_to=20)
     session(tmp_path, range(25, 30), rank=1, rewind_to=25)
     # Whoever recovers packs what dead processes left to be packed.
