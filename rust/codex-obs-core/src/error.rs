@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::problem::Problem;
+
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -17,7 +19,7 @@ enum Kind {
     NotOurs { path: PathBuf, reason: &'static str },
     Setting { name: String, reason: String },
     Conflict { message: String },
-    NoLog { message: String },
+    NoLog { problem: Problem },
     Corrupt { path: PathBuf, reason: String },
     TooLarge { message: String },
 }
@@ -54,8 +56,8 @@ impl Error {
     /// There is no log where one was to be read.
     #[must_use]
     #[cold]
-    pub fn no_log(message: impl Into<String>) -> Self {
-        Self(Box::new(Kind::NoLog { message: message.into() }))
+    pub fn no_log(problem: impl Into<Problem>) -> Self {
+        Self(Box::new(Kind::NoLog { problem: problem.into() }))
     }
 
     /// A file of ours that does not hold what it should.
@@ -104,6 +106,15 @@ impl Error {
         matches!(*self.0, Kind::NoLog { .. })
     }
 
+    /// What is wrong, with the facts of its remedy.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match &*self.0 {
+            Kind::NoLog { problem } => problem.clone(),
+            _ => self.to_string().into(),
+        }
+    }
+
     /// The operating-system error behind this one.
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
@@ -131,7 +142,8 @@ impl fmt::Display for Error {
                 write!(f, "refusing to use {}: {reason}; remove it or choose another run directory", path.display())
             }
             Kind::Setting { name, reason } => write!(f, "{name}: {reason}"),
-            Kind::Conflict { message } | Kind::NoLog { message } | Kind::TooLarge { message } => f.write_str(message),
+            Kind::Conflict { message } | Kind::TooLarge { message } => f.write_str(message),
+            Kind::NoLog { problem } => problem.fmt(f),
             Kind::Corrupt { path, reason } => write!(f, "{} is damaged: {reason}", path.display()),
         }
     }

@@ -2,7 +2,9 @@
 
 mod descriptor;
 mod folder;
+mod internals;
 mod owner;
+mod run_folder;
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
@@ -16,11 +18,13 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 pub use descriptor::{Shunned, shun_standard_numbers};
-use folder::{Access, Place};
+use folder::Place;
 pub use folder::{
-    INTERNALS, cannot_spare, link, list, remove, remove_if_there, rename, rename_new, require_folder, sync_file,
+    cannot_link, cannot_spare, link, list, remove, remove_if_there, rename, rename_new, require_folder, sync_file,
     sync_folder,
 };
+use internals::Access;
+pub use run_folder::RunFolder;
 
 /// Device and inode: which file a name led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -175,6 +179,9 @@ pub fn free_bytes(folder: &Path) -> Option<u64> {
 /// `r`; the umask may narrow it.
 pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {
     let mode = file_mode | (file_mode & 0o444) >> 2;
+    if folder::make(path, Mode::from_bits_truncate(mode))? {
+        return Ok(());
+    }
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::io("make a folder of the file", path, source),
         _ => Error::io("create the folder", path, source),
@@ -220,6 +227,15 @@ pub fn open_read(path: &Path) -> Result<File> {
         return Err(Error::not_ours(path, "it is not a regular file"));
     }
     Ok(file)
+}
+
+/// As [`open_read`]; `None` if nothing lies there, or no file of ours. What cannot be opened right now is an error.
+pub fn open_ours(path: &Path) -> Result<Option<File>> {
+    match open_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.io_kind().is_none_or(|kind| kind == io::ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn open(path: &Path, flags: OFlags, mode: u32, access: Access) -> Result<File> {

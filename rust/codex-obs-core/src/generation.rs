@@ -5,7 +5,7 @@
 //! threads do not exist here, its locks may be held by nobody, and its ring is not mapped.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
@@ -70,6 +70,60 @@ fn make_mark() -> &'static AtomicU64 {
     };
     word.store(next(&LAST), Ordering::Relaxed);
     word
+}
+
+/// A value that every process has for itself: a forked child begins with a new one, since its parent's may be locked by a thread
+/// that does not exist in it.
+pub struct PerProcess<T: 'static>(AtomicPtr<Dated<T>>);
+
+struct Dated<T> {
+    generation: u64,
+    value: T,
+}
+
+impl<T: Default + Send + Sync> PerProcess<T> {
+    /// Without a value before the first one is asked for.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it is for statics")]
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// The value of this process.
+    pub fn get(&'static self) -> &'static T {
+        self.get_after(|_| {})
+    }
+
+    /// As [`get`](Self::get). In a child that finds its parent's, `turn_away` from that is called, by one thread.
+    pub fn get_after(&'static self, turn_away: impl FnOnce(&T)) -> &'static T {
+        let generation = current();
+        let known = self.0.load(Ordering::Acquire);
+        // SAFETY: values are made by Box and never freed.
+        if let Some(known) = unsafe { known.as_ref() }
+            && known.generation == generation
+        {
+            return &known.value;
+        }
+        let fresh = Box::into_raw(Box::new(Dated { generation, value: T::default() }));
+        // AcqRel: pairs with the acquire above and with that of whoever loses the race here.
+        match self.0.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                // SAFETY: as above.
+                if let Some(inherited) = unsafe { known.as_ref() } {
+                    turn_away(&inherited.value);
+                }
+                // SAFETY: as above.
+                unsafe { &(*fresh).value }
+            }
+            Err(winner) => {
+                // SAFETY: `fresh` was made above and given to nobody; `winner` is one that was published.
+                unsafe {
+                    drop(Box::from_raw(fresh));
+                    &(*winner).value
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

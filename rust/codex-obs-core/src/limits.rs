@@ -129,6 +129,26 @@ pub const SCAN_CHUNK_BYTES: u64 = 1 << 20;
 /// How much larger a compressed file is taken to be unpacked, where only the order of size matters.
 pub const USUAL_COMPRESSION: u64 = 16;
 
+/// Rows of a chart that are kept together. What a live run adds is put to the last ones until they are so many: about as many as a
+/// unit has.
+pub const SERIES_BLOCK_ROWS: usize = 16 << 10;
+
+/// Memory that the curves of one run may take: those of eight million rows. Beyond it rows are taken together. A server of charts is to
+/// stay below 200 MiB.
+pub const SERIES_BYTES: usize = 96 << 20;
+
+/// Structured values of one key that are kept for a picture: a map of histograms has as many columns.
+pub const PICKS: usize = 160;
+
+/// Memory that they may take for one run. Beyond it fewer of each key are kept.
+pub const PICKS_BYTES: usize = 32 << 20;
+
+/// Where single rows are read again for a narrow range, they and those around them are no more than these: they take a tenth of a second.
+pub const SERIES_ROWS_READ_AGAIN: usize = 2_000_000;
+
+/// Most pixels of a chart: more than any screen has.
+pub const MAX_PIXELS: u32 = 1 << 16;
+
 /// Refused lines that a report names.
 pub const MAX_REPORTED_LINES: usize = 10;
 
@@ -202,3 +222,20 @@ pub const EXPORT_REPORTED_BYTES: u64 = 64 << 20;
 
 /// Batches of the writer that wait for an exporter which keeps up: 4 MiB at most, as a rule a few kilobytes.
 pub const FEED_BATCHES: usize = 16;
+
+/// Structured values that are read ahead of their rows at most, where the line of one is gone, and their bytes.
+pub const VALUES_AHEAD: usize = 4096;
+/// See [`VALUES_AHEAD`].
+pub const VALUES_AHEAD_BYTES: usize = 64 << 20;
+
+/// Bytes of the first lines of open spans that are noted with a delivery's place, which is written after each batch; a span has
+/// some five hundred.
+pub const OPEN_SPANS_BYTES: usize = 256 << 10;
+
+/// Spans or samples that are handed to a destination at once, and their bytes: batches as the OTLP exporters of the field make them.
+pub const RECORD_BATCH: usize = 512;
+/// See [`RECORD_BATCH`].
+pub const RECORD_BATCH_BYTES: usize = 1_000_000;
+
+/// Bytes of lines that are handed to Python at once: the cost of a call does not show, and memory stays flat.
+pub const LINES_PAGE_BYTES: usize = 1 << 20;

@@ -11,19 +11,19 @@ use arrow_schema::ArrowError;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fs::INTERNALS;
 use crate::journal::aside::set_aside_in;
-use crate::journal::patience::Patience;
 use crate::limits::MAX_REPORTED_LINES;
-use crate::paths::FileKind;
-use crate::paths::journal_path;
+use crate::lock::Patience;
+use crate::paths::{FileKind, INTERNALS, Stream, journal_path};
+use crate::problem::Problem;
 use crate::recovery::pending::{Found, Pending, READER_WAIT, Why, is_written_now, look};
 use crate::recovery::run::journals;
 use crate::rows::payloads::{self, Payloads};
 use crate::rows::{self, Columns};
-use crate::scan::{self, Log, Progress, Report, Snapshot, Source, Tail, Tick};
+use crate::run::identity::{self, Home};
+use crate::scan::{self, Progress, Report, Snapshot, Source, Tail, Tick};
+use crate::series::{Axis, Grid, Key, Picks, Pixel, Series};
 use crate::sessions;
-use crate::shard::name::Stream;
 use crate::summary::{self, Totals};
 use crate::words::{count, some_of};
 
@@ -33,7 +33,7 @@ use crate::words::{count, some_of};
 /// If there is no log, or it cannot be read, or `tick` says to stop.
 pub fn summarize(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<(RecordBatch, Report)> {
     let outcome =
-        scan::run(&snapshot(Log::Metrics, paths, superseded, clock, tick)?, Totals::default, has_writer, tick)?;
+        scan::run(&snapshot(FileKind::Metrics, paths, superseded, clock, tick)?, Totals::default, has_writer, tick)?;
     let batch = summary::to_batch(&summary::merge(outcome.parts)).map_err(|error| not_a_table(&error))?;
     Ok((batch, outcome.report))
 }
@@ -49,7 +49,7 @@ pub fn read_rows(
     tick: Tick<'_>,
 ) -> Result<(Vec<RecordBatch>, Report)> {
     let outcome =
-        scan::run(&snapshot(Log::Metrics, paths, superseded, clock, tick)?, Columns::default, has_writer, tick)?;
+        scan::run(&snapshot(FileKind::Metrics, paths, superseded, clock, tick)?, Columns::default, has_writer, tick)?;
     let batches = rows::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
     Ok((batches, outcome.report))
 }
@@ -64,7 +64,7 @@ impl RowPages {
     /// # Errors
     /// As [`summarize`].
     pub fn open(paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Self> {
-        Ok(Self(scan::Pages::new(snapshot(Log::Metrics, paths, superseded, clock, tick)?)))
+        Ok(Self(scan::Pages::new(snapshot(FileKind::Metrics, paths, superseded, clock, tick)?)))
     }
 
     /// The next page; `None` behind the last.
@@ -78,12 +78,62 @@ impl RowPages {
     }
 }
 
+/// Reads into `series` what the run at `path`, a run directory or a file of one, has more than what it has.
+///
+/// # Errors
+/// As [`summarize`].
+pub fn refresh(series: &mut Series, path: &Path, superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Report> {
+    if !series.knows_own_run() {
+        series.set_own_run(own_run(path));
+    }
+    series.refresh(snapshot(FileKind::Metrics, &[path.to_owned()], superseded, clock, tick)?, has_writer, tick)
+}
+
+/// Reads into `picks` what the manifest of the run at `path` has more than what they have.
+///
+/// # Errors
+/// As [`summarize`].
+pub fn refresh_picks(picks: &mut Picks, path: &Path, clock: &Clock, tick: Tick<'_>) -> Result<()> {
+    picks.set_own_run(own_run(path));
+    picks.refresh(snapshot(FileKind::Manifest, &[path.to_owned()], true, clock, tick)?, has_writer, tick)
+}
+
+/// The id of the run in whose directory `path` is, if that says so. It only tells curves apart: a record that cannot be read is no
+/// reason not to draw them.
+fn own_run(path: &Path) -> Option<String> {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    Home::look_at(&folder.join(identity::FILE_NAME)).ok().flatten().map(|home| home.run_id)
+}
+
+/// The pixels of curves as [`Series::pixels`] gives them. Where rows are taken together and the range is narrow, the single ones are read
+/// again from the run at `path`.
+///
+/// # Errors
+/// As [`Series::pixels`] and [`summarize`].
+pub fn pixels(
+    series: &Series,
+    (path, superseded): (&Path, bool),
+    (keys, axis): (&[Key], Axis),
+    grid: Grid,
+    clock: &Clock,
+    tick: Tick<'_>,
+) -> Result<Vec<Vec<(u32, Pixel)>>> {
+    if series.is_coarse(keys, axis, grid) {
+        let snapshot = snapshot(FileKind::Metrics, &[path.to_owned()], superseded, clock, tick)?;
+        if let Some(detail) = series.read_again(snapshot, keys, axis, grid, tick)? {
+            return detail.pixels(keys, axis, grid);
+        }
+    }
+    series.pixels(keys, axis, grid)
+}
+
 /// Every structured value of the runs in `paths`, in order of position.
 ///
 /// # Errors
 /// As [`summarize`].
 pub fn read_payloads(paths: &[PathBuf], clock: &Clock, tick: Tick<'_>) -> Result<(Vec<RecordBatch>, Report)> {
-    let outcome = scan::run(&snapshot(Log::Manifest, paths, true, clock, tick)?, Payloads::default, has_writer, tick)?;
+    let outcome =
+        scan::run(&snapshot(FileKind::Manifest, paths, true, clock, tick)?, Payloads::default, has_writer, tick)?;
     let batches = payloads::to_batches(outcome.parts).map_err(|error| not_a_table(&error))?;
     Ok((batches, outcome.report))
 }
@@ -94,14 +144,23 @@ pub(crate) fn has_writer(source: &Source) -> bool {
     Stream::parse(&source.stream).is_some_and(|stream| is_written_now(folder, &stream))
 }
 
+/// The shards of a log beside the rows of the run in `directory`, with what journals add where it goes through them.
+pub(crate) fn log_of(log: FileKind, directory: &Path, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
+    if FileKind::ALL.contains(&log) {
+        of_run(log, directory, true, clock, tick)
+    } else {
+        Snapshot::of_log(log, directory, &[])
+    }
+}
+
 /// The rows of the run in `directory` that count, as [`summarize`] reads them.
 pub(crate) fn snapshot_of(directory: &Path, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
-    of_run(Log::Metrics, directory, false, clock, tick)
+    of_run(FileKind::Metrics, directory, false, clock, tick)
 }
 
 /// What is read of run directories and files, in the order in which they are given; files come last. A file or folder that
 /// is given twice is read once.
-fn snapshot(log: Log, paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
+fn snapshot(log: FileKind, paths: &[PathBuf], superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
     let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
     if directories.is_empty() {
         return Snapshot::of_files(log, &files);
@@ -119,7 +178,7 @@ fn snapshot(log: Log, paths: &[PathBuf], superseded: bool, clock: &Clock, tick: 
     Ok(all)
 }
 
-fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
+fn of_run(log: FileKind, directory: &Path, superseded: bool, clock: &Clock, tick: Tick<'_>) -> Result<Snapshot> {
     let patience = Patience::of(READER_WAIT);
     let mut rows_recovered = 0;
     let mut lost = (0, 0);
@@ -131,8 +190,8 @@ fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tic
         lost.1 += found.recovered.rows_damaged;
         let tails: Vec<Tail> = found.pending.iter().map(tail).collect();
         let mut snapshot = match log {
-            Log::Metrics => Snapshot::of_directory(directory, &tails)?,
-            Log::Manifest => manifest(directory, &tails)?,
+            FileKind::Metrics => Snapshot::of_directory(directory, &tails)?,
+            other => beside_rows(other, directory, &tails)?,
         };
         // Another process may have brought the same rows back on disk meanwhile. Then the journal says something else now.
         if tails.is_empty() || looks == LOOKS || {
@@ -144,7 +203,7 @@ fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tic
             snapshot.report.recovered += rows_recovered;
             note_losses(directory, &found, lost, &mut snapshot.report);
             note_journals(directory, found, &mut snapshot.report);
-            if log == Log::Metrics {
+            if log == FileKind::Metrics {
                 sessions::mark(directory, &mut snapshot)?;
             }
             if superseded {
@@ -156,9 +215,9 @@ fn of_run(log: Log, directory: &Path, superseded: bool, clock: &Clock, tick: Tic
     }
 }
 
-/// The manifest of a run, which many have not.
-fn manifest(directory: &Path, tails: &[Tail]) -> Result<Snapshot> {
-    let snapshot = Snapshot::of_log(Log::Manifest, directory, tails)?;
+/// A log that stands beside the rows of a run, and which many runs have not.
+fn beside_rows(log: FileKind, directory: &Path, tails: &[Tail]) -> Result<Snapshot> {
+    let snapshot = Snapshot::of_log(log, directory, tails)?;
     if snapshot.sources.is_empty() && tails.is_empty() && Snapshot::streams(directory)?.is_empty() {
         // Says why there is no run.
         Snapshot::of_directory(directory, &[])?;
@@ -174,16 +233,12 @@ fn keep_superseded(snapshot: &mut Snapshot) {
 }
 
 /// Looks at the journals, and meanwhile asks `tick` whether to go on: another process may keep this one waiting.
-fn attended(log: Log, directory: &Path, clock: &Clock, patience: &Patience, tick: Tick<'_>) -> Result<Found> {
+fn attended(log: FileKind, directory: &Path, clock: &Clock, patience: &Patience, tick: Tick<'_>) -> Result<Found> {
     if journals(directory).is_ok_and(|streams| streams.is_empty()) {
         return Ok(Found::default());
     }
-    let kind = match log {
-        Log::Metrics => FileKind::Metrics,
-        Log::Manifest => FileKind::Manifest,
-    };
     let found = std::thread::scope(|scope| {
-        let looker = scope.spawn(|| look(directory, kind, clock, patience));
+        let looker = scope.spawn(|| look(directory, log, clock, patience));
         let mut last = Instant::now();
         while !looker.is_finished() {
             std::thread::park_timeout(LOOK);
@@ -216,17 +271,17 @@ fn tail(pending: &Pending) -> Tail {
 
 /// Tells of journals whose rows are not there, and of those that were only read.
 fn note_journals(directory: &Path, found: Found, report: &mut Report) {
-    let command = format!("codex-ndjson recover --input {}", quoted(directory));
     for (path, why) in found.lost_sight {
         let why = match why {
-            Why::Foreign => format!(
-                "was left by a process on another machine. If no writer is alive there, recover its rows: {command}"
-            ),
+            Why::Foreign => {
+                let facts = vec![("directory", directory.to_string_lossy().into_owned())];
+                Problem::new("foreign_journal", "was left by a process on another machine", facts)
+            }
             Why::Recovering => {
                 "is being recovered by a process that makes no progress. Resume or end that process, then read again"
-                    .to_owned()
+                    .into()
             }
-            Why::Unreadable(why) => format!("cannot be read: {why}"),
+            Why::Unreadable(why) => format!("cannot be read: {why}").into(),
         };
         report.journals.push((path, why));
     }
@@ -236,7 +291,7 @@ fn note_journals(directory: &Path, found: Found, report: &mut Report) {
              `codex-ndjson recover`",
             count(found.recovered.journals_unreadable, "journal")
         );
-        report.journals.push((directory.join(INTERNALS), why));
+        report.journals.push((directory.join(INTERNALS), why.into()));
     }
     if found.stuck {
         report.notes.push(format!(
@@ -256,14 +311,15 @@ fn note_losses(directory: &Path, found: &Found, (frames, rows): (u64, u64), repo
             "had {}; the records in tracking_summary.ndjson say when that was noticed",
             damaged_frames(frames, rows)
         );
-        report.journals.push((internals.clone(), why));
+        report.journals.push((internals.clone(), why.into()));
     }
     for pending in &found.pending {
         let (frames, rows) = pending.lost;
         if frames > 0 {
-            report
-                .journals
-                .push((journal_path(directory, &pending.stream), format!("has {}", damaged_frames(frames, rows))));
+            report.journals.push((
+                journal_path(directory, &pending.stream),
+                format!("has {}", damaged_frames(frames, rows)).into(),
+            ));
         }
     }
     let kept = set_aside_in(directory);
@@ -276,7 +332,7 @@ fn note_losses(directory: &Path, found: &Found, (frames, rows): (u64, u64), repo
             if rows == 0 { "rows".to_owned() } else { count(rows, "row") },
             some_of(&names, MAX_REPORTED_LINES)
         );
-        report.journals.push((internals, why));
+        report.journals.push((internals, why.into()));
     }
 }
 
@@ -287,13 +343,6 @@ fn damaged_frames(frames: u64, rows: u64) -> String {
 
 fn count_lost(rows: u64) -> String {
     format!("{} {}", count(rows, "row"), if rows == 1 { "is" } else { "are" })
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The columns are built to fit their schema, so Arrow has no reason to refuse them.

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::fs::FileId;
-use crate::paths::FileKind;
+use crate::paths::{Coding, FileKind, MAIN, Stream, shard_path};
 use crate::run::records::{self, Place, Recorded};
 use crate::scan::source::Content;
 use crate::scan::{Segment, Snapshot, Source};
-use crate::shard::name::{Coding, MAIN, Stream, shard_path};
 use crate::shard::ordinal::Shards;
 
 /// How often the shards are counted until none is rotated meanwhile.

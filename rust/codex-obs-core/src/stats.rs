@@ -59,6 +59,10 @@ stats! {
     rows_retired_undelivered,
     /// Rows brought back from the journal of a process that died.
     rows_recovered,
+    /// Lines of telemetry that were taken: spans' first and last lines, and events.
+    telemetry_logged,
+    /// Lines of telemetry that were dropped: the journal was full, they were too long for it, or the run was closed.
+    telemetry_dropped,
     /// Bytes appended to files.
     bytes_written,
     /// Rotations of any file.
@@ -91,6 +95,10 @@ stats! {
     metrics_exported,
     /// Metrics that a destination refused for good; they are in `export_rejected.ndjson`.
     metrics_rejected,
+    /// Spans that a destination accepted.
+    spans_exported,
+    /// Spans that a destination refused for good.
+    spans_rejected,
     /// Parameters that a destination accepted.
     params_exported,
     /// Parameters that got another value when the run went on: destinations keep the first.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::follow::backlog::Backlog;
-use crate::follow::cursor::{self, Missing, Progress};
-use crate::fs::INTERNALS;
-use crate::paths::journal_path;
+use crate::follow::progress::{Missing, Progress, Totals, progress_path, progress_paths};
+use crate::journal::ring::Ring;
+use crate::paths::{FileKind, INTERNALS, Stream, journal_path};
 use crate::reading::{has_writer, snapshot_of};
 use crate::recovery::pending::is_written_now;
 use crate::recovery::run::journals;
@@ -18,8 +18,7 @@ use crate::run::records;
 use crate::run::records::Recorded;
 use crate::run::records::last_status;
 use crate::scan::parser::Parser;
-use crate::scan::{self, Names, Position, Report, Row, Sink, Tick};
-use crate::shard::name::Stream;
+use crate::scan::{self, Names, Part, Position, Report, Row, Sink, Tick};
 
 /// What there is to say of a run.
 #[derive(Debug)]
@@ -56,6 +55,8 @@ pub struct Journal {
     pub is_live: bool,
     /// Bytes that it takes on disk.
     pub bytes: u64,
+    /// Rows that waited in it to be written, if it says so.
+    pub rows: Option<u64>,
 }
 
 /// How far a stream's delivery has come.
@@ -71,6 +72,8 @@ pub struct DeliveryState {
     pub left: Backlog,
     /// What can never be delivered: it was deleted before.
     pub missing: Missing,
+    /// What was delivered and what was not.
+    pub totals: Totals,
     /// How the run ended, as the destination was told.
     pub told: Option<RunStatus>,
 }
@@ -105,18 +108,16 @@ fn seen_journals(directory: &Path) -> Vec<Journal> {
     let look = |stream: Stream| {
         let found = journal_path(directory, &stream).symlink_metadata().ok()?;
         let is_live = is_written_now(directory, &stream);
-        Some(Journal { stream, is_live, bytes: std::os::unix::fs::MetadataExt::blocks(&found) * 512 })
+        let path = journal_path(directory, &stream);
+        let rows = crate::fs::open_read(&path).and_then(|file| Ring::rows_waiting(file, &path)).ok();
+        Some(Journal { stream, is_live, bytes: std::os::unix::fs::MetadataExt::blocks(&found) * 512, rows })
     };
     journals(directory).unwrap_or_default().into_iter().filter_map(look).collect()
 }
 
 fn streams_of(directory: &Path) -> Result<Vec<Stream>> {
     let listed = std::fs::read_dir(directory).map_err(|source| Error::io("list", directory, source))?;
-    let of_name = |name: &str| {
-        let rest = name.strip_prefix("run.")?;
-        if rest == "ndjson" { Some(Stream::main()) } else { Stream::parse(rest.strip_suffix(".ndjson")?) }
-    };
-    let recorded = listed.flatten().filter_map(|entry| of_name(entry.file_name().to_str()?));
+    let recorded = listed.flatten().filter_map(|entry| FileKind::Session.stream_of(entry.file_name().to_str()?));
     let mut streams: Vec<Stream> = scan::Snapshot::streams(directory)?.into_iter().chain(recorded).collect();
     streams.sort_by_key(|stream| (!stream.is_main(), stream.to_string()));
     streams.dedup();
@@ -135,12 +136,12 @@ fn note_deliveries(
     let known = crate::run::identity::Home::look_at(&directory.join(crate::run::identity::FILE_NAME))?
         .map(|home| home.destinations);
     let status = if is_live { None } else { last_status(directory, stream)? };
-    for path in cursor::progress_paths(directory, stream)? {
+    for path in progress_paths(directory, stream)? {
         let progress = Progress::load(&path)?;
         // Nothing is kept for one that another has taken the place of, and an older version did not say where it goes.
         let Some(address) = progress.address.clone().filter(|_| !progress.is_superseded) else { continue };
         let remote_run = known.as_ref().and_then(|known| known.get(&address).cloned());
-        let is_its = |run: &String| cursor::progress_path(directory, stream, &address, run) == path;
+        let is_its = |run: &String| progress_path(directory, stream, &address, run) == path;
         let left = Backlog::of(directory, stream, &progress, status.filter(|_| stream.is_main()))?;
         deliveries.push(DeliveryState {
             stream: stream.clone(),
@@ -148,6 +149,7 @@ fn note_deliveries(
             address,
             left,
             missing: progress.missing,
+            totals: progress.totals,
             told: progress.told.map(|(status, _)| status),
         });
     }
@@ -166,10 +168,10 @@ struct Counts {
 impl Sink for Counts {
     type Reader = Parser;
 
-    fn begin(&mut self, _number: usize, stream: &Arc<str>, session: Option<u64>) {
-        let is_same = self.rows.last().is_some_and(|((known, number), _)| known == stream && *number == session);
-        if !is_same {
-            self.rows.push(((Arc::clone(stream), session), 0));
+    fn begin(&mut self, part: &Part<'_>) {
+        let is_same = |(stream, session): &Writer| stream == part.stream && *session == part.session;
+        if !self.rows.last().is_some_and(|(writer, _)| is_same(writer)) {
+            self.rows.push(((Arc::clone(part.stream), part.session), 0));
         }
     }
 

@@ -70,13 +70,13 @@ impl Wait {
         self.changed.notify_all();
     }
 
-    /// Does `work`, which waits for others and takes no lock of ours, such as a request. A fork does not wait for it; only
-    /// the return from it waits for a fork.
-    pub fn outside<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Goes outside until what is given is dropped: for work that waits for others and takes no lock of ours, such as a request.
+    /// A fork does not wait for it; only the return from it waits for a fork.
+    #[must_use]
+    pub fn go_outside(&self) -> Outside<'_> {
         let place = std::mem::replace(&mut self.lock().place, Whereabouts::Outside);
         self.changed.notify_all();
-        let _back = Back { wait: self, place };
-        work()
+        Outside { wait: self, place }
     }
 
     /// Waits until the thread is at home or outside, which it does not leave then before [`release`](Self::release); until
@@ -157,13 +157,14 @@ impl Wait {
     }
 }
 
-/// Comes back from outside, be it by a panic.
-struct Back<'a> {
+/// Outside: comes back when it is dropped, be it by a panic.
+#[derive(Debug)]
+pub struct Outside<'a> {
     wait: &'a Wait,
     place: Whereabouts,
 }
 
-impl Drop for Back<'_> {
+impl Drop for Outside<'_> {
     fn drop(&mut self) {
         let mut state = self.wait.lock();
         while state.held {
@@ -212,10 +213,10 @@ mod tests {
         let working = std::thread::spawn({
             let wait = Arc::clone(&wait);
             move || {
-                wait.outside(|| {
-                    leave.send(()).unwrap();
-                    answered.recv().unwrap();
-                });
+                let outside = wait.go_outside();
+                leave.send(()).unwrap();
+                answered.recv().unwrap();
+                drop(outside);
                 back.send(wait.is_halted()).unwrap();
             }
         });

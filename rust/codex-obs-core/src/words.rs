@@ -1,4 +1,4 @@
-//! Numbers, lists and commands in sentences for people.
+//! Numbers and lists in sentences for people.
 
 /// A number and what it counts: `1 row`, `2 rows`.
 #[must_use]
@@ -20,16 +20,6 @@ pub fn some_of(texts: &[String], most: usize) -> String {
         0 => first,
         others => format!("{first}, and {}", count(others as u64, "other")),
     }
-}
-
-/// A word for a shell.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use codex_obs_core::journal::frame::{Call, Template};
-use codex_obs_core::record::{Damage, Tags};
+use codex_obs_core::record::{DEFAULT_SPLIT, Damage, Tags};
 use codex_obs_core::session::{Step, Time};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -104,7 +104,7 @@ impl BoundLog {
             let mut buffer = String::new();
             convert::text(value, &mut damage, &mut buffer).to_owned()
         };
-        let split = split.map_or_else(|| "train".to_owned(), &mut text);
+        let split = split.map_or_else(|| DEFAULT_SPLIT.to_owned(), &mut text);
         let dataset = dataset.map(text);
         if let Some(interrupt) = convert::take_interrupt() {
             return Err(interrupt);

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use codex_obs_core::catalog::{self, Extremes, Point};
+use codex_obs_core::catalog::{self, Extremes, Point, Wanted};
 use codex_obs_core::clock::Clock;
+use codex_obs_core::problem::Problem;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
+use crate::words::in_words;
 
 /// Values and their steps.
 type Points = (Vec<Option<f64>>, Vec<Option<i64>>);
@@ -31,13 +33,19 @@ pub struct Catalog {
     problems: Vec<(OsString, String)>,
 }
 
-/// The runs in a folder and below it. A metric is asked for by its name, or as `split/metric`.
+/// The runs in a folder and below it. A metric is asked for by its name, or as `split/metric`. Without metrics and `live_rows`, the rows
+/// of runs that are written now are not counted.
 #[pyfunction]
-#[pyo3(signature = (folder, *, metrics = Vec::new()))]
-pub fn list_runs(py: Python<'_>, folder: PathBuf, metrics: Vec<String>) -> PyResult<Catalog> {
+#[pyo3(signature = (folder, *, metrics = Vec::new(), live_rows = true))]
+pub fn list_runs(py: Python<'_>, folder: PathBuf, metrics: Vec<String>, live_rows: bool) -> PyResult<Catalog> {
+    let wanted = match (metrics.is_empty(), live_rows) {
+        (false, _) => Wanted::Metrics,
+        (true, true) => Wanted::Facts,
+        (true, false) => Wanted::FactsBesideLiveRows,
+    };
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
-        let outcome = catalog::Catalog::of(&folder, !metrics.is_empty(), &Clock::System, &mut || {
+        let outcome = catalog::Catalog::of(&folder, wanted, &Clock::System, &mut || {
             // Asked again while threads are stopping: what was raised first stays.
             if raised.is_none() {
                 raised = Python::attach(|py| py.check_signals().err());
@@ -66,8 +74,9 @@ fn columns(catalog: catalog::Catalog, metrics: &[String]) -> Catalog {
     let metrics = metrics.iter().map(courses).collect();
     let mut problems: Vec<(OsString, String)> =
         unread.into_iter().map(|(path, why)| (path.into_os_string(), why)).collect();
+    let worded = |problem: &Problem| Python::attach(|py| in_words(py, problem.clone()));
     for entry in &entries {
-        problems.extend(entry.problems.iter().map(|why| (entry.path.clone().into_os_string(), why.clone())));
+        problems.extend(entry.problems.iter().map(|why| (entry.path.clone().into_os_string(), worded(why))));
     }
     Catalog {
         statuses: entries.iter().map(|entry| entry.status.map(catalog::Status::word)).collect(),

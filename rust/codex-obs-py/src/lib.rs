@@ -3,18 +3,21 @@
 #![expect(clippy::doc_markdown, reason = "comments on what Python sees are its docstrings")]
 #![expect(clippy::needless_pass_by_value, reason = "what Python passes is converted into a value of our own")]
 
+mod artifact;
 mod bound_log;
 mod canonical;
 mod catalog;
 mod clock;
 mod convert;
 mod deadline;
+mod destination;
 mod error;
 mod event;
-mod export;
 mod fork;
 mod interpreter;
 mod last_exit;
+mod latest;
+mod line_log;
 mod lines;
 mod log_method;
 mod mistakes;
@@ -23,10 +26,13 @@ mod reading;
 mod recorder;
 mod recovery;
 mod run_state;
+mod series;
 mod settings;
+mod shard_names;
 mod spare;
 mod survey;
 mod sync;
+mod telemetry;
 mod words;
 
 use pyo3::prelude::*;
@@ -34,6 +40,8 @@ use pyo3::prelude::*;
 /// The engine of codex_obs. Import it through `codex_obs`.
 #[pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use super::artifact::{artifact_notes_path, copy_artifact};
     #[pymodule_export]
     use super::canonical::{canonical_json, config_hash};
     #[pymodule_export]
@@ -43,11 +51,19 @@ mod _core {
     #[pymodule_export]
     use super::convert::object::{is_object, members_of};
     #[pymodule_export]
+    use super::convert::step::checked_step;
+    #[pymodule_export]
+    use super::destination::{Destination, wandb_run_id};
+    #[pymodule_export]
     use super::error::CoreError;
     #[pymodule_export]
-    use super::export::MlflowExport;
+    use super::event::listen_to_events;
     #[pymodule_export]
     use super::fork::resume_after_fork;
+    #[pymodule_export]
+    use super::latest::{Latest, LineFollower};
+    #[pymodule_export]
+    use super::line_log::{LineLog, LinePages, page_lines, writers};
     #[pymodule_export]
     use super::reading::{ArrowStream, Report, RowPages, page_rows, read_payloads, read_rows, summarize};
     #[pymodule_export]
@@ -57,9 +73,16 @@ mod _core {
     #[pymodule_export]
     use super::run_state::{RunState, SessionRecord, run_state};
     #[pymodule_export]
+    use super::series::Series;
+    #[pymodule_export]
+    use super::shard_names::{is_shard, shard_name};
+    #[pymodule_export]
     use super::survey::{Survey, survey_run};
     #[pymodule_export]
-    use super::sync::{StreamOutcome, SyncProgress, known_run, sync};
+    use super::sync::{
+        StreamOutcome, SyncProgress, is_written, known_run, sidecar_note, sidecar_state_path, sidecar_stream,
+        sidecar_turn_path, sync,
+    };
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]

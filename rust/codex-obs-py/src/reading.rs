@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use crate::error::to_python;
+use crate::words::in_words;
 
 /// The capsule's name in the Arrow PyCapsule interface.
 const STREAM_NAME: &CStr = c"arrow_array_stream";
@@ -73,11 +74,12 @@ pub struct Report {
     superseded: u64,
 }
 
-impl From<scan::Report> for Report {
-    fn from(report: scan::Report) -> Self {
+impl Report {
+    /// What a reader saw, in words.
+    pub fn new(py: Python<'_>, report: scan::Report) -> Self {
         let skipped = report.examples.into_iter().map(|(path, line, why)| (path.into_os_string(), line, why.words()));
         let faults = report.faults.into_iter().map(|(path, line, fault)| (path.into_os_string(), line, fault.words()));
-        let journals = report.journals.into_iter().map(|(path, why)| (path.into_os_string(), why));
+        let journals = report.journals.into_iter().map(|(path, why)| (path.into_os_string(), in_words(py, why)));
         Self {
             rows: report.rows,
             lines: report.lines,
@@ -110,7 +112,7 @@ pub fn summarize(
 ) -> PyResult<(ArrowStream, Report)> {
     let (batch, report) =
         interruptible(py, progress.as_ref(), |tick| reading::summarize(&paths, superseded, &Clock::System, tick))?;
-    Ok((ArrowStream::new(summary::schema(), vec![batch]), report.into()))
+    Ok((ArrowStream::new(summary::schema(), vec![batch]), Report::new(py, report)))
 }
 
 /// Every row of the run in `paths`, in order of position.
@@ -119,14 +121,14 @@ pub fn summarize(
 pub fn read_rows(py: Python<'_>, paths: Vec<PathBuf>, superseded: bool) -> PyResult<(ArrowStream, Report)> {
     let (batches, report) =
         interruptible(py, None, |tick| reading::read_rows(&paths, superseded, &Clock::System, tick))?;
-    Ok((ArrowStream::new(rows::schema(), batches), report.into()))
+    Ok((ArrowStream::new(rows::schema(), batches), Report::new(py, report)))
 }
 
 /// Every structured value of the run in `paths`, in order of position.
 #[pyfunction]
 pub fn read_payloads(py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<(ArrowStream, Report)> {
     let (batches, report) = interruptible(py, None, |tick| reading::read_payloads(&paths, &Clock::System, tick))?;
-    Ok((ArrowStream::new(rows::payloads::schema(), batches), report.into()))
+    Ok((ArrowStream::new(rows::payloads::schema(), batches), Report::new(py, report)))
 }
 
 /// The rows of runs, page by page.
@@ -150,7 +152,7 @@ impl RowPages {
         let page = interruptible(py, None, |tick| {
             self.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(tick)
         })?;
-        Ok(page.map(|(batches, report)| (ArrowStream::new(rows::schema(), batches), report.into())))
+        Ok(page.map(|(batches, report)| (ArrowStream::new(rows::schema(), batches), Report::new(py, report))))
     }
 }
 

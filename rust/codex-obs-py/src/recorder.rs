@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use codex_obs_core::journal::frame::{Call, FrameBuilder, LineFile};
-use codex_obs_core::limits;
-use codex_obs_core::record::Damage;
-use codex_obs_core::session::{Asked, Handle, Session, Step, Time};
+use codex_obs_core::record::{DEFAULT_SPLIT, Damage};
+use codex_obs_core::session::{Asked, Handle, Session, Settings, Step, Time};
 use codex_obs_core::worker::loss::Loss;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,14 +14,15 @@ use crate::bound_log::BoundLog;
 use crate::clock::ManualClock;
 use crate::convert::{self, Options, Split};
 use crate::deadline::deadline;
+use crate::destination::{self, Destination};
 use crate::error::to_python;
 use crate::event;
-use crate::export::{self, MlflowExport};
 use crate::last_exit;
 use crate::lines::{self, Said};
 use crate::places;
-use crate::settings::Raw;
+use crate::settings::{self, Launch, RunSettings};
 use crate::spare::{Buffers, Spare};
+use crate::telemetry;
 use crate::words::{self, emit_warnings};
 
 /// One stream of a run.
@@ -32,85 +32,59 @@ pub struct Recorder {
     pub(crate) options: Options,
     pub(crate) spare: Spare,
     pub(crate) said: Said,
+    /// Whether nothing is written or counted.
+    pub(crate) is_disabled: bool,
 }
 
 #[pymethods]
 impl Recorder {
     #[new]
     #[pyo3(signature = (
-        directory, *, run_id = None, name = None, rank = 0, own_stream = false,
-        max_shard_bytes = Some(limits::DEFAULT_MAX_SHARD_BYTES),
-        max_shard_age_s = Some(limits::DEFAULT_MAX_SHARD_AGE_S),
-        backup_count = Some(limits::DEFAULT_BACKUP_COUNT), archive = "zstd", archive_max_bytes = None,
-        max_unexported_shards = limits::DEFAULT_MAX_UNEXPORTED_SHARDS, ring_bytes = limits::DEFAULT_RING_BYTES,
-        max_block_s = limits::DEFAULT_MAX_BLOCK_S,
-        overflow = "block",
-        fsync = "interval",
-        fsync_interval_s = limits::DEFAULT_FSYNC_INTERVAL_S,
-        file_mode = limits::DEFAULT_FILE_MODE,
-        legacy = false, flatten = false, clock = None, backing = "auto", export = None,
-        dormant = false, is_worker = false, disabled = false,
+        directory, settings, *, run_id = None, name = None, own_stream = false, clock = None, backing = "auto", destinations = Vec::new(),
+        sidecar = None, dormant = false, is_worker = false,
     ))]
-    #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
-    #[expect(clippy::fn_params_excessive_bools, reason = "each is a keyword of the constructor")]
+    #[expect(clippy::too_many_arguments, reason = "who and where, by keyword")]
     fn new(
         py: Python<'_>,
         directory: PathBuf,
+        settings: RunSettings,
         run_id: Option<&str>,
         name: Option<&str>,
-        rank: u64,
         own_stream: bool,
-        max_shard_bytes: Option<u64>,
-        max_shard_age_s: Option<f64>,
-        backup_count: Option<u64>,
-        archive: &str,
-        archive_max_bytes: Option<u64>,
-        max_unexported_shards: u64,
-        ring_bytes: u64,
-        max_block_s: f64,
-        overflow: &str,
-        fsync: &str,
-        fsync_interval_s: f64,
-        file_mode: u32,
-        legacy: bool,
-        flatten: bool,
         clock: Option<&ManualClock>,
         backing: &str,
-        export: Option<&MlflowExport>,
+        destinations: Vec<PyRef<'_, Destination>>,
+        sidecar: Option<Launch>,
         dormant: bool,
         is_worker: bool,
-        disabled: bool,
     ) -> PyResult<Self> {
-        let raw = Raw {
-            rank,
-            own_stream,
-            max_shard_bytes,
-            max_shard_age_s,
-            backup_count,
-            archive,
-            archive_max_bytes,
-            max_unexported_shards,
-            ring_bytes,
-            max_block_s,
-            overflow,
-            fsync,
-            fsync_interval_s,
-            file_mode,
-            legacy,
-            clock: clock.map(ManualClock::clock).unwrap_or_default(),
-            backing,
-            export: export.map(|export| export.settings.clone()),
+        let RunSettings { legacy, flatten, disabled, .. } = settings;
+        let parse = || {
+            Ok(Settings {
+                own_stream,
+                clock: clock.map(ManualClock::clock).unwrap_or_default(),
+                backing: settings::backing(backing)?,
+                sidecar: sidecar.map(Launch::parse).transpose()?,
+                exports: destinations.iter().map(|destination| destination.settings.clone()).collect(),
+                ..settings.parse()?
+            })
         };
-        let settings = raw.parse().map_err(|error| to_python(py, &error))?;
+        let settings = parse().map_err(|error| to_python(py, &error))?;
         // A fork must not find the path relative to another folder than this one.
         let directory = std::path::absolute(&directory)?;
-        let handle = if dormant {
+        let handle = if dormant || disabled {
             let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
             Handle::dormant(&directory, text(run_id), text(name), settings, is_worker).switched_off(disabled)
         } else {
             py.detach(|| Handle::init(&directory, run_id, name, settings)).map_err(|error| to_python(py, &error))?
         };
-        Ok(Self { handle, options: Options { legacy, flatten }, spare: Spare::default(), said: Said::default() })
+        Ok(Self {
+            handle,
+            options: Options { legacy, flatten },
+            spare: Spare::default(),
+            said: Said::default(),
+            is_disabled: disabled,
+        })
     }
 
     /// Identifier of the run, part of every row.
@@ -254,7 +228,7 @@ impl Recorder {
     #[pyo3(signature = (timeout, status = "finished"))]
     fn _close(slf: &Bound<'_, Self>, timeout: Option<f64>, status: &str) -> PyResult<bool> {
         let deadline = deadline(timeout)?;
-        let status = export::status(status).map_err(|error| to_python(slf.py(), &error))?;
+        let status = destination::status(status).map_err(|error| to_python(slf.py(), &error))?;
         let handle = &slf.get().handle;
         let drained = slf.py().detach(|| handle.close(status, deadline));
         Self::say(slf);
@@ -265,7 +239,7 @@ impl Recorder {
     #[pyo3(signature = (timeout, status = "finished"))]
     fn _end(slf: &Bound<'_, Self>, timeout: Option<f64>, status: &str) -> PyResult<bool> {
         let deadline = deadline(timeout)?;
-        let status = export::status(status).map_err(|error| to_python(slf.py(), &error))?;
+        let status = destination::status(status).map_err(|error| to_python(slf.py(), &error))?;
         last_exit::arrange();
         let handle = &slf.get().handle;
         let drained = slf.py().detach(|| handle.end(status, deadline));
@@ -303,8 +277,22 @@ impl Recorder {
         py.detach(|| self.handle.set_next_step(step));
     }
 
-    fn _take_warnings(&self) -> Vec<String> {
-        self.handle.session().map(|session| session.warnings().take()).unwrap_or_default()
+    /// Start the sidecar, if there is one that is not started with the session.
+    fn _start_sidecar(&self, py: Python<'_>) {
+        py.detach(|| {
+            if let Some(sidecar) = self.handle.session().and_then(Session::sidecar) {
+                sidecar.start();
+            }
+        });
+    }
+
+    /// A descriptor that is readable once the sidecar has ended; None if it does not run. It stays open as long as this lives.
+    fn _sidecar_ends(&self) -> Option<i32> {
+        self.handle.session()?.sidecar()?.ends()
+    }
+
+    fn _take_warnings(&self, py: Python<'_>) -> Vec<String> {
+        self.handle.session().map(|session| words::taken(py, session)).unwrap_or_default()
     }
 
     /// Called when a session was opened for a first row.
@@ -323,6 +311,17 @@ impl Recorder {
 
     fn _write_session(slf: &Bound<'_, Self>, record: &str, fields: &Bound<'_, PyAny>) -> PyResult<bool> {
         lines::session(slf, record, fields)
+    }
+
+    /// Write a line of telemetry; False if it was dropped, which is counted. `ids`: token, trace, span, parent.
+    fn _write_telemetry(
+        slf: &Bound<'_, Self>,
+        event: &str,
+        ids: Option<telemetry::Ids>,
+        measurements: &Bound<'_, PyAny>,
+        metadata: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        telemetry::record(slf, event, ids.as_ref(), measurements, metadata)
     }
 
     #[pyo3(signature = (component, status, reason, extra))]
@@ -381,7 +380,7 @@ impl Recorder {
         let call = Call {
             timestamp,
             step: Some(number.unwrap_or(0)),
-            split: split.map_or("train", |split| convert::text(split, damage, split_buffer)),
+            split: split.map_or(DEFAULT_SPLIT, |split| convert::text(split, damage, split_buffer)),
             dataset: dataset.map(|dataset| convert::text(dataset, damage, dataset_buffer)),
             tags,
         };

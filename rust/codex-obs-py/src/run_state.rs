@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use codex_obs_core::paths::Stream;
 use codex_obs_core::recovery::run::is_written;
 use codex_obs_core::run::identity::Home;
 use codex_obs_core::run::records;
-use codex_obs_core::shard::name::Stream;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
@@ -44,7 +44,7 @@ pub fn run_state(py: Python<'_>, directory: PathBuf) -> PyResult<Option<RunState
 }
 
 fn state(directory: &Path) -> codex_obs_core::Result<Option<RunState>> {
-    let Some(home) = Home::read(&directory.join(codex_obs_core::run::identity::FILE_NAME))? else { return Ok(None) };
+    let Some(home) = Home::begun(directory)? else { return Ok(None) };
     let main = Stream::main();
     // Looked at before the records: a session that ends between the two has its finish then.
     let is_live = is_written(directory, &main);

@@ -1,76 +1,104 @@
-//! Settings from Python's keyword arguments.
+//! The settings of a run, read from the attributes of `codex_obs.Settings`, which has checked them.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use codex_obs_core::clock::Clock;
-use codex_obs_core::deliver::settings::DeliverySettings;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::session::{Overflow, Settings};
 use codex_obs_core::shard::policy::Policy;
 use codex_obs_core::shard::retention::Retention;
+use codex_obs_core::sidecar::SidecarSettings;
+use codex_obs_core::spawn::Program;
 use codex_obs_core::worker::syncer::SyncPolicy;
 use codex_obs_core::{Error, Result};
+use pyo3::Borrowed;
+use pyo3::prelude::*;
 
-/// The arguments that need a look before they are settings.
-pub struct Raw<'a> {
-    pub rank: u64,
-    pub own_stream: bool,
-    pub max_shard_bytes: Option<u64>,
-    pub max_shard_age_s: Option<f64>,
-    pub backup_count: Option<u64>,
-    pub archive: &'a str,
-    pub archive_max_bytes: Option<u64>,
-    pub max_unexported_shards: u64,
-    pub ring_bytes: u64,
-    pub max_block_s: f64,
-    pub overflow: &'a str,
-    pub fsync: &'a str,
-    pub fsync_interval_s: f64,
-    pub file_mode: u32,
+/// What the engine takes of `codex_obs.Settings`, by the names that its fields have there.
+#[derive(FromPyObject)]
+pub struct RunSettings {
+    rank: Option<u64>,
+    max_shard_bytes: Option<u64>,
+    max_shard_age_s: Option<f64>,
+    backup_count: Option<Count>,
+    archive: String,
+    archive_max_bytes: Option<u64>,
+    max_unexported_shards: u64,
+    ring_bytes: u64,
+    max_block_s: f64,
+    overflow: String,
+    fsync: String,
+    fsync_interval_s: f64,
+    file_mode: u32,
     pub legacy: bool,
-    pub clock: Clock,
-    pub backing: &'a str,
-    pub export: Option<DeliverySettings>,
+    pub flatten: bool,
+    pub disabled: bool,
 }
 
-impl Raw<'_> {
-    /// The settings.
-    pub fn parse(self) -> Result<Settings> {
-        let max_age_micros = match self.max_shard_age_s {
-            Some(seconds) => Some(duration("max_shard_age_s", seconds)?.as_micros() as u64),
-            None => None,
-        };
-        if self.file_mode & 0o600 != 0o600 || self.file_mode > 0o777 {
-            return Err(Error::setting(
-                "file_mode",
-                format!("{:#o} does not contain 0o600 or exceeds 0o777", self.file_mode),
-            ));
+/// A number of shards, or every one.
+struct Count(u64);
+
+impl FromPyObject<'_, '_> for Count {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match object.extract::<&str>() {
+            Ok("all") => Ok(Self(i64::MAX as u64)),
+            _ => object.extract().map(Self),
         }
+    }
+}
+
+/// What is started beside the trainer: the attributes of `codex_obs.sidecar.handle.Launch`.
+#[derive(FromPyObject)]
+pub struct Launch {
+    program: OsString,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    input: Vec<u8>,
+    token: String,
+    at_once: bool,
+    given_up: String,
+}
+
+impl Launch {
+    /// The same, in the engine's words.
+    pub fn parse(self) -> Result<SidecarSettings> {
+        let arguments = [&self.program].into_iter().chain(&self.arguments).map(OsString::as_os_str);
+        let environment = self.environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let program = Program::new(&self.program, arguments, environment, self.input)?;
+        Ok(SidecarSettings { program, token: self.token, at_once: self.at_once, given_up: self.given_up })
+    }
+}
+
+impl RunSettings {
+    /// The settings of a stream, in the engine's words.
+    pub fn parse(&self) -> Result<Settings> {
+        let max_age = self.max_shard_age_s.map(|seconds| duration("max_shard_age_s", seconds)).transpose()?;
         Ok(Settings {
-            rank: self.rank,
-            own_stream: self.own_stream,
+            rank: self.rank.unwrap_or_default(),
             policy: Policy {
-                max_bytes: self.max_shard_bytes.filter(|&bytes| bytes > 0),
-                max_age_micros: max_age_micros.filter(|&micros| micros > 0),
-                backup_count: self.backup_count.filter(|&count| count > 0),
+                max_bytes: self.max_shard_bytes,
+                max_age_micros: max_age.map(|age| age.as_micros() as u64),
+                backup_count: self.backup_count.as_ref().map(|count| count.0),
             },
             retention: Retention {
-                packs: match self.archive {
+                packs: match &*self.archive {
                     "zstd" => true,
                     "none" => false,
                     other => return Err(choice("archive", other, "zstd or none")),
                 },
-                max_archive_bytes: self.archive_max_bytes.filter(|&bytes| bytes > 0),
+                max_archive_bytes: self.archive_max_bytes,
             },
             max_unexported_shards: self.max_unexported_shards,
             ring_bytes: self.ring_bytes,
             max_block: duration("max_block_s", self.max_block_s)?,
-            overflow: match self.overflow {
+            overflow: match &*self.overflow {
                 "block" => Overflow::Block,
                 "drop" => Overflow::Drop,
                 other => return Err(choice("overflow", other, "block or drop")),
             },
-            sync: match self.fsync {
+            sync: match &*self.fsync {
                 "interval" => SyncPolicy::Interval(duration("fsync_interval_s", self.fsync_interval_s)?),
                 "never" => SyncPolicy::Never,
                 "always" => SyncPolicy::Always,
@@ -78,21 +106,24 @@ impl Raw<'_> {
             },
             file_mode: self.file_mode,
             legacy: self.legacy,
-            clock: self.clock,
-            export: self.export,
-            backing: match self.backing {
-                "auto" => Backing::Auto,
-                "mapped" => Backing::Mapped,
-                "mirrored" => Backing::Mirrored,
-                other => return Err(choice("backing", other, "auto, mapped or mirrored")),
-            },
+            ..Settings::default()
         })
+    }
+}
+
+/// How the ring outlives the process, by its word.
+pub fn backing(word: &str) -> Result<Backing> {
+    match word {
+        "auto" => Ok(Backing::Auto),
+        "mapped" => Ok(Backing::Mapped),
+        "mirrored" => Ok(Backing::Mirrored),
+        other => Err(choice("backing", other, "auto, mapped or mirrored")),
     }
 }
 
 /// A setting in seconds; what is longer than a century is one.
 pub fn duration(name: &str, seconds: f64) -> Result<Duration> {
-    // A century is for ever, and its microseconds fit everywhere.
+    // Nobody waits that long, and its microseconds fit everywhere.
     const LONGEST_S: f64 = 3.2e9;
     if seconds.is_nan() || seconds < 0.0 {
         return Err(Error::setting(name, format!("{seconds} is not a time in seconds")));

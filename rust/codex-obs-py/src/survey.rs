@@ -10,12 +10,19 @@ use crate::reading::{Report, interruptible};
 
 /// Stream, number, start and end in microseconds, host, pid, status, step that it went back to, rows.
 type SessionFacts = (String, u64, i64, Option<i64>, String, u32, Option<&'static str>, Option<i64>, u64);
-/// Stream, whether its writer lives, bytes on disk.
-type JournalFacts = (String, bool, u64);
-/// Stream, address, remote run, rows and bytes that are left, parameters, tags, whether the end is, rows that are missing, gaps, the
-/// status that was told.
-type DeliveryFacts =
-    (String, String, Option<String>, (Option<u64>, u64, u64, u64, bool), (u64, u64), Option<&'static str>);
+/// Stream, whether its writer lives, bytes on disk, rows that waited in it.
+type JournalFacts = (String, bool, u64, Option<u64>);
+/// Stream, address, remote run, rows and bytes that are left, parameters, tags, whether the end is, rows that are missing, gaps, points
+/// that were taken and refused, rows that were not sent, the status that was told.
+type DeliveryFacts = (
+    String,
+    String,
+    Option<String>,
+    (Option<u64>, u64, u64, u64, bool),
+    (u64, u64),
+    (u64, u64, u64),
+    Option<&'static str>,
+);
 
 /// What there is to say of a run.
 #[pyclass(frozen, get_all, module = "codex_obs._core")]
@@ -49,13 +56,15 @@ pub fn survey_run(py: Python<'_>, directory: PathBuf) -> PyResult<Survey> {
         }
     }
     let delivery = |state: &survey::DeliveryState| {
-        let left = &state.left;
+        let (left, totals) = (&state.left, &state.totals);
+        let unshown = &totals.unshown;
         (
             state.stream.to_string(),
             state.address.clone(),
             state.remote_run.clone(),
             (left.rows, left.bytes, left.params, left.tags, left.status),
             (state.missing.rows, state.missing.gaps),
+            (totals.points, totals.rejected, unshown.structured + unshown.without_step + unshown.without_value),
             state.told.map(codex_obs_core::run::ending::RunStatus::word),
         )
     };
@@ -66,8 +75,8 @@ pub fn survey_run(py: Python<'_>, directory: PathBuf) -> PyResult<Survey> {
     Ok(Survey {
         streams: found.streams.iter().map(rows).collect(),
         sessions,
-        journals: found.journals.iter().map(|one| (one.stream.to_string(), one.is_live, one.bytes)).collect(),
+        journals: found.journals.iter().map(|one| (one.stream.to_string(), one.is_live, one.bytes, one.rows)).collect(),
         deliveries: found.deliveries.iter().map(delivery).collect(),
-        report: Py::new(py, Report::from(found.report))?,
+        report: Py::new(py, Report::new(py, found.report))?,
     })
 }

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::deliver::sync as engine;
-use codex_obs_core::deliver::sync::SyncOptions;
+use codex_obs_core::deliver::sync::{Aside, SyncOptions};
+use codex_obs_core::paths::Stream;
 use codex_obs_core::run::ending::RunStatus;
 use pyo3::prelude::*;
 
+use crate::destination::Destination;
 use crate::error::to_python;
-use crate::export::MlflowExport;
+use crate::words::in_words;
 
 /// How far a delivery has come.
 #[pyclass(frozen, get_all, module = "codex_obs._core")]
@@ -41,6 +43,7 @@ pub struct StreamOutcome {
     stream: String,
     delivered: u64,
     rejected: u64,
+    spans: u64,
     params: u64,
     tags: u64,
     lines_skipped: u64,
@@ -59,12 +62,13 @@ pub struct StreamOutcome {
     notices: Vec<String>,
 }
 
-impl From<engine::StreamOutcome> for StreamOutcome {
-    fn from(outcome: engine::StreamOutcome) -> Self {
+impl StreamOutcome {
+    fn new(py: Python<'_>, outcome: engine::StreamOutcome) -> Self {
         Self {
             stream: outcome.stream,
             delivered: outcome.delivered,
             rejected: outcome.rejected,
+            spans: outcome.spans,
             params: outcome.params,
             tags: outcome.tags,
             lines_skipped: outcome.lines_skipped,
@@ -78,9 +82,9 @@ impl From<engine::StreamOutcome> for StreamOutcome {
             remote_run: outcome.remote_run,
             page: outcome.page,
             done: outcome.done,
-            problem: outcome.problem,
+            problem: outcome.problem.map(|problem| in_words(py, problem)),
             status: outcome.status.map(RunStatus::word),
-            notices: outcome.notices,
+            notices: outcome.notices.into_iter().map(|notice| in_words(py, notice)).collect(),
         }
     }
 }
@@ -88,19 +92,21 @@ impl From<engine::StreamOutcome> for StreamOutcome {
 /// Delivers what the run in `directory` has logged and a destination does not have yet. `progress` is called several times a
 /// second; False, or what it raises, ends the work. What was delivered by then stays delivered.
 #[pyfunction]
-#[pyo3(signature = (directory, export, *, follow = false, dry_run = false, progress = None))]
+#[pyo3(signature = (directory, destination, *, follow = false, dry_run = false, aside = None, progress = None))]
 pub fn sync(
     py: Python<'_>,
     directory: PathBuf,
-    export: &MlflowExport,
+    destination: &Destination,
     follow: bool,
     dry_run: bool,
+    aside: Option<bool>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<StreamOutcome>> {
-    let options = SyncOptions { follow, dry_run };
+    let aside = aside.map(|tells_killed| Aside { stream: Stream::of_sidecar(), tells_killed });
+    let options = SyncOptions { follow, dry_run, aside };
     let (outcome, raised) = py.detach(|| {
         let mut raised = None;
-        let outcome = engine::sync(&directory, &export.settings, &options, &Clock::System, &mut |state| {
+        let outcome = engine::sync(&directory, &destination.settings, &options, &Clock::System, &mut |state| {
             let goes_on = Python::attach(|py| {
                 py.check_signals()?;
                 let Some(progress) = &progress else { return Ok(true) };
@@ -117,12 +123,50 @@ pub fn sync(
         return Err(error);
     }
     let outcome = outcome.map_err(|error| to_python(py, &error))?;
-    Ok(outcome.streams.into_iter().map(StreamOutcome::from).collect())
+    Ok(outcome.streams.into_iter().map(|stream| StreamOutcome::new(py, stream)).collect())
+}
+
+/// The stream as which the sidecar of this machine writes.
+#[pyfunction]
+pub fn sidecar_stream() -> String {
+    Stream::of_sidecar().to_string()
+}
+
+/// Where the sidecar of this machine says how it stands.
+#[pyfunction]
+pub fn sidecar_state_path(directory: PathBuf) -> PathBuf {
+    codex_obs_core::paths::sidecar_state_path(&directory, &Stream::of_sidecar())
+}
+
+/// Where it is noted which sidecar's turn it is on this machine.
+#[pyfunction]
+pub fn sidecar_turn_path(directory: PathBuf) -> PathBuf {
+    codex_obs_core::paths::sidecar_turn_path(&directory, &Stream::of_sidecar())
+}
+
+/// Whether a process writes a stream of the run in `directory`.
+#[pyfunction]
+pub fn is_written(py: Python<'_>, directory: PathBuf, rank: u64) -> bool {
+    py.detach(|| codex_obs_core::recovery::run::is_written(&directory, &Stream::of_rank(rank)))
+}
+
+/// Puts on record, as the sidecar of this machine, how something stands. `extra` is a JSON object.
+#[pyfunction]
+pub fn sidecar_note(
+    py: Python<'_>,
+    directory: PathBuf,
+    component: &str,
+    status: &str,
+    reason: Option<&str>,
+    extra: &str,
+) -> PyResult<()> {
+    let noted = py.detach(|| engine::note_aside(&directory, component, status, reason, extra, &Clock::System));
+    noted.map_err(|error| to_python(py, &error))
 }
 
 /// The remote run that `run.json` names for a destination, without contacting it.
 #[pyfunction]
-pub fn known_run(py: Python<'_>, directory: PathBuf, export: &MlflowExport) -> PyResult<Option<String>> {
-    let known = py.detach(|| engine::known_run(&directory, &export.settings, &Clock::System));
+pub fn known_run(py: Python<'_>, directory: PathBuf, destination: &Destination) -> PyResult<Option<String>> {
+    let known = py.detach(|| engine::known_run(&directory, &destination.settings, &Clock::System));
     known.map_err(|error| to_python(py, &error))
 }

@@ -15,7 +15,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::entry::{Entry, Status};
 use super::extremes::{Extremes, Point};
 use super::folders::Folder;
-use crate::fs::{self, INTERNALS};
+use crate::fs;
+use crate::paths::INTERNALS;
 use crate::run::identity as home;
 
 /// Its name among the internals.
@@ -24,6 +25,8 @@ const FILE_NAME: &str = "summary-cache";
 const MAGIC: &str = "codex_obs summary 1";
 /// Longest one that is written or read. Runs with more metrics than fit, some 40,000, are read each time.
 const MAX_BYTES: u64 = 4 << 20;
+/// What most of them fit into, which then takes one read.
+const USUAL_BYTES: usize = 4 << 10;
 
 /// What is kept beside the metrics.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +50,7 @@ fn path(folder: &Folder) -> PathBuf {
 
 /// What is kept of the run in `folder`, whose files have this fingerprint; `None` if there is nothing, or nothing that fits.
 pub(super) fn read(folder: &Folder, internals: &Dir, fingerprint: u128, metrics: bool) -> Option<Entry> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     // NONBLOCK: a FIFO that somebody put there is not waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(internals.fd().ok()?, FILE_NAME, flags, Mode::empty()).ok()?;
@@ -120,11 +123,13 @@ pub(super) fn write(folder: &Folder, fingerprint: u128, entry: &Entry) {
     if !folder.has_internals && fs::create_folder(&internals, mode).is_err() {
         return;
     }
-    // In place and without a sync: half of it has not the hash that it says it has.
+    // In place and without a sync: half of it has not the hash that it says it has. Not truncated before: file systems write a file
+    // that was emptied to the disk as soon as it is closed.
     if let Ok(mut file) = fs::open_read_write(&path(folder), mode)
-        && file.set_len(0).is_ok()
+        && file.write_all(&content).is_ok()
+        && file.metadata().is_ok_and(|found| found.len() > content.len() as u64)
     {
-        let _ = file.write_all(&content);
+        let _ = file.set_len(content.len() as u64);
     }
 }
 

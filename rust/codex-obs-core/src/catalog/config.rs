@@ -8,8 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_LINE_BYTES;
-use crate::paths::FileKind;
-use crate::shard::name::Stream;
+use crate::paths::{FileKind, Stream};
 
 type Object = BTreeMap<String, Box<RawValue>>;
 

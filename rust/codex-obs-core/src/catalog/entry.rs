@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::extremes::{Extremes, MetricName};
+use crate::problem::Problem;
+use crate::record::DEFAULT_SPLIT;
 use crate::run::ending::RunStatus;
-
-/// The split of rows that name none.
-const USUAL_SPLIT: &str = "train";
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub struct Entry {
     /// How each metric went, by split and name; empty unless asked for.
     pub metrics: BTreeMap<MetricName, Extremes>,
     /// What of it could not be read, and why.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
 }
 
 impl Status {
@@ -81,7 +80,7 @@ impl Entry {
                 .match_indices('/')
                 .find_map(|(at, _)| self.metrics.get(&(asked[..at].to_owned(), asked[at + 1..].to_owned())))
         };
-        let usual = named().find(|((split, _), _)| split == USUAL_SPLIT).or_else(|| named().next());
+        let usual = named().find(|((split, _), _)| split == DEFAULT_SPLIT).or_else(|| named().next());
         usual.map(|(_, course)| course).or_else(in_split)
     }
 }

@@ -1,11 +1,10 @@
 //! The last, smallest and largest value of each metric, each with its step.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use crate::scan::names::Seeded;
 use crate::scan::parser::Parser;
-use crate::scan::{Name, Names, Position, Row, Sink, Value};
+use crate::scan::{Name, Names, Part, Position, Row, Sink, Value};
 
 /// Split and metric.
 pub type MetricName = (String, String);
@@ -59,7 +58,7 @@ const BYTES_A_COURSE: usize = size_of::<((Name, Name), Course)>() + 2 * size_of:
 impl Sink for Found {
     type Reader = Parser;
 
-    fn begin(&mut self, _number: usize, _stream: &Arc<str>, _session: Option<u64>) {}
+    fn begin(&mut self, _part: &Part<'_>) {}
 
     #[inline]
     fn row(&mut self, row: &Row<'_>, _names: &Names, position: Position) {

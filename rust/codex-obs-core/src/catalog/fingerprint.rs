@@ -7,6 +7,7 @@ use rustix::fs::AtFlags;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::folders::Folder;
+use crate::paths::stream_of_journal;
 
 /// The lock of the main stream.
 pub(super) const LOCK_OF_MAIN: &str = "lock-main";
@@ -65,5 +66,7 @@ impl Fingerprint {
 /// Whether the names among a run's internals are of neither a journal nor the lock of a main stream: then nobody writes the run, and
 /// nothing is to be recovered.
 pub(super) fn are_quiet(names: &[OsString]) -> bool {
-    !names.iter().any(|name| name.as_bytes().starts_with(b"journal-") || name == LOCK_OF_MAIN)
+    !names
+        .iter()
+        .any(|name| name.to_str().is_some_and(|name| stream_of_journal(name).is_some()) || name == LOCK_OF_MAIN)
 }

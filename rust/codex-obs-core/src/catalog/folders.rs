@@ -15,12 +15,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 
-use super::Catalog;
 use super::entry::Entry;
+use super::{Catalog, Wanted};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fs::{FileId, INTERNALS};
+use crate::fs::FileId;
 use crate::limits::MAX_SCAN_THREADS;
+use crate::paths::INTERNALS;
 use crate::run::identity as home;
 use crate::scan::is_shard;
 
@@ -52,7 +53,7 @@ struct Workers<'a> {
     waiting: AtomicUsize,
     threads: usize,
     stopped: AtomicBool,
-    metrics: bool,
+    wanted: Wanted,
     clock: &'a Clock,
     found: Mutex<Found>,
 }
@@ -73,7 +74,7 @@ struct Found {
 }
 
 /// Looks into `folder` and all below.
-pub(super) fn visit(folder: &Path, metrics: bool, clock: &Clock, go_on: &mut dyn FnMut() -> bool) -> Result<Catalog> {
+pub(super) fn visit(folder: &Path, wanted: Wanted, clock: &Clock, go_on: &mut dyn FnMut() -> bool) -> Result<Catalog> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let (sender, receiver) = unbounded();
     let workers = Workers {
@@ -81,7 +82,7 @@ pub(super) fn visit(folder: &Path, metrics: bool, clock: &Clock, go_on: &mut dyn
         waiting: AtomicUsize::new(0),
         threads: cores.min(MAX_SCAN_THREADS),
         stopped: AtomicBool::new(false),
-        metrics,
+        wanted,
         clock,
         found: Mutex::default(),
     };
@@ -158,7 +159,7 @@ impl Workers<'_> {
         }
         if folder.is_run() {
             let id = (folder.id.device, folder.id.inode);
-            let entry = Entry::of(&folder, self.metrics, self.clock, &mut |_| !self.is_stopped());
+            let entry = Entry::of(&folder, self.wanted, self.clock, &mut |_| !self.is_stopped());
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             match found.entries.get(&id) {
                 // By a link and by its own path: its own one is shown, of two links the first.

@@ -1,32 +1,34 @@
 //! Looking at one run: from what was kept of it, else from its files.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Status};
 use super::fingerprint::{Fingerprint, LOCK_OF_MAIN, are_quiet};
 use super::folders::Folder;
-use super::{cache, config, extremes};
+use super::{Wanted, cache, config, extremes};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::fs::{self, INTERNALS};
+use crate::fs;
+use crate::paths::{FileKind, INTERNALS, Stream, stream_of_journal};
+use crate::problem::Problem;
 use crate::reading;
 use crate::recovery::pending::is_written_now;
 use crate::run::identity::{self as home, Home};
 use crate::run::records::{self, Recorded};
 use crate::scan::{self, Tick};
-use crate::shard::name::Stream;
 
 impl Entry {
     /// Of the run in `folder`.
-    pub(super) fn of(folder: &Folder, metrics: bool, clock: &Clock, tick: Tick<'_>) -> Self {
+    pub(super) fn of(folder: &Folder, wanted: Wanted, clock: &Clock, tick: Tick<'_>) -> Self {
+        let metrics = wanted == Wanted::Metrics;
         let internals = folder.has_internals.then(|| folder.internals().ok()).flatten();
         let is_quiet = !folder.has_internals || internals.as_ref().is_some_and(|(_, names)| are_quiet(names));
         let seen = is_quiet.then(|| Fingerprint::of(folder)).flatten();
         let kept =
             internals.as_ref().zip(seen).and_then(|((dir, _), seen)| cache::read(folder, dir, seen.hash, metrics));
         let names = internals.map(|(_, names)| names);
-        let mut entry = kept.unwrap_or_else(|| Self::read(folder, names.as_deref(), seen, clock, tick));
+        let mut entry = kept.unwrap_or_else(|| Self::read(folder, names.as_deref(), seen, wanted, clock, tick));
         if !metrics {
             entry.metrics.clear();
         }
@@ -38,6 +40,7 @@ impl Entry {
         folder: &Folder,
         internals: Option<&[OsString]>,
         seen: Option<Fingerprint>,
+        wanted: Wanted,
         clock: &Clock,
         tick: Tick<'_>,
     ) -> Self {
@@ -46,8 +49,9 @@ impl Entry {
         // Looked at before the records: a session that ends between the two has its finish then.
         let is_live = is_live(folder, internals);
         entry.note_identity(folder);
-        let rows = entry.note_rows(directory, clock, tick);
-        entry.note_sessions(folder, is_live, rows.as_ref());
+        let has_rows = wanted != Wanted::FactsBesideLiveRows || is_live != Some(true);
+        let rows = has_rows.then(|| entry.note_rows(directory, clock, tick)).flatten();
+        entry.note_sessions(folder, is_live, seen.is_some(), rows.as_ref());
         if entry.name.is_none() {
             entry.name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
         }
@@ -79,7 +83,7 @@ impl Entry {
                 self.started_micros = Some(home.created_micros).filter(|&micros| micros > 0);
             }
             Ok(None) => {}
-            Err(error) => self.problems.push(error.to_string()),
+            Err(error) => self.problems.push(error.problem()),
         }
     }
 
@@ -94,12 +98,15 @@ impl Entry {
                 return None;
             }
             Err(error) => {
-                self.problems.push(error.to_string());
+                self.problems.push(error.problem());
                 return None;
             }
         };
         let missing = outcome.report.journals.iter();
-        self.problems.extend(missing.map(|(path, why)| format!("rows may be missing: {} {why}", path.display())));
+        let words = |(path, why): &(PathBuf, Problem)| {
+            why.clone().in_words(|what| format!("rows may be missing: {} {what}", path.display()))
+        };
+        self.problems.extend(missing.map(words));
         self.rows = Some(outcome.report.rows);
         self.metrics = extremes::merge(&outcome.parts);
         self.last_step = outcome.parts.iter().filter_map(|(found, _)| found.largest_step).max();
@@ -107,20 +114,20 @@ impl Entry {
         times.reduce(|(first, last), (from, to)| (first.min(from), last.max(to)))
     }
 
-    fn note_sessions(&mut self, folder: &Folder, is_live: Option<bool>, rows: Option<&(i64, i64)>) {
-        let streams = streams(&folder.path);
+    fn note_sessions(&mut self, folder: &Folder, is_live: Option<bool>, is_quiet: bool, rows: Option<&(i64, i64)>) {
+        let streams = streams(folder, is_quiet);
         let sessions = streams.iter().map(|stream| records::sessions(&folder.path, stream));
         let sessions: Vec<Recorded> = match sessions.collect::<Result<Vec<_>>>() {
             // The main stream speaks for the run; the ranks only where it has said nothing.
             Ok(all) => all.into_iter().find(|sessions| !sessions.is_empty()).unwrap_or_default(),
             Err(error) => {
-                self.problems.push(error.to_string());
+                self.problems.push(error.problem());
                 Vec::new()
             }
         };
         match streams.iter().map(|stream| config::read(&folder.path, stream)).find(|found| !matches!(found, Ok(None))) {
             Some(Ok(config)) => self.config = config,
-            Some(Err(error)) => self.problems.push(error.to_string()),
+            Some(Err(error)) => self.problems.push(error.problem()),
             None => {}
         }
         let began = sessions.first().map(|first| first.started_micros).filter(|&micros| micros > 0);
@@ -131,8 +138,9 @@ impl Entry {
             Some(_) if is_live == Some(false) => Some(Status::Crashed),
             Some(_) => {
                 let internals = folder.path.join(INTERNALS);
-                self.problems
-                    .push(format!("whether it is running cannot be told: {} cannot be read", internals.display()));
+                self.problems.push(
+                    format!("whether it is running cannot be told: {} cannot be read", internals.display()).into(),
+                );
                 None
             }
             None => None,
@@ -146,15 +154,15 @@ impl Entry {
     }
 }
 
-/// The streams that have records of sessions or parameters, the main one first. Looked for after the rows were read: recovery may
-/// have made the files.
-fn streams(directory: &Path) -> Vec<Stream> {
-    let stream_of = |name: OsString| {
+/// The streams that have records of sessions or parameters, the main one first. Of a run with journals they are looked for after the
+/// rows were read: recovery may have made the files.
+fn streams(folder: &Folder, is_quiet: bool) -> Vec<Stream> {
+    let listed = if is_quiet { None } else { Some(fs::list(&folder.path).unwrap_or_default()) };
+    let stream_of = |name: &OsString| {
         let name = name.to_str()?;
-        let rest = name.strip_prefix("run.").or_else(|| name.strip_prefix("params."))?;
-        if rest == "ndjson" { Some(Stream::main()) } else { Stream::parse(rest.strip_suffix(".ndjson")?) }
+        FileKind::Session.stream_of(name).or_else(|| FileKind::Params.stream_of(name))
     };
-    let mut streams: Vec<Stream> = fs::list(directory).unwrap_or_default().into_iter().filter_map(stream_of).collect();
+    let mut streams: Vec<Stream> = listed.as_ref().unwrap_or(&folder.files).iter().filter_map(stream_of).collect();
     streams.sort_by_key(|stream| (!stream.is_main(), stream.to_string()));
     streams.dedup();
     streams
@@ -167,7 +175,7 @@ fn is_live(folder: &Folder, internals: Option<&[OsString]>) -> Option<bool> {
     }
     let names = internals?;
     let is_taken = names.iter().any(|name| name == LOCK_OF_MAIN);
-    let streams = names.iter().filter_map(|name| Stream::parse(name.to_str()?.strip_prefix("journal-")?));
+    let streams = names.iter().filter_map(|name| stream_of_journal(name.to_str()?));
     let mut streams = is_taken.then(Stream::main).into_iter().chain(streams);
     Some(streams.any(|stream| is_written_now(&folder.path, &stream)))
 }

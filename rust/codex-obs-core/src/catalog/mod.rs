@@ -18,6 +18,17 @@ pub use extremes::{Extremes, MetricName, Point};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
+/// How much of the runs is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// How each metric went, and all else.
+    Metrics,
+    /// All but that.
+    Facts,
+    /// What can be had without reading the rows of runs that are written now: those have to be read each time.
+    FactsBesideLiveRows,
+}
+
 /// The runs of a folder.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -28,12 +39,11 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The runs in `folder` and below it, itself included. With `metrics`, what each of them logged comes too. `go_on` is asked now
-    /// and then.
+    /// The runs in `folder` and below it, itself included. `go_on` is asked now and then.
     ///
     /// # Errors
     /// If there is no such folder, it cannot be read, or `go_on` says to stop.
-    pub fn of(folder: &Path, metrics: bool, clock: &Clock, go_on: &mut dyn FnMut() -> bool) -> Result<Self> {
+    pub fn of(folder: &Path, wanted: Wanted, clock: &Clock, go_on: &mut dyn FnMut() -> bool) -> Result<Self> {
         if let Err(error) = std::fs::read_dir(folder) {
             return Err(match error.kind() {
                 std::io::ErrorKind::NotFound => Error::no_log(format!("{} does not exist", folder.display())),
@@ -43,7 +53,7 @@ impl Catalog {
                 _ => Error::io("list", folder, error),
             });
         }
-        folders::visit(folder, metrics, clock, go_on)
+        folders::visit(folder, wanted, clock, go_on)
     }
 }
 

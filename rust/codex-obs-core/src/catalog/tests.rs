@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::fs::INTERNALS;
+use crate::paths::INTERNALS;
 use crate::run::ending::RunStatus;
 
 const START: &str = r#"{"record":"start","timestamp":"2026-11-20T08:15:30.000000Z","host":"h","pid":1}"#;
@@ -30,7 +30,7 @@ fn later() -> Clock {
 }
 
 fn list(folder: &Path) -> Catalog {
-    Catalog::of(folder, true, &later(), &mut || true).unwrap()
+    Catalog::of(folder, Wanted::Metrics, &later(), &mut || true).unwrap()
 }
 
 fn cache(run: &Path) -> PathBuf {
@@ -118,7 +118,7 @@ fn nothing_is_kept_of_a_run_whose_files_may_change_without_a_sign() {
     make(folder.path(), &row(1, "train", "loss", "0.1"));
     let now = Clock::System.now_micros() - 1_000_000;
     let clock = Clock::Manual(std::sync::Arc::new(crate::clock::ManualTime::new(now)));
-    assert_eq!(Catalog::of(folder.path(), true, &clock, &mut || true).unwrap().entries.len(), 1);
+    assert_eq!(Catalog::of(folder.path(), Wanted::Metrics, &clock, &mut || true).unwrap().entries.len(), 1);
     assert!(!cache(folder.path()).exists());
 }
 
@@ -141,8 +141,8 @@ fn folders_are_looked_into_and_what_is_no_run_is_none() {
     let entries = list(root).entries;
     let found: Vec<_> = entries.iter().map(|entry| entry.path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
     assert_eq!(found, ["far", "g/h/z", "g/y", "x", "x/inner"]);
-    assert!(Catalog::of(&root.join("missing"), false, &later(), &mut || true).unwrap_err().is_no_log());
-    assert!(Catalog::of(&root.join("file"), false, &later(), &mut || true).unwrap_err().is_no_log());
+    assert!(Catalog::of(&root.join("missing"), Wanted::Facts, &later(), &mut || true).unwrap_err().is_no_log());
+    assert!(Catalog::of(&root.join("file"), Wanted::Facts, &later(), &mut || true).unwrap_err().is_no_log());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_cannot_be_read_of_a_run_is_said_and_the_rest_is_there() {
     fs::write(folder.path().join("run.json"), "{").unwrap();
     let [entry] = &list(folder.path()).entries[..] else { panic!("one run") };
     assert_eq!((entry.rows, entry.run_id.as_deref()), (Some(1), None));
-    assert!(entry.problems[0].contains("run.json is damaged"), "{:?}", entry.problems);
+    assert!(entry.problems[0].what.contains("run.json is damaged"), "{:?}", entry.problems);
     assert!(!cache(folder.path()).exists(), "of what is not whole nothing is kept");
     // A log of another program.
     let foreign = tempfile::tempdir().unwrap();
@@ -178,6 +178,6 @@ fn the_work_ends_when_it_is_told_to() {
     for number in 0..50 {
         make(&folder.path().join(number.to_string()), &row(1, "train", "loss", "1").repeat(20_000));
     }
-    let error = Catalog::of(folder.path(), false, &later(), &mut || false).unwrap_err();
+    let error = Catalog::of(folder.path(), Wanted::Facts, &later(), &mut || false).unwrap_err();
     assert_eq!(error.io_kind(), Some(std::io::ErrorKind::Interrupted));
 }

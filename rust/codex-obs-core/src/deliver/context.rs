@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::settings::{DeliverySettings, StreamFolder};
+use super::settings::{DeliverySettings, RunFolder};
 use crate::clock::Clock;
 use crate::deliver::destination::Destination;
 use crate::error::Result;
-use crate::journal::owner::Owner;
+use crate::lock::Owner;
+use crate::paths::Stream;
 use crate::run::ending::RunStatus;
-use crate::shard::hold::Hold;
-use crate::shard::name::Stream;
+use crate::shard::hold::Part;
 use crate::stats::Stats;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::notes::Notes;
@@ -38,7 +38,7 @@ pub struct Context {
     /// Records for the tracking summary.
     pub notes: Arc<Notes>,
     /// Told how far old shards are needed.
-    pub hold: Option<Arc<Hold>>,
+    pub hold: Option<Part>,
     /// Batches of this process's writer.
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.
@@ -52,10 +52,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// A destination for the stream.
+    /// A destination for the run.
     pub fn connect(&self) -> Result<Box<dyn Destination>> {
-        let place = StreamFolder { directory: &self.directory, stream: &self.stream, file_mode: self.file_mode };
-        self.settings.connector.connect(&place)
+        self.settings.connector.connect(&RunFolder { directory: &self.directory, file_mode: self.file_mode })
     }
 
     /// Lets go of the lock. In a forked child it is the parent's, and only this process's part of it is let go of.

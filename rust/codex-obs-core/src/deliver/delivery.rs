@@ -1,5 +1,6 @@
 //! Delivers one stream to one destination, a step at a time: the caller waits between the steps.
 
+mod lines;
 mod report;
 
 use std::path::PathBuf;
@@ -8,17 +9,20 @@ use std::time::Duration;
 
 use super::command::SyncCommand;
 pub use super::context::Context;
-use crate::deliver::destination::{Answer, Destination, ROWS_MISSING_TAG, RunFacts};
+use crate::deliver::destination::{Answer, Destination, Follows, Noted, ROWS_MISSING_TAG, RunFacts, Start, States};
 use crate::error::Result;
-use crate::follow::cursor::{Cursor, Missing, Progress, lock_path, progress_path};
-use crate::follow::follower::{Follower, Losses, Stopped};
+use crate::follow::follower::{Follower, Losses};
 use crate::follow::holds;
 use crate::follow::params::Params;
-use crate::follow::point::Point;
-use crate::follow::points::Rows;
-use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose, is_held_by};
+use crate::follow::points::{Rows, UnshownRows};
+use crate::follow::progress::{Missing, NO_RUN, Progress, Totals, lock_path, progress_path};
+use crate::follow::reached::Reached;
+use crate::follow::records::Records;
+use crate::lock::{Attempt, Owner, Purpose, is_held_by};
+use crate::paths::FileKind;
 use crate::primitives::Instant;
+use crate::problem::Problem;
+use crate::process::Process;
 use crate::run::ending::RunStatus;
 use crate::run::identity::Home;
 use crate::run::origin::Origin;
@@ -46,8 +50,8 @@ pub enum Step {
     },
     /// Nothing more can be delivered.
     Stopped {
-        /// What went wrong; ends with the remedy.
-        why: String,
+        /// What went wrong, and what the remedy is about.
+        why: Problem,
     },
 }
 
@@ -63,8 +67,10 @@ enum Health {
 #[derive(Debug)]
 pub struct Delivery {
     context: Arc<Context>,
-    destination: Box<dyn Destination>,
     address: String,
+    follows: Follows,
+    /// Once it is known.
+    remote_run: Option<String>,
     route: Option<Route>,
     params: Params,
     params_checked: Option<Instant>,
@@ -72,6 +78,9 @@ pub struct Delivery {
     /// How the run ended, once that is known: to be told when everything is delivered.
     status: Option<(RunStatus, i64)>,
     counted: Losses,
+    counted_unshown: UnshownRows,
+    /// The stream gets no more rows.
+    is_over: bool,
     /// What the destination lacks of the streams that others deliver.
     missing_elsewhere: Missing,
 }
@@ -79,37 +88,60 @@ pub struct Delivery {
 /// A delivery whose remote run is known.
 #[derive(Debug)]
 struct Route {
-    follower: Follower,
     progress: Progress,
     path: PathBuf,
-    /// What was read and not delivered; the follower's cursor is behind it.
-    points: Vec<Point>,
-    /// When the first of it was read.
-    since: Option<Instant>,
-    /// It was handed over, so that the same has to be handed over again.
-    sealed: bool,
-    /// The cursor moved on without a delivery.
-    unsaved: bool,
+    /// The rows, for a destination that follows them.
+    rows: Option<RowTrack>,
+    records: Vec<RecordTrack>,
     /// What was missing before this delivery.
     missing: Missing,
+    /// What was delivered, and what was not before this delivery.
+    totals: Totals,
+}
+
+/// Rows on their way.
+#[derive(Debug)]
+struct RowTrack {
+    follower: Follower,
+    /// What was read and not delivered; the follower's cursor is behind it.
+    rows: Rows,
+    /// When the first of it was read.
+    since: Option<Instant>,
+    /// So many points were handed over, and the same have to be handed over again.
+    sealed: Option<usize>,
+}
+
+/// Lines of another log on their way.
+#[derive(Debug)]
+struct RecordTrack {
+    log: FileKind,
+    follower: Follower,
+    records: Records,
+    since: Option<Instant>,
+    is_sealed: bool,
+    /// When it was looked for last, and nothing was there.
+    looked: Option<Instant>,
 }
 
 impl Delivery {
     /// A delivery of which nothing is done yet.
     #[must_use]
-    pub fn new(context: Arc<Context>, destination: Box<dyn Destination>) -> Self {
-        let address = destination.address();
-        let params = Params::new(&context.directory, &context.stream);
+    pub fn new(context: Arc<Context>, destination: &dyn Destination) -> Self {
+        let (address, follows) = (destination.address(), destination.follows());
+        let params = Params::new(&context.directory, &context.stream).as_json(follows.params_as_json);
         Self {
             context,
-            destination,
             address,
+            follows,
+            remote_run: None,
             route: None,
             params,
             params_checked: None,
             health: Health::Unknown,
             status: None,
             counted: Losses::default(),
+            counted_unshown: UnshownRows::default(),
+            is_over: false,
             missing_elsewhere: Missing::default(),
         }
     }
@@ -117,12 +149,18 @@ impl Delivery {
     /// Says how the run ended, which the destination hears after the last point.
     pub fn end_as(&mut self, status: RunStatus, end_micros: i64) {
         self.status = Some((status, end_micros));
+        self.is_over = true;
+    }
+
+    /// Says whether the stream gets no more rows, so that its last group is whole.
+    pub fn note_over(&mut self, is_over: bool) {
+        self.is_over = is_over;
     }
 
     /// The remote run, once it is known.
     #[must_use]
     pub fn remote_run(&self) -> Option<&str> {
-        self.destination.remote_run()
+        self.remote_run.as_deref()
     }
 
     /// What the destination lacks of the stream since it was deleted before it was delivered.
@@ -136,31 +174,32 @@ impl Delivery {
         self.missing_elsewhere = missing;
     }
 
-    /// Where people look at the remote run, if it is known.
-    #[must_use]
-    pub fn page(&self) -> Option<String> {
-        self.destination.page()
-    }
-
     /// Whether another delivery, of this process or of another, has the stream.
     #[must_use]
     pub fn is_held_elsewhere(&self) -> bool {
         self.context.lock().is_none()
     }
 
-    /// Up to where everything is delivered.
+    /// How far it is, once that is known.
     #[must_use]
-    pub fn delivered(&self) -> Option<&Cursor> {
-        self.route.as_ref().and_then(|route| route.progress.cursor.as_ref())
+    pub fn progress(&self) -> Option<&Progress> {
+        self.route.as_ref().map(|route| &route.progress)
+    }
+
+    /// Whether it follows rows.
+    #[must_use]
+    pub fn follows_rows(&self) -> bool {
+        self.follows.points.is_some()
     }
 
     /// The progress of an earlier delivery, as far as the remote run is known without asking.
-    pub fn known_progress(&self) -> Result<Progress> {
-        if self.destination.remote_run().is_none() && self.destination.makes_new_run() {
+    pub fn known_progress(&self, destination: &dyn Destination) -> Result<Progress> {
+        if destination.remote_run().is_none() && destination.makes_new_run() {
             return Ok(Progress::default());
         }
-        let run = self.destination.remote_run().or(self.destination.meant_run());
-        Progress::known(&self.context.directory, &self.context.stream, &self.address, run)
+        let run = destination.remote_run().or(destination.meant_run());
+        let known = Progress::known(&self.context.directory, &self.context.stream, &self.address, run)?;
+        Ok(Progress { is_without_rows: !self.follows_rows(), ..known })
     }
 
     /// How the run ended, as the destination knows it from us, now or earlier.
@@ -177,12 +216,23 @@ impl Delivery {
     }
 
     /// Does the next thing. With `flush` nothing waits for more to go with it.
-    pub fn step(&mut self, wait: &Wait, flush: bool) -> Step {
-        let step = self.try_step(wait, flush).unwrap_or_else(|error| {
+    pub fn step(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Step {
+        if destination.wants_again(&self.context.stream) {
+            self.open_again();
+        }
+        let step = self.try_step(destination, wait, flush).unwrap_or_else(|error| {
             self.context.stats.export_errors.add(1);
-            Step::Later { pause: LOOK_AGAIN, why: error.to_string() }
+            if error.is_conflict() {
+                Step::Stopped { why: error.problem() }
+            } else {
+                Step::Later { pause: LOOK_AGAIN, why: error.to_string() }
+            }
         });
-        for notice in self.destination.notices() {
+        if matches!(step, Step::Later { .. }) && destination.has_lost(&self.context.stream) {
+            self.open_again();
+        }
+        self.context.stats.spans_exported.add(destination.take_spans());
+        for notice in destination.notices() {
             self.context.warnings.say(notice);
         }
         self.count_losses();
@@ -190,7 +240,7 @@ impl Delivery {
         step
     }
 
-    fn try_step(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
+    fn try_step(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Step> {
         if self.is_held_elsewhere() {
             let path = lock_path(&self.context.directory, &self.context.stream, &self.address);
             let process = Process::current();
@@ -211,16 +261,26 @@ impl Delivery {
             }
         }
         if self.route.is_none() {
-            return self.prepare(wait);
+            return self.prepare(destination, wait);
         }
-        if let Some(step) = self.send_params(wait, flush)? {
+        if let Some(step) = self.send_params(destination, wait, flush)? {
             return Ok(step);
         }
-        self.send_points(wait, flush)
+        let mut until: Option<Instant> = None;
+        for index in 0..self.route.as_ref().map_or(0, |route| route.records.len()) {
+            match self.send_records(index, destination, wait, flush)? {
+                Step::Idle(due) => until = until.into_iter().chain(due).min(),
+                step => return Ok(step),
+            }
+        }
+        match self.send_points(destination, wait, flush)? {
+            Step::Idle(due) => Ok(Step::Idle(until.into_iter().chain(due).min())),
+            step => Ok(step),
+        }
     }
 
     /// Finds or creates the remote run, and the place where its delivery goes on.
-    fn prepare(&mut self, wait: &Wait) -> Result<Step> {
+    fn prepare(&mut self, destination: &mut dyn Destination, wait: &Wait) -> Result<Step> {
         let Context { directory, stream, .. } = &*self.context;
         let home = Home::of(directory)?;
         let known = home.destinations.get(&self.address).cloned();
@@ -232,66 +292,102 @@ impl Delivery {
             remote_run: known.clone(),
             may_create: self.context.leads,
             is_live: self.context.is_live,
-            sync_command: SyncCommand::new(&self.context, &*self.destination).plain(),
+            sync_command: SyncCommand::new(&self.context, destination).plain(),
+            states: States { directory: directory.clone(), address: self.address.clone() },
         };
-        if let Err(step) = settle(self.destination.prepare(&facts, wait)) {
+        if let Err(step) = settle(destination.prepare(&facts, wait)) {
             return Ok(step);
         }
-        let remote_run = self.destination.remote_run().unwrap_or_default().to_owned();
-        let other = known.filter(|known| *known != remote_run);
-        let is_noted =
-            facts.remote_run.is_some() && other.as_ref().is_none_or(|known| !self.destination.replaces(known, wait));
-        if self.context.leads && !is_noted {
-            Home::note_destination(directory, &self.address, &remote_run)?;
-            if let Some(other) = other {
-                self.note_saved(holds::supersede(directory, &self.address, &other));
-                self.context.warnings.say(format!(
-                    "{}: run.json names the run {remote_run} from now on, no longer {other}",
-                    self.address
-                ));
+        self.remote_run = destination.remote_run().map(str::to_owned);
+        if let Some(remote_run) = &self.remote_run {
+            let other = known.filter(|known| known != remote_run);
+            let is_noted = facts.remote_run.is_some() && other.is_none();
+            if self.context.leads && !is_noted {
+                Home::note_destination(directory, &self.address, remote_run)?;
+                if let Some(other) = other {
+                    self.note_saved(holds::supersede(directory, &self.address, &other));
+                    self.context.warnings.say(format!(
+                        "{}: run.json names the run {remote_run} from now on, no longer {other}",
+                        self.address
+                    ));
+                }
             }
         }
-        let path = progress_path(directory, stream, &self.address, &remote_run);
+        let path = progress_path(directory, stream, &self.address, self.remote_run.as_deref().unwrap_or(NO_RUN));
         let mut progress = Progress::load(&path)?;
+        let (cursor, state) = (progress.cursor.as_ref(), progress.state.as_deref());
+        let noted = Noted { cursor, state, told: progress.told.map(|(status, _)| status) };
+        match destination.open(stream, &noted) {
+            Start::AsNoted => {}
+            Start::At(Reached { rows, records }) => {
+                if rows.is_none() {
+                    // All of it begins anew, parameters and the end too.
+                    progress = Progress::default();
+                } else if rows != progress.cursor {
+                    (progress.cursor, progress.rows, progress.manifest) = (rows, None, None);
+                    progress.totals = Totals::default();
+                }
+                progress.records = records;
+            }
+            Start::Not(answer) => return Ok(settle(answer).err().unwrap_or(Step::Worked)),
+        }
         self.note_saved(holds::rename(directory, stream, &self.address, &path));
         // A run that is written again is running there again.
         let was_ended = self.context.is_live && progress.told.take().is_some();
         // Someone came back to it.
         let was_superseded = std::mem::take(&mut progress.is_superseded);
         progress.address = Some(self.address.clone());
-        let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
-        let rows = Rows::new(&prefix, facts.start_micros);
-        let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
-        let mut follower = Follower::open(directory, stream, rows, live, progress.cursor.clone(), progress.rows)?;
-        // Everything was delivered before the end was told, and nothing was written since.
-        if progress.told.is_some() && progress.told == self.context.ended {
-            follower.miss_nothing();
-        }
-        if let (Some((feed, _)), Some(hold)) = (&self.context.live, &self.context.hold) {
-            follower.ask(Arc::clone(feed), Arc::clone(hold));
-        }
-        let missing = progress.missing;
-        let route =
-            Route { follower, progress, path, points: Vec::new(), since: None, sealed: false, unsaved: false, missing };
-        if let Some(hold) = &self.context.hold {
-            hold.note_progress(&route.path);
-            if let Some((ordinal, offset)) = route.follower.place() {
+        progress.is_without_rows = !self.follows_rows();
+        let (missing, totals) = (progress.missing, progress.totals);
+        let rows = self.follow_rows(&progress, facts.start_micros)?;
+        let records = self.follows.records().map(|log| self.follow_records(log, &progress)).collect::<Result<_>>()?;
+        if let Some(hold) = self.context.hold.as_ref().filter(|_| self.follows.holds) {
+            hold.note_progress(&path);
+            if let Some((ordinal, offset)) = rows.as_ref().and_then(|track| track.follower.place()) {
                 hold.note(ordinal, offset);
             }
         }
-        self.route = Some(route);
+        self.route = Some(Route { progress, path, rows, records, missing, totals });
         if was_ended || was_superseded {
             self.save();
         }
         Ok(Step::Worked)
     }
 
+    fn follow_rows(&self, progress: &Progress, start_micros: i64) -> Result<Option<RowTrack>> {
+        let Some(wanted) = self.follows.points else { return Ok(None) };
+        let Context { directory, stream, .. } = &*self.context;
+        let prefix = if stream.is_main() { String::new() } else { format!("{stream}/") };
+        let rows = Rows::new(&prefix, start_micros).wanting(wanted, directory, stream, progress.manifest.clone())?;
+        let live = self.context.live.as_ref().map(|(_, receiver)| receiver.clone());
+        let cursor = progress.cursor.clone();
+        let mut follower = Follower::open(FileKind::Metrics, directory, stream, live, cursor, progress.rows)?;
+        // Everything was delivered before the end was told, and nothing was written since.
+        if progress.told.is_some() && progress.told == self.context.ended {
+            follower.miss_nothing();
+        }
+        if let (Some((feed, _)), Some(hold)) = (&self.context.live, &self.context.hold) {
+            follower.ask(Arc::clone(feed), hold.clone());
+        }
+        Ok(Some(RowTrack { follower, rows, since: None, sealed: None }))
+    }
+
+    fn follow_records(&self, log: FileKind, progress: &Progress) -> Result<RecordTrack> {
+        let Context { directory, stream, .. } = &*self.context;
+        let cursor = progress.records.get(log.base()).cloned();
+        let follower = Follower::open(log, directory, stream, None, cursor, None)?;
+        Ok(RecordTrack { log, follower, records: Records::default(), since: None, is_sealed: false, looked: None })
+    }
+
     /// Sends parameters and tags that were written meanwhile, if it is time to look.
-    fn send_params(&mut self, wait: &Wait, flush: bool) -> Result<Option<Step>> {
+    fn send_params(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Option<Step>> {
         let Some(route) = &mut self.route else { return Ok(None) };
         let interval = self.context.settings.flush_interval;
-        let due = self.params_checked.is_none_or(|checked| checked.elapsed() >= interval) || flush;
-        if !due || !self.context.leads {
+        // Before the first rows they are looked for in any case: those of the run's start come first wherever order is kept.
+        let due = self.params_checked.is_none_or(|checked| checked.elapsed() >= interval)
+            || route.progress.cursor.is_none()
+            || flush;
+        if !due || !self.context.leads || !self.follows.params {
             return Ok(None);
         }
         let Some(news) = self.params.read(route.progress.params_offset)? else {
@@ -300,19 +396,21 @@ impl Delivery {
         };
         let mut handed = Ok(0);
         if !news.params.is_empty() {
-            handed = settle(self.destination.params(&news.params, wait));
+            handed = settle(destination.params(&self.context.stream, &news.params, wait));
         }
         if handed.is_ok() && !news.tags.is_empty() {
-            handed = settle(self.destination.tags(&news.tags, wait)).and(handed);
+            handed = settle(destination.tags(&self.context.stream, &news.tags, wait)).and(handed);
         }
         match handed {
             Err(step) => {
-                // Read again from the start: what was known before is learnt anew.
-                self.params = Params::new(&self.context.directory, &self.context.stream);
+                self.forget_params();
                 Ok(Some(step))
             }
             Ok(rejected) => {
-                self.context.stats.params_exported.add((news.params.len() as u64).saturating_sub(rejected));
+                let taken = (news.params.len() as u64).saturating_sub(rejected);
+                self.context.stats.params_exported.add(taken);
+                route.totals.params += taken;
+                route.progress.totals.params = route.totals.params;
                 self.context.stats.params_changed.add(news.changed.len() as u64);
                 if !news.changed.is_empty() {
                     self.context.warnings.say(format!(
@@ -328,55 +426,18 @@ impl Delivery {
         }
     }
 
-    fn send_points(&mut self, wait: &Wait, flush: bool) -> Result<Step> {
-        let Some(route) = &mut self.route else { return Ok(Step::Worked) };
-        let settings = &self.context.settings;
-        let mut stopped = Stopped::Full;
-        if !route.sealed {
-            let most = self.destination.most_points().max(1);
-            let passed = route.follower.passed();
-            stopped = route.follower.read(&mut route.points, most)?;
-            if passed != route.follower.passed() {
-                route.unsaved = true;
-                route.since.get_or_insert_with(Instant::now);
-            }
-        }
-        let due_at = route.since.map(|since| since + settings.flush_interval);
-        let due = flush
-            || route.sealed
-            || route.points.len() >= settings.flush_points
-            || due_at.is_some_and(|due_at| Instant::now() >= due_at);
-        if !due {
-            return Ok(if stopped == Stopped::AtEnd { Step::Idle(due_at) } else { Step::Worked });
-        }
-        if !route.unsaved {
-            return Ok(if stopped == Stopped::AtEnd { self.finish(wait, flush) } else { Step::Worked });
-        }
-        if !route.points.is_empty() {
-            route.sealed = true;
-            let rejected = match settle(self.destination.deliver(&route.points, wait)) {
-                Ok(rejected) => rejected,
-                Err(step) => return Ok(step),
-            };
-            let rejected = rejected.min(route.points.len() as u64);
-            self.context.stats.metrics_exported.add(route.points.len() as u64 - rejected);
-            self.context.stats.metrics_rejected.add(rejected);
-            route.points.clear();
-        }
-        (route.sealed, route.since, route.unsaved) = (false, None, false);
-        route.progress.cursor = Some(route.follower.cursor().clone());
-        route.progress.rows = route.follower.position();
-        let losses = route.follower.losses();
-        route.progress.missing = route.missing.and(Missing { rows: losses.missing, gaps: losses.gaps });
-        if let (Some(hold), Some((ordinal, offset))) = (&self.context.hold, route.follower.place()) {
-            hold.note(ordinal, offset);
-        }
-        self.save();
-        Ok(Step::Worked)
+    fn open_again(&mut self) {
+        self.route = None;
+        self.forget_params();
+    }
+
+    fn forget_params(&mut self) {
+        let Context { directory, stream, .. } = &*self.context;
+        self.params = Params::new(directory, stream).as_json(self.follows.params_as_json);
     }
 
     /// Everything is delivered: says how the run ended, if that is known.
-    fn finish(&mut self, wait: &Wait, flush: bool) -> Step {
+    fn finish(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Step {
         let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
             return Step::Idle(None);
         };
@@ -385,7 +446,7 @@ impl Delivery {
         let missing = route.progress.missing.and(elsewhere);
         if missing.is_some() && route.progress.told_missing != missing {
             let tag = (ROWS_MISSING_TAG.to_owned(), missing.words());
-            return match settle(self.destination.tags(&[tag], wait)) {
+            return match settle(destination.tags(&self.context.stream, &[tag], wait)) {
                 Ok(_) => {
                     route.progress.told_missing = missing;
                     self.save();
@@ -397,7 +458,7 @@ impl Delivery {
         if route.progress.told == self.status {
             return Step::Idle(None);
         }
-        match settle(self.destination.finish(status, end_micros, wait)) {
+        match settle(destination.finish(&self.context.stream, status, end_micros, wait)) {
             Ok(_) => {
                 route.progress.told = self.status;
                 self.save();

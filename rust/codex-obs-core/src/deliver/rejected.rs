@@ -1,14 +1,15 @@
 //! `export_rejected.ndjson`: what a destination refused for good, with its words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
-use crate::deliver::settings::StreamFolder;
+use crate::deliver::settings::RunFolder;
 use crate::encode::line;
 use crate::error::{Error, Result};
 use crate::follow::point::Point;
 use crate::fs::require_usable;
 use crate::http::attempts::Complaint;
+use crate::paths::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::writer::ShardWriter;
 
@@ -21,6 +22,16 @@ pub struct RejectedLog {
     destination: String,
 }
 
+/// Where the log of a stream is.
+///
+/// # Errors
+/// If something lies there that must not be written to.
+pub fn require_place(directory: &Path, stream: &Stream) -> Result<PathBuf> {
+    let path = directory.join(stream.file_name("export_rejected", "ndjson"));
+    require_usable(&path)?;
+    Ok(path)
+}
+
 /// Something that was refused.
 #[derive(Clone, Copy, Debug)]
 pub enum Refused<'a> {
@@ -30,6 +41,8 @@ pub enum Refused<'a> {
     Param(&'a str),
     /// A tag, with its value.
     Tag(&'a str),
+    /// A span, with its trace and itself in hex digits.
+    Span(&'a str),
 }
 
 impl RejectedLog {
@@ -37,10 +50,9 @@ impl RejectedLog {
     ///
     /// # Errors
     /// If something lies in the file's place that must not be written to.
-    pub fn new(place: &StreamFolder<'_>, clock: Clock, destination: String) -> Result<Self> {
-        let path: PathBuf = place.directory.join(place.stream.file_name("export_rejected", "ndjson"));
-        require_usable(&path)?;
-        let writer = ShardWriter::new(path, Policy::OFF, place.file_mode, clock.clone());
+    pub fn new(folder: &RunFolder<'_>, stream: &Stream, clock: Clock, destination: String) -> Result<Self> {
+        let path = require_place(folder.directory, stream)?;
+        let writer = ShardWriter::new(path, Policy::OFF, folder.file_mode, clock.clone());
         Ok(Self { writer, clock, run_id: String::new(), destination })
     }
 
@@ -69,13 +81,14 @@ impl RejectedLog {
                     stream_prefix: &point.stream_prefix,
                     split: &point.split,
                     metric: &point.metric,
-                    value: point.value,
+                    value: point.number(),
                     logged_micros: point.timestamp_micros,
                     step: point.step,
                 },
             ),
             Refused::Param(value) => line::rejected_text(now, &self.run_id, "param", &pieces, value),
             Refused::Tag(value) => line::rejected_text(now, &self.run_id, "tag", &pieces, value),
+            Refused::Span(ids) => line::rejected_text(now, &self.run_id, "span", &pieces, ids),
         };
         self.writer.append(&bytes)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::destination::Destination;
 use crate::error::Result;
 use crate::limits;
-use crate::shard::name::Stream;
+use crate::paths::Stream;
 
 /// Which streams of a run are exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,36 +20,34 @@ pub enum Ranks {
     All,
 }
 
-/// Whose points a destination gets.
+/// The run whose log a destination gets.
 #[derive(Clone, Copy, Debug)]
-pub struct StreamFolder<'a> {
+pub struct RunFolder<'a> {
     /// The run directory.
     pub directory: &'a Path,
-    /// The stream.
-    pub stream: &'a Stream,
     /// Mode of new files.
     pub file_mode: u32,
 }
 
-type Connect = dyn Fn(&StreamFolder<'_>) -> Result<Box<dyn Destination>> + Send + Sync;
+type Connect = dyn Fn(&RunFolder<'_>) -> Result<Box<dyn Destination>> + Send + Sync;
 
-/// Makes a destination for a stream. It parses and checks what it was given and touches no network.
+/// Makes a destination for a run. It parses and checks what it was given and touches no network.
 #[derive(Clone)]
 pub struct Connector(Arc<Connect>);
 
 impl Connector {
     /// A connector from a function.
     #[must_use]
-    pub fn new(connect: impl Fn(&StreamFolder<'_>) -> Result<Box<dyn Destination>> + Send + Sync + 'static) -> Self {
+    pub fn new(connect: impl Fn(&RunFolder<'_>) -> Result<Box<dyn Destination>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(connect))
     }
 
-    /// A destination for one stream.
+    /// A destination for one run.
     ///
     /// # Errors
     /// If the set-up cannot work.
-    pub fn connect(&self, place: &StreamFolder<'_>) -> Result<Box<dyn Destination>> {
-        (self.0)(place)
+    pub fn connect(&self, folder: &RunFolder<'_>) -> Result<Box<dyn Destination>> {
+        (self.0)(folder)
     }
 }
 

@@ -5,30 +5,37 @@
 
 mod account;
 mod dry_run;
+mod record;
+mod streams;
+mod task;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use self::account::{Account, Shown};
+pub use self::record::note_aside;
+use self::streams::streams;
+use self::task::{Task, Watched};
 use crate::clock::Clock;
 use crate::deliver::context::Context;
-use crate::deliver::delivery::{Delivery, Step};
+use crate::deliver::delivery::Delivery;
+use crate::deliver::destination::Destination;
 use crate::deliver::settings::DeliverySettings;
 use crate::error::{Error, Result};
 use crate::follow::backlog::bytes_left;
-use crate::follow::cursor::{Cursor, Missing};
 use crate::follow::points::UnshownRows;
+use crate::follow::progress::Missing;
 use crate::limits::DEFAULT_FILE_MODE;
+use crate::paths::{FileKind, Stream};
 use crate::primitives::Instant;
+use crate::problem::Problem;
 use crate::recovery::run::{is_written, recover_directory};
 use crate::run::ending::RunStatus;
 use crate::run::identity::Home;
-use crate::run::records::last_status;
-use crate::scan::Snapshot;
-use crate::shard::name::Stream;
+use crate::run::records::{is_finished, last_status};
 use crate::stats::Stats;
 use crate::wait::Wait;
 
@@ -36,8 +43,12 @@ use crate::wait::Wait;
 const TICK: Duration = Duration::from_millis(50);
 /// Time for a delivery that is stopped to end by itself.
 const LEAVE: Duration = Duration::from_millis(200);
-/// Time between two looks at a run that goes on.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time between two calls of a [`Tick`] of the sidecar, which has time.
+const SLOW_TICK: Duration = Duration::from_millis(200);
+/// Time between two looks at the lengths of the files of a run that goes on.
+const GLANCE: Duration = Duration::from_millis(100);
+/// Time between two looks at the run itself: who writes it, and which streams it has.
+const LOOK: Duration = Duration::from_secs(1);
 /// Points looked at in one go when they are only counted.
 const COUNT_POINTS: usize = 1 << 14;
 
@@ -45,12 +56,23 @@ const COUNT_POINTS: usize = 1 << 14;
 pub type Tick<'a> = &'a mut dyn FnMut(&SyncProgress) -> bool;
 
 /// How a delivery is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncOptions {
     /// Goes on until the run has ended.
     pub follow: bool,
     /// Counts what would be sent, and sends nothing.
     pub dry_run: bool,
+    /// It is the sidecar's: see [`Aside`].
+    pub aside: Option<Aside>,
+}
+
+/// What is different in a delivery beside a live run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// The stream as which it puts on record what its destination is like, as soon as that is known.
+    pub stream: Stream,
+    /// Whether a run that ended without a word is told to be killed: its next session may be about to begin.
+    pub tells_killed: bool,
 }
 
 /// How far a delivery has come.
@@ -88,6 +110,8 @@ pub struct StreamOutcome {
     pub delivered: u64,
     /// Points that were refused for good.
     pub rejected: u64,
+    /// Spans that were accepted.
+    pub spans: u64,
     /// Parameters that were accepted; in a dry run those that would be sent.
     pub params: u64,
     /// In a dry run the tags that would be sent.
@@ -107,11 +131,11 @@ pub struct StreamOutcome {
     /// Whether everything was delivered.
     pub done: bool,
     /// Why not.
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
     /// How the run ended, as the destination was told now or earlier; in a dry run what it would be told.
     pub status: Option<RunStatus>,
     /// What the user should hear.
-    pub notices: Vec<String>,
+    pub notices: Vec<Problem>,
 }
 
 /// Delivers what is missing of the run in `directory`.
@@ -131,7 +155,7 @@ pub fn sync(
         return dry_run::count(directory, settings, clock, &home, tick);
     }
     let rows_recovered = recover_directory(directory, false)?.rows_recovered;
-    let mut runner = Runner::new(directory, settings, *options, clock)?;
+    let mut runner = Runner::new(directory, settings, options.clone(), clock)?;
     let shared = Arc::clone(&runner.shared);
     let wait = Arc::clone(&runner.wait);
     let (sender, receiver) = bounded(1);
@@ -140,6 +164,7 @@ pub fn sync(
         .name("codex-obs-sync".to_owned())
         .spawn(move || {
             let outcome = runner.run();
+            runner.put_on_record();
             runner.show_all();
             // Who hears of the end may begin another delivery at once.
             drop(runner);
@@ -148,8 +173,9 @@ pub fn sync(
         })
         .map_err(|source| Error::io("start a thread for", directory, source))?;
     let mut stopped: Option<Instant> = None;
+    let tick_every = if options.aside.is_some() { SLOW_TICK } else { TICK };
     loop {
-        match (receiver.recv_timeout(TICK), stopped) {
+        match (receiver.recv_timeout(tick_every), stopped) {
             (Ok(outcome), _) => {
                 outcome?;
                 break;
@@ -190,22 +216,6 @@ fn lock(shared: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The streams to deliver, which are some. The first one is the main one where there is one.
-fn streams(directory: &Path, settings: &DeliverySettings) -> Result<Vec<Stream>> {
-    let (found, others): (Vec<_>, Vec<_>) =
-        Snapshot::streams(directory)?.into_iter().partition(|stream| settings.includes(stream));
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let directory = directory.display();
-    Err(Error::no_log(match others.first() {
-        None => format!("{directory} holds no metrics to deliver"),
-        Some(other) => format!(
-            "{directory} holds no metrics of the main stream, only of others such as {other}: `--export-ranks all` delivers them"
-        ),
-    }))
-}
-
 fn context(directory: &Path, stream: &Stream, settings: &DeliverySettings, clock: &Clock, is_live: bool) -> Context {
     Context {
         directory: directory.to_owned(),
@@ -225,25 +235,12 @@ fn context(directory: &Path, stream: &Stream, settings: &DeliverySettings, clock
     }
 }
 
-/// One stream's delivery and what became of it.
-struct Task {
-    stream: Stream,
-    delivery: Delivery,
-    context: Arc<Context>,
-    /// Not before this.
-    pause_until: Option<Instant>,
-    problem: Option<String>,
-    /// There was nothing more at the last look.
-    is_idle: bool,
-    /// Nothing can be delivered any more.
-    has_ended: bool,
-}
-
 struct Runner {
-    directory: std::path::PathBuf,
+    directory: PathBuf,
     settings: DeliverySettings,
     options: SyncOptions,
     clock: Clock,
+    destination: Box<dyn Destination>,
     tasks: Vec<Task>,
     wait: Arc<Wait>,
     shared: Arc<Mutex<Shown>>,
@@ -258,6 +255,7 @@ impl Runner {
             settings: settings.clone(),
             options,
             clock: clock.clone(),
+            destination: context(directory, &Stream::main(), settings, clock, false).connect()?,
             tasks: Vec::new(),
             wait: Arc::default(),
             shared: Arc::default(),
@@ -271,7 +269,7 @@ impl Runner {
 
     /// Deliveries for the streams that have none yet.
     fn add_streams(&mut self) -> Result<()> {
-        let streams = streams(&self.directory, &self.settings)?;
+        let streams = streams(&self.directory, &self.settings, self.destination.follows())?;
         let is_live = is_written(&self.directory, &streams[0]);
         for stream in streams {
             if self.tasks.iter().any(|task| task.stream == stream) {
@@ -282,9 +280,21 @@ impl Runner {
             context.leads = stream.is_main() || self.tasks.is_empty();
             context.ended = if is_live { None } else { last_status(&self.directory, &stream)? };
             let context = Arc::new(context);
-            let delivery = Delivery::new(Arc::clone(&context), context.connect()?);
-            let task =
-                Task { stream, delivery, context, pause_until: None, problem: None, is_idle: false, has_ended: false };
+            let mut delivery = Delivery::new(Arc::clone(&context), &*self.destination);
+            delivery.note_over(!is_written(&self.directory, &stream));
+            let task = Task {
+                metrics: Watched::new(FileKind::Metrics.path(&self.directory, &stream)),
+                records: Watched::new(FileKind::Session.path(&self.directory, &stream)),
+                looked_at: Watched::new(FileKind::Session.path(&self.directory, &stream)),
+                is_finished: false,
+                stream,
+                delivery,
+                context,
+                pause_until: None,
+                problem: None,
+                is_idle: false,
+                has_ended: false,
+            };
             self.tasks.push(task);
         }
         Ok(())
@@ -293,13 +303,17 @@ impl Runner {
     fn run(&mut self) -> Result<()> {
         loop {
             // Looked at first: what was written before a run ended is there at the look that follows.
-            let goes_on =
-                self.options.follow && self.tasks.iter().any(|task| is_written(&self.directory, &task.stream));
+            let is_written = |task: &Task| !task.stream.is_sidecar() && is_written(&self.directory, &task.stream);
+            let goes_on = self.options.follow && self.tasks.iter().any(is_written);
             if self.options.follow && !goes_on {
                 recover_directory(&self.directory, false)?;
-                self.note_end()?;
+                self.note_end();
             }
+            self.note_finishes();
             self.deliver(!goes_on);
+            if self.options.aside.is_some() {
+                self.put_on_record();
+            }
             // What one stream cannot be delivered for is no better for the others.
             let is_hopeless = goes_on && self.tasks.iter().any(|task| task.has_ended);
             if self.wait.is_closing() || is_hopeless {
@@ -308,7 +322,7 @@ impl Runner {
             if !goes_on {
                 break;
             }
-            self.wait.pause(LOOK);
+            self.rest();
             self.add_streams()?;
         }
         self.finish();
@@ -316,12 +330,36 @@ impl Runner {
     }
 
     /// Deliveries that have not begun hear that the run is not written any more.
-    fn note_end(&mut self) -> Result<()> {
+    fn note_end(&mut self) {
         for task in self.tasks.iter_mut().filter(|task| task.delivery.is_held_elsewhere()) {
             task.context = Arc::new(Context { is_live: false, ..Context::clone(&task.context) });
-            task.delivery = Delivery::new(Arc::clone(&task.context), task.context.connect()?);
+            task.delivery = Delivery::new(Arc::clone(&task.context), &*self.destination);
         }
-        Ok(())
+        self.tasks.iter_mut().for_each(|task| task.delivery.note_over(true));
+    }
+
+    /// Waits until something is written, or it is time to look at the run. One that has put its end on record is about to go.
+    fn rest(&mut self) {
+        let until = Instant::now() + LOOK;
+        let is_ending = self.tasks.iter().any(|task| task.is_finished);
+        loop {
+            self.wait.pause(GLANCE);
+            let has_grown = self.tasks.iter_mut().filter_map(|task| task.has_grown().then_some(())).count() > 0;
+            if has_grown || is_ending || self.wait.is_closing() || Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// What follows a finish record is of another session, so what stands before it is whole.
+    fn note_finishes(&mut self) {
+        for task in &mut self.tasks {
+            if task.has_new_records() {
+                task.is_finished = is_finished(&self.directory, &task.stream).unwrap_or(false);
+                let is_over = task.is_finished || !is_written(&self.directory, &task.stream);
+                task.delivery.note_over(is_over);
+            }
+        }
     }
 
     /// Steps until there is nothing to do right now or, with `flush`, nothing at all.
@@ -332,11 +370,12 @@ impl Runner {
             let mut worked = false;
             for index in 0..self.tasks.len() {
                 let task = &mut self.tasks[index];
+                task.is_idle &= !self.destination.wants_again(&task.stream);
                 if task.has_ended || task.is_idle {
                     continue;
                 }
                 if task.pause_until.is_none_or(|until| until <= Instant::now()) {
-                    let step = task.delivery.step(&self.wait, flush);
+                    let step = task.delivery.step(&mut *self.destination, &self.wait, flush);
                     worked |= task.take(step, self.options.follow);
                 }
                 next = next.into_iter().chain(task.pause_until).min();
@@ -351,6 +390,17 @@ impl Runner {
         }
     }
 
+    /// Puts on record what the destination was like. Where that cannot be, nothing of the delivery is less true.
+    fn put_on_record(&self) {
+        for Task { stream, context, .. } in &self.tasks {
+            let aside = self.options.aside.as_ref().map(|aside| &aside.stream);
+            let (stream, lines) = (aside.unwrap_or(stream), context.notes.take());
+            if let Err(error) = record::append(&self.directory, stream, aside.is_some(), &lines, &self.clock) {
+                context.warnings.push("export_record", || format!("{error}: the tracking summary lacks this delivery"));
+            }
+        }
+    }
+
     /// Tells the destination how the run ended, once everything of all streams is there.
     fn finish(&mut self) {
         // The main stream may have come later than the one that stood in for it.
@@ -360,6 +410,10 @@ impl Runner {
             return;
         }
         let Ok(Some((status, end_micros))) = last_status(&self.directory, &leader) else { return };
+        let is_patient = self.options.aside.as_ref().is_some_and(|aside| !aside.tells_killed);
+        if is_patient && !is_finished(&self.directory, &leader).unwrap_or(false) {
+            return;
+        }
         let others = self.tasks.iter().enumerate().filter(|(index, _)| *index != main);
         let elsewhere = others.fold(Missing::default(), |sum, (_, task)| sum.and(task.delivery.missing()));
         self.tasks[main].delivery.note_missing_elsewhere(elsewhere);
@@ -371,11 +425,11 @@ impl Runner {
 
     fn bytes_left(&self) -> u64 {
         let left = |task: &Task| {
-            let cursor: Option<Cursor> = match task.delivery.delivered() {
-                Some(cursor) => Some(cursor.clone()),
-                None => task.delivery.known_progress().ok().and_then(|progress| progress.cursor),
+            let progress = match task.delivery.progress() {
+                Some(progress) => progress.clone(),
+                None => task.delivery.known_progress(&*self.destination).unwrap_or_default(),
             };
-            bytes_left(&self.directory, &task.stream, cursor.as_ref()).unwrap_or(0)
+            bytes_left(&self.directory, &task.stream, &progress).unwrap_or(0)
         };
         self.tasks.iter().map(left).sum()
     }
@@ -389,12 +443,12 @@ impl Runner {
         if bytes_left.is_some() {
             self.counted = Instant::now();
         }
-        let account = self.tasks[index].account(self.status);
+        let account = self.tasks[index].account(self.status, self.destination.page());
         let mut shared = lock(&self.shared);
         let progress = &mut shared.progress;
         account.stream.as_str().clone_into(&mut progress.stream);
         (progress.delivered, progress.rejected) = (delivered, rejected);
-        progress.waiting = account.problem.clone().filter(|_| !self.tasks[index].has_ended);
+        progress.waiting = account.problem.as_ref().filter(|_| !self.tasks[index].has_ended).map(Problem::to_string);
         if let Some(left) = bytes_left {
             progress.bytes_left = left;
             progress.bytes_total = progress.bytes_total.max(left);
@@ -407,55 +461,11 @@ impl Runner {
 
     /// Lets others see how far everything is.
     fn show_all(&mut self) {
-        let accounts = self.tasks.iter().map(|task| task.account(self.status)).collect();
+        let accounts = self.tasks.iter().map(|task| task.account(self.status, self.destination.page())).collect();
         let left = self.bytes_left();
         let mut shared = lock(&self.shared);
         shared.accounts = accounts;
         shared.progress.bytes_left = left;
         shared.progress.bytes_total = shared.progress.bytes_total.max(left);
-    }
-}
-
-impl Task {
-    fn account(&self, status: Option<RunStatus>) -> Account {
-        Account {
-            stream: self.stream.clone(),
-            context: Arc::clone(&self.context),
-            remote_run: self.delivery.remote_run().map(str::to_owned),
-            page: self.delivery.page(),
-            missing: self.delivery.missing(),
-            done: self.is_idle && self.problem.is_none(),
-            problem: self.problem.clone(),
-            status: status.filter(|told| self.delivery.told() == Some(*told)),
-        }
-    }
-
-    /// Notes what came of a step. Gives whether another may follow at once. A run that is followed is waited for where another
-    /// process delivers it.
-    fn take(&mut self, step: Step, follow: bool) -> bool {
-        self.pause_until = None;
-        match step {
-            Step::Worked => {
-                self.problem = None;
-                return true;
-            }
-            Step::Idle(_) => {
-                self.problem = None;
-                self.is_idle = true;
-            }
-            Step::Later { why, .. } if !follow && self.delivery.is_held_elsewhere() => {
-                self.problem = Some(format!("{why}; deliver the rest after it ends, or wait for it with `--follow`"));
-                self.has_ended = true;
-            }
-            Step::Later { pause, why } => {
-                self.problem = Some(why);
-                self.pause_until = Some(Instant::now() + pause);
-            }
-            Step::Stopped { why } => {
-                self.problem = Some(why);
-                self.has_ended = true;
-            }
-        }
-        false
     }
 }

@@ -12,7 +12,8 @@ use super::context::Context;
 use super::delivery::{Delivery, Step};
 use crate::deliver::destination::Destination;
 use crate::follow::backlog::Backlog;
-use crate::follow::cursor::Progress;
+use crate::follow::progress::Progress;
+use crate::problem::Problem;
 use crate::run::ending::RunStatus;
 use crate::wait::Wait;
 
@@ -36,6 +37,8 @@ pub struct DeliveryThread {
     address: String,
     /// The remote run that was asked for.
     meant_run: Option<String>,
+    /// Whether only lines of other logs are delivered.
+    is_without_rows: bool,
     command: SyncCommand,
 }
 
@@ -49,10 +52,13 @@ struct Shared {
     bell: Receiver<()>,
 }
 
+/// A delivery and where it goes.
+type Work = (Delivery, Box<dyn Destination>);
+
 /// Where the delivery is while no thread works with it.
 #[derive(Debug)]
 struct Station {
-    delivery: Option<Delivery>,
+    delivery: Option<Work>,
     /// A thread works with it.
     is_out: bool,
     has_started: bool,
@@ -86,8 +92,9 @@ impl DeliveryThread {
         let context = Arc::new(context);
         let (address, command) = (destination.address(), SyncCommand::new(&context, &*destination));
         let meant_run = destination.meant_run().map(str::to_owned);
+        let is_without_rows = destination.follows().points.is_none();
         let (ring_bell, bell) = bounded(1);
-        let delivery = Some(Delivery::new(Arc::clone(&context), destination));
+        let delivery = Some((Delivery::new(Arc::clone(&context), &*destination), destination));
         let station =
             Station { delivery, is_out: false, has_started: false, end: None, not_before: None, status: None };
         let shared = Shared {
@@ -98,7 +105,7 @@ impl DeliveryThread {
             ring_bell,
             bell,
         };
-        Self { shared: Arc::new(shared), thread: Mutex::default(), address, meant_run, command }
+        Self { shared: Arc::new(shared), thread: Mutex::default(), address, meant_run, is_without_rows, command }
     }
 
     /// Makes sure that the thread runs, unless it has ended for good. `false` if it cannot be started.
@@ -168,19 +175,23 @@ impl DeliveryThread {
         self.shared.context.unlock();
     }
 
-    /// Delivers what it can within `longest`, tells the destination how the run ended and when if that was everything, and ends
-    /// the thread. Gives what is left.
-    pub fn close(&self, status: RunStatus, end_micros: i64, longest: Option<Duration>) -> Option<Backlog> {
-        // A time beyond what the clock can show is for ever.
-        let deadline = longest.and_then(|longest| Instant::now().checked_add(longest));
-        {
-            let mut station = lock(&self.shared.station);
-            if !station.has_started {
-                return None;
-            }
+    /// Lets it hear how the run ended and when, and that it has until `deadline`.
+    pub fn begin_close(&self, status: RunStatus, end_micros: i64, deadline: Option<Instant>) {
+        let mut station = lock(&self.shared.station);
+        if station.has_started {
             station.status = Some((status, end_micros));
+            drop(station);
+            self.shared.wait.close(deadline);
+            self.shared.ring();
         }
-        self.shared.wait.close(deadline);
+    }
+
+    /// After [`begin_close`](Self::begin_close): delivers what it can until `deadline`, tells the destination how the run ended if
+    /// that was everything, and ends the thread. Gives what is left.
+    pub fn close(&self, deadline: Option<Instant>) -> Option<Backlog> {
+        if !lock(&self.shared.station).has_started {
+            return None;
+        }
         loop {
             if !self.start() {
                 // Every attempt keeps the deadline by itself, but for a look-up of a name that hangs.
@@ -202,14 +213,13 @@ impl DeliveryThread {
         let left = self.left();
         if let Some(left) = &left {
             let (directory, address) = (self.shared.context.directory.display(), &self.address);
-            let (words, command) = (left.words(), &left.command);
-            let remedy = if lock(&self.shared.station).end == Some(Leave::Stopped) {
-                "see the earlier warning for the remedy".to_owned()
+            let what = format!("not delivered to {address}: {} ({directory})", left.words());
+            let problem = if lock(&self.shared.station).end == Some(Leave::Stopped) {
+                Problem::from(format!("{what}; see the earlier warning for the remedy"))
             } else {
-                format!("run `{command}`, or reopen the run")
+                Problem::new("undelivered", what, left.command.clone())
             };
-            let warnings = &self.shared.context.warnings;
-            warnings.say(format!("not delivered to {address}: {words} ({directory}); {remedy}"));
+            self.shared.context.warnings.say(problem);
         }
         left
     }
@@ -218,7 +228,8 @@ impl DeliveryThread {
     fn left(&self) -> Option<Backlog> {
         let status = lock(&self.shared.station).status.filter(|_| self.shared.context.leads);
         let Context { directory, stream, .. } = &*self.shared.context;
-        let progress = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
+        let known = Progress::known(directory, stream, &self.address, self.meant_run.as_deref()).unwrap_or_default();
+        let progress = Progress { is_without_rows: self.is_without_rows, ..known };
         let left = Backlog::of(directory, stream, &progress, status).ok().filter(|left| !left.is_nothing())?;
         Some(Backlog { command: self.command.now(), ..left })
     }
@@ -269,7 +280,9 @@ impl Shared {
                     });
                     let _ = catch_unwind(AssertUnwindSafe(move || drop(delivery)));
                     match self.context.connect() {
-                        Ok(destination) => delivery = Delivery::new(Arc::clone(&self.context), destination),
+                        Ok(destination) => {
+                            delivery = (Delivery::new(Arc::clone(&self.context), &*destination), destination);
+                        }
                         Err(_) => return self.come_home(lock(&self.station), Err(Leave::Ended)),
                     }
                     if !self.wait.pause(AFTER_PANIC) {
@@ -281,7 +294,7 @@ impl Shared {
     }
 
     /// Brings the delivery back; without one nothing is delivered any more.
-    fn come_home(&self, mut station: MutexGuard<'_, Station>, delivery: Result<Delivery, Leave>) {
+    fn come_home(&self, mut station: MutexGuard<'_, Station>, delivery: Result<Work, Leave>) {
         self.context.want_live(false);
         station.end = delivery.as_ref().err().copied();
         station.delivery = delivery.ok();
@@ -291,7 +304,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn run(&self, delivery: &mut Delivery, not_before: &mut Option<Instant>) -> Leave {
+    fn run(&self, (delivery, destination): &mut Work, not_before: &mut Option<Instant>) -> Leave {
         let mut is_wanted = false;
         // Until when a destination that takes nothing is waited for, once the run is closed.
         let mut patience: Option<Instant> = None;
@@ -316,12 +329,13 @@ impl Shared {
                 self.wait.pause(rest);
                 continue;
             }
-            match delivery.step(&self.wait, is_closing) {
+            match delivery.step(&mut **destination, &self.wait, is_closing) {
                 Step::Worked => patience = patience.map(|_| Instant::now() + EXPORT_PATIENCE),
                 Step::Idle(_) if is_closing => return Leave::Ended,
                 Step::Idle(until) => {
                     // Whoever did not see the wish had appended before it: the files are looked at once more.
-                    if std::mem::replace(&mut is_wanted, true) {
+                    // Batches of rows that nobody takes would wake it again and again.
+                    if !delivery.follows_rows() || std::mem::replace(&mut is_wanted, true) {
                         self.rest(until);
                     } else {
                         self.context.want_live(true);

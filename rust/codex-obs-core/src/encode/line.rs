@@ -2,7 +2,7 @@
 
 use super::number::push_f64;
 use crate::record::json_string::push_json_string;
-use crate::record::timestamp;
+use crate::record::{nonfinite, timestamp};
 
 /// The pieces of a `params.ndjson` line, each a JSON object.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +30,42 @@ pub struct Tracking<'a> {
     pub extra: &'a [u8],
 }
 
+/// The pieces of a `telemetry.ndjson` line.
+#[derive(Clone, Copy, Debug)]
+pub struct Telemetry<'a> {
+    /// What happened.
+    pub event: &'a str,
+    /// Of which span, if of any.
+    pub span: Option<Ids<'a>>,
+    /// A JSON object.
+    pub measurements: &'a [u8],
+    /// A JSON object.
+    pub metadata: &'a [u8],
+}
+
+/// Who a span is.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids<'a> {
+    /// Joins the lines of a span.
+    pub token: &'a str,
+    /// 32 hex digits.
+    pub trace: &'a str,
+    /// 16 hex digits.
+    pub span: &'a str,
+    /// The parent's 16 hex digits.
+    pub parent: Option<&'a str>,
+}
+
 /// What every line of `export_rejected.ndjson` says.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejected<'a> {
     /// Kind and address of the destination.
     pub destination: &'a str,
-    /// Its run.
+    /// The remote run; empty where the destination has no such thing.
     pub remote_run: &'a str,
     /// The name under which it was sent.
     pub name: &'a str,
-    /// The status of the answer.
+    /// The status of the answer; 0 where there is none.
     pub status: u16,
     /// The server's words.
     pub reason: &'a str,
@@ -100,6 +126,22 @@ pub fn session(micros: i64, run_id: &str, record: &str, fields: &[u8]) -> Vec<u8
     line.finish()
 }
 
+/// A line of `telemetry.ndjson`.
+#[must_use]
+pub fn telemetry(micros: i64, run_id: &str, pieces: &Telemetry<'_>) -> Vec<u8> {
+    let mut line = Line::new("telemetry");
+    line.timestamp("timestamp", micros);
+    line.text("run_id", run_id);
+    line.text("event", pieces.event);
+    line.text_or_null("span_token", pieces.span.map(|span| span.token));
+    line.text_or_null("trace_id", pieces.span.map(|span| span.trace));
+    line.text_or_null("span_id", pieces.span.map(|span| span.span));
+    line.text_or_null("parent_span_id", pieces.span.and_then(|span| span.parent));
+    line.json("measurements", pieces.measurements);
+    line.json("metadata", pieces.metadata);
+    line.finish()
+}
+
 /// A line of `export_rejected.ndjson` for a metric.
 #[must_use]
 pub fn rejected_metric(micros: i64, run_id: &str, pieces: &Rejected<'_>, metric: &RejectedMetric<'_>) -> Vec<u8> {
@@ -109,10 +151,10 @@ pub fn rejected_metric(micros: i64, run_id: &str, pieces: &Rejected<'_>, metric:
     line.text("metric", metric.metric);
     let value = metric.value;
     let mut json = Vec::new();
-    match value {
-        value if value.is_finite() => push_f64(&mut json, value),
-        value if value.is_nan() => push_json_string(&mut json, "NaN"),
-        value => push_json_string(&mut json, if value > 0.0 { "Infinity" } else { "-Infinity" }),
+    if value.is_finite() {
+        push_f64(&mut json, value);
+    } else {
+        push_json_string(&mut json, nonfinite::word(value));
     }
     line.json("value", &json);
     line.timestamp("logged", metric.logged_micros);
@@ -168,10 +210,16 @@ impl Line {
         line.timestamp("timestamp", micros);
         line.text("run_id", run_id);
         line.text("destination", pieces.destination);
-        line.text("remote_run", pieces.remote_run);
+        match pieces.remote_run {
+            "" => line.json("remote_run", b"null"),
+            run => line.text("remote_run", run),
+        }
         line.text("kind", kind);
         line.text("name", pieces.name);
-        line.json("status", pieces.status.to_string().as_bytes());
+        match pieces.status {
+            0 => line.json("status", b"null"),
+            status => line.json("status", status.to_string().as_bytes()),
+        }
         line.text("reason", pieces.reason);
         line
     }
@@ -254,6 +302,26 @@ mod tests {
         assert_eq!(
             text(session(0, "r", "start", br#"{"host":"h","pid":1}"#)),
             format!("{start},\"host\":\"h\",\"pid\":1}}\n")
+        );
+    }
+
+    #[test]
+    fn telemetry_of_no_span_has_null_for_its_ids() {
+        let ids = Ids { token: "t", trace: "a1", span: "b2", parent: None };
+        let mut pieces = Telemetry { event: "x.y", span: Some(ids), measurements: b"{}", metadata: br#"{"a":1}"# };
+        let start = r#"{"$schema":"https://codexml.ai/schemas/telemetry.schema.json","schema_version":"v1","timestamp":"1970-01-01T00:00:00.000002Z","run_id":"r","event":"x.y","span_token":"#;
+        assert_eq!(
+            text(telemetry(2, "r", &pieces)),
+            format!(
+                r#"{start}"t","trace_id":"a1","span_id":"b2","parent_span_id":null,"measurements":{{}},"metadata":{{"a":1}}}}"#
+            ) + "\n"
+        );
+        pieces.span = None;
+        assert_eq!(
+            text(telemetry(2, "r", &pieces)),
+            format!(
+                r#"{start}null,"trace_id":null,"span_id":null,"parent_span_id":null,"measurements":{{}},"metadata":{{"a":1}}}}"#
+            ) + "\n"
         );
     }
 

@@ -4,7 +4,7 @@ use super::name_cache::NameCache;
 use super::number::{push_f64, push_i64};
 use crate::journal::frame::{MetricsFrame, Value};
 use crate::record::json_string::{push_escaped, push_json_string};
-use crate::record::{tags, timestamp};
+use crate::record::{nonfinite, tags, timestamp};
 
 const ROW_START: &str = r#"{"$schema":"https://codexml.ai/schemas/run_metrics.schema.json","schema_version":"v1","#;
 const MANIFEST_START: &str =
@@ -141,14 +141,7 @@ impl RowEncoder {
         }
         match *value {
             Value::Float(number) => {
-                let text = if number.is_nan() {
-                    "NaN"
-                } else if number > 0.0 {
-                    "Infinity"
-                } else {
-                    "-Infinity"
-                };
-                self.tail_with(1, metrics, |out| push_json_string(out, text));
+                self.tail_with(1, metrics, |out| push_json_string(out, nonfinite::word(number)));
             }
             Value::Unreadable(class) => self.tail_with(2, metrics, |out| push_json_string(out, class)),
             Value::Structured { id, descriptor } => {

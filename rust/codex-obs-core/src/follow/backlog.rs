@@ -3,14 +3,16 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::cursor::{Cursor, Progress};
+use super::cursor::Cursor;
 use super::locate::place;
 use super::params::Params;
+use super::progress::Progress;
 use crate::error::{Error, Result};
 use crate::limits::SCAN_BLOCK_BYTES;
+use crate::paths::{Coding, FileKind, Stream};
+use crate::problem::Facts;
 use crate::run::ending::RunStatus;
 use crate::scan::{Snapshot, Source};
-use crate::shard::name::{Coding, Stream};
 use crate::words::count;
 
 /// Bytes in which rows are counted; counting more would hold up whoever asks.
@@ -23,14 +25,16 @@ pub struct Backlog {
     pub rows: Option<u64>,
     /// The bytes that they take as they are stored.
     pub bytes: u64,
+    /// Whether they are lines of telemetry, of a destination that gets no rows.
+    pub is_telemetry: bool,
     /// Parameters.
     pub params: u64,
     /// Tags.
     pub tags: u64,
     /// How the run ended.
     pub status: bool,
-    /// The command that delivers them.
-    pub command: String,
+    /// The command that delivers them, as facts.
+    pub command: Facts,
 }
 
 impl Backlog {
@@ -42,12 +46,13 @@ impl Backlog {
         progress: &Progress,
         status: Option<(RunStatus, i64)>,
     ) -> Result<Self> {
-        let parts = behind(directory, stream, progress.cursor.as_ref(), true)?;
+        let parts = behind(directory, stream, progress, true)?;
         let bytes = parts.iter().map(|(source, start)| source.stored_length() - start).sum();
         let countable = bytes <= MAX_COUNTED_BYTES && parts.iter().all(|(source, _)| source.coding == Coding::Plain);
         let count = || parts.iter().map(|(source, start)| lines(source, *start)).sum::<Result<u64>>();
-        let mut left = Self { rows: countable.then(count).transpose()?, bytes, ..Self::default() };
-        if status.is_some() {
+        let is_telemetry = progress.is_without_rows;
+        let mut left = Self { rows: countable.then(count).transpose()?, bytes, is_telemetry, ..Self::default() };
+        if status.is_some() && !is_telemetry {
             (left.params, left.tags) = Params::new(directory, stream).count(progress.params_offset)?;
             left.status = progress.told != status;
         }
@@ -64,7 +69,11 @@ impl Backlog {
     #[must_use]
     pub fn words(&self) -> String {
         let many = |number: u64, what: &str| (number > 0).then(|| count(number, what));
-        let rows = self.rows.map_or_else(|| Some(format!("{} bytes of rows", self.bytes)), |rows| many(rows, "row"));
+        let rows = match self.rows {
+            None => Some(format!("{} bytes of {}", self.bytes, if self.is_telemetry { "telemetry" } else { "rows" })),
+            Some(rows) if self.is_telemetry => many(rows, "line").map(|lines| format!("{lines} of telemetry")),
+            Some(rows) => many(rows, "row"),
+        };
         let status = self.status.then(|| "the run status".to_owned());
         let mut words: Vec<String> =
             [rows, many(self.params, "parameter"), many(self.tags, "tag"), status].into_iter().flatten().collect();
@@ -75,15 +84,18 @@ impl Backlog {
     }
 }
 
-/// The stored bytes of `stream` behind `cursor`, quickly.
-pub fn bytes_left(directory: &Path, stream: &Stream, cursor: Option<&Cursor>) -> Result<u64> {
-    let parts = behind(directory, stream, cursor, false)?;
+/// The stored bytes of `stream` behind `progress`, quickly.
+pub fn bytes_left(directory: &Path, stream: &Stream, progress: &Progress) -> Result<u64> {
+    let parts = behind(directory, stream, progress, false)?;
     Ok(parts.iter().map(|(source, start)| source.stored_length() - start).sum())
 }
 
 /// The shards from the one on in which the cursor is, and where in them what is left begins.
-fn behind(directory: &Path, stream: &Stream, cursor: Option<&Cursor>, patience: bool) -> Result<Vec<(Source, u64)>> {
-    let sources = Snapshot::of_stream(directory, stream)?.sources;
+fn behind(directory: &Path, stream: &Stream, progress: &Progress, patience: bool) -> Result<Vec<(Source, u64)>> {
+    let log = if progress.is_without_rows { FileKind::Telemetry } else { FileKind::Metrics };
+    let cursor: Option<&Cursor> =
+        if progress.is_without_rows { progress.records.get(log.base()) } else { progress.cursor.as_ref() };
+    let sources = Snapshot::of_stream(log, directory, stream)?.sources;
     let (first, offset) = cursor.map_or(Ok((0, 0)), |cursor| place(&sources, cursor, patience))?;
     let parts = sources.into_iter().enumerate().skip(first);
     let with_start = |(index, source): (usize, Source)| {
@@ -148,7 +160,12 @@ mod tests {
         cursor.file = FileId::at(&path).unwrap().unwrap();
         assert_eq!(rows(folder.path(), &cursor), Some(20));
         assert_eq!(
-            bytes_left(folder.path(), &Stream::main(), Some(&cursor)).unwrap(),
+            bytes_left(
+                folder.path(),
+                &Stream::main(),
+                &Progress { cursor: Some(cursor.clone()), ..Progress::default() }
+            )
+            .unwrap(),
             std::fs::metadata(&path).unwrap().len()
         );
     }
@@ -176,5 +193,7 @@ mod tests {
         assert_eq!(left(Some(0), 0, 0, true), "the run status");
         assert_eq!(left(Some(0), 2, 1, false), "2 parameters and 1 tag");
         assert_eq!(left(None, 1, 3, true), "9 bytes of rows, 1 parameter, 3 tags and the run status");
+        let telemetry = Backlog { rows: Some(2), is_telemetry: true, ..Backlog::default() };
+        assert_eq!(telemetry.words(), "2 lines of telemetry");
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 
 use super::tests::{Log, line, open, rest};
 use super::*;
-use crate::shard::name::{Coding, shard_path};
+use crate::paths::{Coding, shard_path};
+use crate::shard::hold::Hold;
 
 /// Makes the log shorter, as another program.
 fn cut(log: &Log, length: u64) {
@@ -23,7 +24,7 @@ impl Told {
         let log = Log::new();
         let mut follower = open(log.folder.path(), None);
         let feed = Arc::new(Feed::new().0);
-        follower.ask(Arc::clone(&feed), Arc::new(Hold::new(1)));
+        follower.ask(Arc::clone(&feed), Arc::new(Hold::new(1)).part());
         Self { log, feed, follower }
     }
 

@@ -1,4 +1,4 @@
-//! What comes next: the rows of one stream in order, from live batches where they fit, else from the shards.
+//! What comes next: the lines of one stream's log in order, from live batches where they fit, else from the shards.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,12 @@ use crossbeam_channel::Receiver;
 
 use super::cursor::Cursor;
 use super::locate::{behind, first_lines, likeliest, locate};
-use super::point::Point;
-use super::points::{Content, Rows, UnshownRows};
 use super::reader::{Next, Shard};
 use crate::error::Result;
 use crate::fs::FileId;
-use crate::paths::FileKind;
+use crate::paths::{FileKind, Stream};
 use crate::scan::{Snapshot, Source};
-use crate::shard::hold::Hold;
-use crate::shard::name::Stream;
+use crate::shard::hold::Part;
 use crate::shard::ordinal::gone;
 use crate::worker::feed::{Batch, Feed};
 
@@ -29,13 +26,39 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Why a reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// There are as many points as were asked for.
+    /// The [`Intake`] takes no more.
     Full,
     /// There is nothing more at the moment.
     AtEnd,
     /// It took long; there is more.
     Stretch,
 }
+
+/// What is made of the lines.
+pub trait Intake {
+    /// Takes a line with its newline; only the last one of an archive may have none. What fails is asked again with the same line.
+    ///
+    /// # Errors
+    /// If something that belongs to the line cannot be read.
+    fn take(&mut self, line: &[u8]) -> Result<Taken>;
+
+    /// Whether it takes no more.
+    fn is_full(&self) -> bool;
+}
+
+/// What a line was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// One that goes with those before it, or by itself.
+    Line,
+    /// The first of several that are not parted: the place before it is [kept](Follower::before_group).
+    GroupBegins,
+    /// One of another kind than the log's.
+    Refused,
+}
+
+/// A cursor, and how many lines of the stream stand before it, also those that were deleted; `None` where that is not known.
+pub type Position = (Cursor, Option<u64>);
 
 /// What was met that does not go on to a destination. Every number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,17 +67,15 @@ pub struct Losses {
     pub refused: u64,
     /// Times that the cursor's shard, or one behind it, was gone, so that rows may be missing, nobody knows how many.
     pub gaps: u64,
-    /// Rows that were deleted before they were read.
+    /// Lines that were deleted before they were read.
     pub missing: u64,
-    /// Rows that have no form at a destination.
-    pub unshown: UnshownRows,
 }
 
 /// What the writer of this process knows of the files.
 #[derive(Debug)]
 struct Writer {
     feed: Arc<Feed>,
-    hold: Arc<Hold>,
+    hold: Part,
     /// The losses of `hold` that are accounted for.
     lost: u64,
     /// A file that seems to have been cut, of which the writer has not said so yet, and up to where it is accounted for.
@@ -75,8 +96,8 @@ impl Writer {
 pub struct Follower {
     directory: PathBuf,
     stream: Stream,
+    log: FileKind,
     base: PathBuf,
-    rows: Rows,
     live: Option<Receiver<Batch>>,
     shard: Option<Shard>,
     /// Whether the cursor is in `shard`, which it is once a line of it was read.
@@ -92,15 +113,17 @@ pub struct Follower {
     passed: u64,
     /// Lines of the stream before the place, also those that were deleted; `None` where that is not known.
     position: Option<u64>,
+    /// The place before the newest group.
+    before_group: Option<Position>,
     losses: Losses,
 }
 
 impl Follower {
-    /// Goes on at `cursor`, which has `position` lines before it; without one at the start of the oldest shard.
+    /// Follows `log`. Goes on at `cursor`, which has `position` lines before it; without one at the start of the oldest shard.
     pub fn open(
+        log: FileKind,
         directory: &Path,
         stream: &Stream,
-        rows: Rows,
         live: Option<Receiver<Batch>>,
         cursor: Option<Cursor>,
         position: Option<u64>,
@@ -109,8 +132,8 @@ impl Follower {
         let mut follower = Self {
             directory: directory.to_owned(),
             stream: stream.clone(),
-            base: FileKind::Metrics.path(directory, stream),
-            rows,
+            log,
+            base: log.path(directory, stream),
             live,
             shard: None,
             entered: false,
@@ -120,6 +143,7 @@ impl Follower {
             missed: None,
             passed: 0,
             position,
+            before_group: None,
             losses: Losses::default(),
         };
         if follower.has_begun() {
@@ -129,7 +153,7 @@ impl Follower {
     }
 
     /// Asks the writer of this process what it did with the files where that cannot be seen.
-    pub fn ask(&mut self, feed: Arc<Feed>, hold: Arc<Hold>) {
+    pub fn ask(&mut self, feed: Arc<Feed>, hold: Part) {
         self.writer = Some(Writer { lost: hold.lost(), feed, hold, settled: None });
     }
 
@@ -148,6 +172,12 @@ impl Follower {
     #[must_use]
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
+    }
+
+    /// The place before the newest group of lines that are not parted, if one began since the follower was opened.
+    #[must_use]
+    pub fn before_group(&self) -> Option<&Position> {
+        self.before_group.as_ref()
     }
 
     /// How many lines were read.
@@ -174,11 +204,11 @@ impl Follower {
         (self.cursor.ordinal > 0).then_some((self.cursor.ordinal, self.cursor.offset))
     }
 
-    /// Adds what comes next to `points` until they are `most`, or there is nothing more. Never waits.
-    pub fn read(&mut self, points: &mut Vec<Point>, most: usize) -> Result<Stopped> {
+    /// Hands over what comes next until no more is taken, or there is nothing more. Never waits.
+    pub fn read(&mut self, intake: &mut impl Intake) -> Result<Stopped> {
         let mut stretch = 0;
         loop {
-            if points.len() >= most {
+            if intake.is_full() {
                 return Ok(Stopped::Full);
             }
             let Some(shard) = &mut self.shard else {
@@ -190,14 +220,15 @@ impl Follower {
             let (id, start) = ((shard.id, shard.ordinal), shard.offset());
             if let Next::Line(line) = shard.peek() {
                 let length = line.len();
+                let taken = take(intake, line, start == 0)?;
                 let end = start + length as u64;
+                note(taken, &self.cursor, self.position, &mut self.before_group, &mut self.losses);
                 pass(&mut self.cursor, &mut self.entered, id, end, line);
-                take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
                 shard.advance(length);
                 self.passed += 1;
                 self.position = self.position.map(|lines| lines + 1);
                 stretch += length as u64;
-                if stretch >= STRETCH_BYTES && points.len() < most {
+                if stretch >= STRETCH_BYTES && !intake.is_full() {
                     return Ok(Stopped::Stretch);
                 }
                 continue;
@@ -209,7 +240,7 @@ impl Follower {
             if self.read_on()? {
                 continue;
             }
-            if !self.leave(points)? {
+            if !self.leave(intake)? {
                 return Ok(Stopped::AtEnd);
             }
         }
@@ -258,7 +289,7 @@ impl Follower {
 
     /// At the end of what a shard holds now: goes on to the next one if this one no longer grows. `false` if there is nothing
     /// more.
-    fn leave(&mut self, points: &mut Vec<Point>) -> Result<bool> {
+    fn leave(&mut self, intake: &mut impl Intake) -> Result<bool> {
         let Some(shard) = &mut self.shard else { return Ok(true) };
         if shard.is_plain() {
             let is_current = FileId::at(&self.base)? == Some(shard.id);
@@ -287,8 +318,9 @@ impl Follower {
             let line = shard.rest();
             let (id, length) = ((shard.id, shard.ordinal), line.len());
             let end = shard.offset() + length as u64;
+            let taken = take(intake, line, end == length as u64)?;
+            note(taken, &self.cursor, self.position, &mut self.before_group, &mut self.losses);
             pass(&mut self.cursor, &mut self.entered, id, end, line);
-            take(&mut self.rows, line, end == length as u64, points, &mut self.losses);
             shard.advance(length);
             self.passed += 1;
             self.position = self.position.map(|lines| lines + 1);
@@ -320,7 +352,7 @@ impl Follower {
 
     /// Lists the shards behind the one of the moment.
     fn look_ahead(&mut self) -> Result<()> {
-        let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
+        let sources = Snapshot::of_stream(self.log, &self.directory, &self.stream)?.sources;
         let here = self.shard.as_ref().map(|shard| shard.id);
         let known = sources.iter().position(|source| here.is_some() && source.file_id() == here);
         let next = match known {
@@ -390,7 +422,7 @@ impl Follower {
     fn locate(&mut self) -> Result<()> {
         self.shard = None;
         self.queue.clear();
-        let sources = Snapshot::of_stream(&self.directory, &self.stream)?.sources;
+        let sources = Snapshot::of_stream(self.log, &self.directory, &self.stream)?.sources;
         let hashes = first_lines(&sources)?;
         let Some((index, shard)) = locate(&sources, &hashes, &self.cursor)? else {
             let next = self.behind_cursor(&sources)?;
@@ -439,14 +471,23 @@ fn pass(cursor: &mut Cursor, entered: &mut bool, (file, ordinal): (FileId, u64),
     cursor.pass(end, line);
 }
 
-/// Makes a point of a line, if it is one.
-fn take(rows: &mut Rows, line: &[u8], is_first: bool, points: &mut Vec<Point>, losses: &mut Losses) {
-    let line = if is_first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
-    match rows.read(line) {
-        Content::Point(point) => points.push(point),
-        Content::Unshown(why) => losses.unshown.add(why),
-        Content::Blank => {}
-        Content::Refused => losses.refused += 1,
+/// Hands a line over without the mark that may stand before the first one of a file.
+fn take(intake: &mut impl Intake, line: &[u8], is_first: bool) -> Result<Taken> {
+    intake.take(if is_first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line })
+}
+
+/// Notes what a line was, before the cursor passes it.
+fn note(
+    taken: Taken,
+    cursor: &Cursor,
+    position: Option<u64>,
+    before_group: &mut Option<Position>,
+    losses: &mut Losses,
+) {
+    match taken {
+        Taken::Line => {}
+        Taken::GroupBegins => *before_group = Some((cursor.clone(), position)),
+        Taken::Refused => losses.refused += 1,
     }
 }
 

@@ -5,10 +5,12 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::*;
-use crate::follow::cursor::Progress;
+use crate::follow::point::Point;
+use crate::follow::points::Rows;
+use crate::follow::progress::Progress;
+use crate::paths::{Coding, shard_path};
 use crate::pulse::Pulse;
 use crate::shard::hold::Hold;
-use crate::shard::name::{Coding, shard_path};
 use crate::shard::pack::pack_all;
 use crate::shard::retention::retire;
 use crate::shard::rotate::shift;
@@ -23,13 +25,22 @@ pub(super) fn line(step: i64) -> String {
 }
 
 pub(super) fn open(folder: &Path, cursor: Option<Cursor>) -> Follower {
-    Follower::open(folder, &Stream::main(), Rows::new("", 0), None, cursor, None).unwrap()
+    Follower::open(FileKind::Metrics, folder, &Stream::main(), None, cursor, None).unwrap()
+}
+
+/// Adds points until they are `most`.
+fn read(follower: &mut Follower, points: &mut Vec<Point>, most: usize) -> Result<Stopped> {
+    let mut rows = Rows::new("", 0);
+    (rows.points, rows.most) = (std::mem::take(points), most);
+    let stopped = follower.read(&mut rows);
+    *points = rows.points;
+    stopped
 }
 
 /// The steps of everything that comes next.
 pub(super) fn rest(follower: &mut Follower) -> Vec<i64> {
     let mut points = Vec::new();
-    while follower.read(&mut points, usize::MAX).unwrap() != Stopped::AtEnd {}
+    while read(follower, &mut points, usize::MAX).unwrap() != Stopped::AtEnd {}
     points.iter().map(|point| point.step).collect()
 }
 
@@ -93,7 +104,7 @@ fn every_shard_is_read_in_order_whatever_it_is_packed_in() {
     for done in 0..=50 {
         let mut follower = open(log.folder.path(), None);
         let mut points = Vec::new();
-        assert_eq!(follower.read(&mut points, done).unwrap(), Stopped::Full);
+        assert_eq!(read(&mut follower, &mut points, done).unwrap(), Stopped::Full);
         let mut again = open(log.folder.path(), Some(follower.cursor().clone()).filter(|_| done > 0));
         assert_eq!(rest(&mut again), (done as i64..50).collect::<Vec<_>>(), "from {done}");
         assert_eq!((again.losses(), rest(&mut again).len()), (Losses::default(), 0));
@@ -134,7 +145,7 @@ fn a_shard_that_was_deleted_is_a_gap_and_the_rest_follows() {
     log.append(3);
     let mut follower = open(log.folder.path(), None);
     let mut points = Vec::new();
-    follower.read(&mut points, 2).unwrap();
+    read(&mut follower, &mut points, 2).unwrap();
     let cursor = follower.cursor().clone();
     retire(&log.base, 2, None, &Pulse::default()).unwrap();
     assert_eq!(rest(&mut follower), [2, 6, 7, 8, 9, 10, 11, 12, 13, 14], "the open shard is read to its end");
@@ -169,7 +180,7 @@ fn a_shard_that_was_cut_and_has_grown_beyond_the_place_is_read_from_its_start() 
         log.append(20);
         let mut follower = open(log.folder.path(), None);
         let mut points = Vec::new();
-        follower.read(&mut points, 18).unwrap();
+        read(&mut follower, &mut points, 18).unwrap();
         // Copied and truncated by another program, and written on meanwhile.
         if keeps_copy {
             fs::copy(&log.base, shard_path(&log.base, 1, Coding::Plain)).unwrap();
@@ -186,14 +197,14 @@ fn what_was_delivered_before_its_file_was_cut_or_deleted_is_no_gap() {
     for (delivered, is_deleted, gaps) in [(20, false, 0), (18, false, 1), (20, true, 0)] {
         let mut log = Log::new();
         let (feed, _receiver) = Feed::new();
-        let (feed, kept) = (Arc::new(feed), Arc::new(Hold::new(1)));
+        let (feed, kept) = (Arc::new(feed), Arc::new(Hold::new(1)).part());
         log.append(20);
         let mut follower = open(log.folder.path(), None);
-        follower.ask(Arc::clone(&feed), Arc::clone(&kept));
+        follower.ask(Arc::clone(&feed), kept);
         let file = FileId::at(&log.base).unwrap().unwrap();
         feed.offer(file, 0, &fs::read(&log.base).unwrap());
         let mut points = Vec::new();
-        follower.read(&mut points, 18).unwrap();
+        read(&mut follower, &mut points, 18).unwrap();
         if delivered == 18 {
             // Appended while the destination was away.
             let length = fs::metadata(&log.base).unwrap().len();
@@ -237,7 +248,7 @@ fn a_batch_of_a_shard_that_was_cut_meanwhile_does_not_fit_by_chance() {
     let log = Log::new();
     let (feed, receiver) = Feed::new();
     let mut follower =
-        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None, None).unwrap();
+        Follower::open(FileKind::Metrics, log.folder.path(), &Stream::main(), Some(receiver), None, None).unwrap();
     feed.want(true);
     let file = FileId::at(&log.base).unwrap().unwrap();
     let mut offset = 0;
@@ -268,7 +279,7 @@ fn of_shards_that_begin_alike_the_right_one_is_found() {
     }
     let mut follower = open(log.folder.path(), None);
     let mut points = Vec::new();
-    follower.read(&mut points, 5).unwrap();
+    read(&mut follower, &mut points, 5).unwrap();
     let mut again = open(log.folder.path(), Some(follower.cursor().clone()));
     assert_eq!(rest(&mut again), [2, 0, 1, 2, 0, 1, 2]);
 }
@@ -279,7 +290,7 @@ fn a_cut_shard_goes_on_behind_the_latest_line_that_was_delivered() {
     log.append(10);
     let mut follower = open(log.folder.path(), None);
     let mut points = Vec::new();
-    follower.read(&mut points, 5).unwrap();
+    read(&mut follower, &mut points, 5).unwrap();
     let cursor = follower.cursor().clone();
     // A line before the place is gone: the hash says where to go on.
     let text: String = (0..10).filter(|step| *step != 2).map(line).collect();
@@ -295,7 +306,7 @@ fn live_batches_are_used_where_they_fit_and_the_file_where_not() {
     let mut log = Log::new();
     let (feed, receiver) = Feed::new();
     let mut follower =
-        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver.clone()), None, None)
+        Follower::open(FileKind::Metrics, log.folder.path(), &Stream::main(), Some(receiver.clone()), None, None)
             .unwrap();
     feed.want(true);
     let mut seen = Vec::new();
@@ -325,7 +336,7 @@ fn what_a_batch_says_is_used_without_a_look_at_the_file() {
     let log = Log::new();
     let (feed, receiver) = Feed::new();
     let mut follower =
-        Follower::open(log.folder.path(), &Stream::main(), Rows::new("", 0), Some(receiver), None, None).unwrap();
+        Follower::open(FileKind::Metrics, log.folder.path(), &Stream::main(), Some(receiver), None, None).unwrap();
     assert_eq!(rest(&mut follower), [] as [i64; 0]);
     feed.want(true);
     let file = FileId::at(&log.base).unwrap().unwrap();
@@ -333,7 +344,7 @@ fn what_a_batch_says_is_used_without_a_look_at_the_file() {
     feed.offer(file, 5, line(2).as_bytes());
     feed.offer(file, 0, line(3).as_bytes());
     let mut points = Vec::new();
-    assert_eq!(follower.read(&mut points, 1).unwrap(), Stopped::Full);
+    assert_eq!(read(&mut follower, &mut points, 1).unwrap(), Stopped::Full);
     assert_eq!(points[0].step, 3, "neither of another file nor of another place");
 }
 
@@ -348,7 +359,7 @@ fn memory_does_not_grow_with_the_log() {
     let mut points = Vec::new();
     let mut steps = 0;
     loop {
-        let stopped = follower.read(&mut points, 1000).unwrap();
+        let stopped = read(&mut follower, &mut points, 1000).unwrap();
         steps += points.len();
         points.clear();
         let held = follower.shard.as_ref().map_or(0, Shard::held_bytes);
@@ -401,7 +412,8 @@ proptest! {
         let path = log.folder.path().join("export-main-0.json");
         let mut progress = Progress::default();
         let mut follower = open(log.folder.path(), None);
-        let mut kept = Hold::new(u64::MAX);
+        let mut kept = Arc::new(Hold::new(u64::MAX));
+        let mut part = kept.part();
         let mut delivered: Vec<i64> = Vec::new();
         for event in events {
             match event {
@@ -415,28 +427,29 @@ proptest! {
                 }
                 Event::Deliver(most) => {
                     let mut points = Vec::new();
-                    let _ = follower.read(&mut points, most).unwrap();
+                    let _ = read(&mut follower, &mut points, most).unwrap();
                     delivered.extend(points.iter().map(|point| point.step));
                     progress.cursor = follower.has_begun().then(|| follower.cursor().clone());
                     progress.save(&path).unwrap();
-                    follower.place().into_iter().for_each(|(ordinal, offset)| kept.note(ordinal, offset));
+                    follower.place().into_iter().for_each(|(ordinal, offset)| part.note(ordinal, offset));
                 }
                 Event::Die(lost) => {
                     if lost {
                         let mut points = Vec::new();
-                        follower.read(&mut points, 5).unwrap();
+                        read(&mut follower, &mut points, 5).unwrap();
                         delivered.extend(points.iter().map(|point| point.step));
                     }
                     progress = Progress::load(&path).unwrap();
                     follower = open(log.folder.path(), progress.cursor.clone());
-                    kept = Hold::new(u64::MAX);
-                    follower.place().into_iter().for_each(|(ordinal, offset)| kept.note(ordinal, offset));
+                    kept = Arc::new(Hold::new(u64::MAX));
+                    part = kept.part();
+                    follower.place().into_iter().for_each(|(ordinal, offset)| part.note(ordinal, offset));
                 }
                 Event::Retire => {
                     retire(&log.base, 1, Some(&kept), &Pulse::default()).unwrap();
                 }
                 Event::Pack(keep) => {
-                    pack_all(&log.base, keep, 0o600).unwrap();
+                    pack_all(&log.base, keep, 0o600, &|| true).unwrap();
                 }
                 Event::Rewrite(lines) => {
                     let text = fs::read_to_string(&log.base).unwrap();
@@ -450,7 +463,7 @@ proptest! {
         }
         loop {
             let mut points = Vec::new();
-            let stopped = follower.read(&mut points, 100).unwrap();
+            let stopped = read(&mut follower, &mut points, 100).unwrap();
             delivered.extend(points.iter().map(|point| point.step));
             if stopped == Stopped::AtEnd {
                 break;

@@ -8,20 +8,18 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::cursor::{Cursor, Progress, lock_path, progress_path, progress_paths};
+use super::cursor::Cursor;
 use super::locate::{first_lines, place};
+use super::progress::{NO_RUN, Progress, lock_path, progress_path, progress_paths};
 use crate::error::Result;
 use crate::fs::FileId;
-use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose, is_held};
+use crate::lock::{Attempt, Owner, Purpose, is_held};
+use crate::paths::{Coding, FileKind, Stream};
+use crate::process::Process;
 use crate::run::identity::Home;
 use crate::scan::{Snapshot, Source};
 use crate::shard::hold::{Claims, Need};
-use crate::shard::name::{Coding, Stream};
 use crate::worker::warnings::Warnings;
-
-/// Stands for the remote run while that is not known.
-const NO_RUN: &str = "";
 
 /// The destinations of a stream that were promised something.
 #[derive(Debug)]
@@ -72,7 +70,7 @@ impl Holds {
     }
 
     fn end(directory: &Path, stream: &Stream) -> Result<Option<End>> {
-        let sources = Snapshot::of_stream(directory, stream)?.sources;
+        let sources = Snapshot::of_stream(FileKind::Metrics, directory, stream)?.sources;
         let hashes = first_lines(&sources)?;
         let newest = (0..sources.len()).rev().find_map(|index| Some((&sources[index], hashes[index]?)));
         Ok(newest.map(|(source, shard)| End {
@@ -85,7 +83,7 @@ impl Holds {
     }
 
     fn sources(&self) -> Result<Vec<Source>> {
-        Ok(Snapshot::of_stream(&self.directory, &self.stream)?.sources)
+        Ok(Snapshot::of_stream(FileKind::Metrics, &self.directory, &self.stream)?.sources)
     }
 
     /// How far the delivery with this progress has come. `end` is where what it was promised ends, and where that is now.
@@ -120,10 +118,10 @@ impl Holds {
     }
 
     /// What is needed now.
-    fn look(&self, own: Option<&Path>) -> Result<Need> {
+    fn look(&self, own: &[PathBuf]) -> Result<Need> {
         let mut open = Vec::new();
         for path in progress_paths(&self.directory, &self.stream)? {
-            if Some(path.as_path()) == own {
+            if own.contains(&path) {
                 continue;
             }
             let progress = Progress::load(&path)?;
@@ -211,7 +209,7 @@ impl Holds {
 }
 
 impl Claims for Holds {
-    fn need(&self, own: Option<&Path>) -> Result<Need> {
+    fn need(&self, own: &[PathBuf]) -> Result<Need> {
         self.look(own).inspect_err(|error| {
             self.warnings.push("promises", || {
                 format!("{error}: undelivered rows are unknown, so nothing is deleted up to the limit")
@@ -261,7 +259,7 @@ pub fn promise(directory: &Path, stream: &Stream, address: &str, run: Option<&st
 /// Lets the progress at `path`, of a remote run that is known now, stand for what was promised.
 pub fn rename(directory: &Path, stream: &Stream, address: &str, path: &Path) -> Result<()> {
     let promised = progress_path(directory, stream, address, NO_RUN);
-    if !promised.exists() {
+    if path == promised || !promised.exists() {
         return Ok(());
     }
     begin(path, address)?;
@@ -301,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::follow::cursor::hash;
-    use crate::shard::tail::INTERNALS;
+    use crate::paths::INTERNALS;
 
     fn gzip(text: &str) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -327,18 +325,18 @@ mod tests {
         // Half of the archive can be read to its first line and not to its end.
         std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
         let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
-        let before = holds.need(None);
+        let before = holds.need(&[]);
         assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
         std::fs::write(&archive, &whole).unwrap();
-        assert_eq!(holds.need(None).unwrap(), Need::From { ordinal: 1, offset: whole.len() as u64 });
+        assert_eq!(holds.need(&[]).unwrap(), Need::From { ordinal: 1, offset: whole.len() as u64 });
         let all = Progress::load(&path).unwrap();
         let mut cursor = all.cursor.clone().unwrap();
         cursor.enter(hash(b"{\"new\":1}\n"), 0, FileId::default());
         cursor.pass(10, b"{\"new\":1}\n");
         Progress { cursor: Some(cursor), ..all }.save(&path).unwrap();
-        assert_eq!(holds.need(None).unwrap(), Need::Nothing);
+        assert_eq!(holds.need(&[]).unwrap(), Need::Nothing);
         std::fs::write(&archive, "no archive").unwrap();
-        assert_eq!(holds.need(None).unwrap(), Need::Nothing, "it is not looked at again");
+        assert_eq!(holds.need(&[]).unwrap(), Need::Nothing, "it is not looked at again");
     }
 
     #[test]
@@ -359,7 +357,7 @@ mod tests {
             let archive = directory.join("metrics.ndjson.1.gz");
             std::fs::write(&archive, gzip("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n")).unwrap();
             std::fs::write(&log, "{\"new\":1}\n").unwrap();
-            assert_eq!(holds.need(None).unwrap(), needed);
+            assert_eq!(holds.need(&[]).unwrap(), needed);
             std::fs::remove_file(&archive).unwrap();
         }
     }
@@ -377,20 +375,20 @@ mod tests {
         let path = progress_path(directory, &stream, "test", "1");
         let address = Some("test".to_owned());
         Progress { address: address.clone(), ..Progress::default() }.save(&path).unwrap();
-        assert_eq!(holds.need(None).unwrap(), Need::Nothing, "nobody was promised these rows");
+        assert_eq!(holds.need(&[]).unwrap(), Need::Nothing, "nobody was promised these rows");
         let lock = lock_path(directory, &stream, "test");
         let Attempt::Taken(owner) = Owner::acquire(&lock, &Process::current(), Purpose::Write).unwrap() else {
             panic!("the lock is free")
         };
-        assert_eq!(holds.need(None).unwrap(), Need::From { ordinal: 1, offset: 0 });
-        assert_eq!(holds.need(Some(&path)).unwrap(), Need::Nothing, "its own are counted elsewhere");
+        assert_eq!(holds.need(&[]).unwrap(), Need::From { ordinal: 1, offset: 0 });
+        assert_eq!(holds.need(std::slice::from_ref(&path)).unwrap(), Need::Nothing, "its own are counted elsewhere");
         let mut cursor = Cursor::default();
         cursor.enter(hash(b"{\"b\":1}\n"), 2, FileId::default());
         cursor.pass(8, b"{\"b\":1}\n");
         Progress { cursor: Some(cursor), address, ..Progress::default() }.save(&path).unwrap();
-        assert_eq!(holds.need(None).unwrap(), Need::From { ordinal: 2, offset: 8 });
+        assert_eq!(holds.need(&[]).unwrap(), Need::From { ordinal: 2, offset: 8 });
         drop(owner);
-        assert_eq!(holds.need(None).unwrap(), Need::Nothing, "it has gone away");
+        assert_eq!(holds.need(&[]).unwrap(), Need::Nothing, "it has gone away");
     }
 
     #[test]

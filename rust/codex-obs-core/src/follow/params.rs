@@ -9,8 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_LINE_BYTES;
-use crate::paths::FileKind;
-use crate::shard::name::Stream;
+use crate::paths::{FileKind, Stream};
 
 type Object = BTreeMap<String, Box<RawValue>>;
 
@@ -34,13 +33,21 @@ pub struct Params {
     offset: u64,
     /// Hashes of the first value of each key.
     known: HashMap<String, u64>,
+    /// Values are given as JSON, and not as Python's `str`.
+    as_json: bool,
 }
 
 impl Params {
     /// The parameters of `stream`.
     #[must_use]
     pub fn new(directory: &Path, stream: &Stream) -> Self {
-        Self { path: FileKind::Params.path(directory, stream), offset: 0, known: HashMap::new() }
+        Self { path: FileKind::Params.path(directory, stream), offset: 0, known: HashMap::new(), as_json: false }
+    }
+
+    /// The same with values as JSON.
+    #[must_use]
+    pub fn as_json(self, as_json: bool) -> Self {
+        Self { as_json, ..self }
     }
 
     /// How many parameters and tags stand behind `delivered`.
@@ -59,7 +66,8 @@ impl Params {
         }
     }
 
-    /// What was added since the last call; of what stands before `delivered` only the values are learnt.
+    /// What the next line has that says something new; of what stands before `delivered` only the values are learnt. A line is
+    /// handed over alone, so that what a destination makes of it does not depend on when it is read.
     pub fn read(&mut self, delivered: u64) -> Result<Option<News>> {
         let file = match crate::fs::open_read(&self.path) {
             Ok(file) => file,
@@ -83,7 +91,7 @@ impl Params {
             let mut flat = BTreeMap::new();
             for (part, prefix) in [("derived", "derived/"), ("config", "")] {
                 let object = record.get(part).and_then(|raw| serde_json::from_str::<Object>(raw.get()).ok());
-                flatten(prefix, &object.unwrap_or_default(), &mut flat);
+                flatten(prefix, &object.unwrap_or_default(), self.as_json, &mut flat);
             }
             for (key, value) in flat {
                 let hash = xxh3_64(value.as_bytes());
@@ -100,7 +108,10 @@ impl Params {
                 }
             }
             if is_new {
-                tags.extend(tags_of(&record));
+                tags.extend(tags_of(&record, self.as_json));
+            }
+            if !news.params.is_empty() || !news.changed.is_empty() || !tags.is_empty() {
+                break;
             }
         }
         news.tags = tags.into_iter().collect();
@@ -110,24 +121,29 @@ impl Params {
 }
 
 /// The user's tags in a record.
-fn tags_of(record: &Object) -> BTreeMap<String, String> {
+fn tags_of(record: &Object, as_json: bool) -> BTreeMap<String, String> {
     let object = |raw: &RawValue| serde_json::from_str::<Object>(raw.get()).ok();
     let metadata = record.get("metadata").and_then(|raw| object(raw));
     let tags = metadata.as_ref().and_then(|metadata| metadata.get("tags")).and_then(|raw| object(raw));
-    tags.unwrap_or_default().into_iter().map(|(key, value)| (key, text(&value))).collect()
+    tags.unwrap_or_default().into_iter().map(|(key, value)| (key, value_of(&value, as_json))).collect()
 }
 
 /// Nested keys joined by `/`; a list is one value.
-fn flatten(prefix: &str, object: &Object, flat: &mut BTreeMap<String, String>) {
+fn flatten(prefix: &str, object: &Object, as_json: bool, flat: &mut BTreeMap<String, String>) {
     for (key, value) in object {
         let path = format!("{prefix}{key}");
         match serde_json::from_str::<Object>(value.get()) {
-            Ok(inner) if !inner.is_empty() => flatten(&format!("{path}/"), &inner, flat),
+            Ok(inner) if !inner.is_empty() => flatten(&format!("{path}/"), &inner, as_json, flat),
             _ => {
-                flat.insert(path, text(value));
+                flat.insert(path, value_of(value, as_json));
             }
         }
     }
+}
+
+/// A value in the form that was asked for.
+fn value_of(value: &RawValue, as_json: bool) -> String {
+    if as_json { value.get().to_owned() } else { text(value) }
 }
 
 /// A value as text: what Python's `str` gives for a number, a truth value, a text or None; JSON for the rest.
@@ -176,7 +192,12 @@ mod tests {
             ("opt/none", "None"),
         ];
         assert_eq!((news.params, news.tags), (pairs(&expected), pairs(&[("n", "1"), ("team", "x")])));
-        assert_eq!((news.end, news.changed.len()), (first.len() as u64 + 10, 0));
+        assert_eq!((news.end, news.changed.len()), (first.len() as u64, 0));
+        assert_eq!(
+            params.read(0).unwrap(),
+            Some(News { end: first.len() as u64 + 10, ..News::default() }),
+            "no record"
+        );
         assert_eq!(params.read(0).unwrap(), None, "a torn line is waited for");
         std::fs::write(&path, first).unwrap();
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(second.as_bytes()).unwrap();

@@ -1,17 +1,25 @@
 //! Lines of the log as points.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::point::Point;
-use crate::scan::{Line, LineParser, Name, Value};
+use xxhash_rust::xxh3::xxh3_64;
 
-/// Distinct texts kept at most, so that a run with ever new names does not grow the exporter.
-const MAX_TEXTS: usize = 4096;
+use super::cursor::Cursor;
+use super::follower::{Intake, Taken};
+use super::point::{MAX_TEXTS, Point, Value};
+use super::values::Values;
+use crate::error::Result;
+use crate::paths::Stream;
+use crate::record::tags::RESERVED;
+use crate::record::{DEFAULT_SPLIT, nonfinite};
+use crate::scan::{self, Line, LineParser, Name};
 
-/// Why a row is not exported.
+/// Why a row is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unshown {
-    /// Its value is structured, and in the manifest.
+    /// Its value is structured, and the destination has no form for it, or it is not in the manifest any more.
     Structured,
     /// It has no step.
     WithoutStep,
@@ -19,7 +27,7 @@ pub enum Unshown {
     WithoutValue,
 }
 
-/// How many rows are not exported, by why.
+/// How many rows are not sent, by why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnshownRows {
     /// See [`Unshown::Structured`].
@@ -40,9 +48,29 @@ impl UnshownRows {
         };
         *count += 1;
     }
+
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            structured: self.structured.saturating_sub(earlier.structured),
+            without_step: self.without_step.saturating_sub(earlier.without_step),
+            without_value: self.without_value.saturating_sub(earlier.without_value),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            structured: self.structured + other.structured,
+            without_step: self.without_step + other.without_step,
+            without_value: self.without_value + other.without_value,
+        }
+    }
 }
 
-/// What a line is to an exporter.
+/// What a line is to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A point.
@@ -55,6 +83,21 @@ pub enum Content {
     Refused,
 }
 
+/// What a destination asks of rows beside numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of the things that can be asked for")]
+pub struct Wanted {
+    /// Structured values.
+    pub values: bool,
+    /// Of these only such as charts have a [form](crate::structured) for.
+    pub charts_only: bool,
+    /// Tags.
+    pub tags: bool,
+    /// Groups that are not parted: the longest runs of consecutive rows that are equal in timestamp, step, split, dataset and tags and
+    /// repeat no metric.
+    pub groups: bool,
+}
+
 /// Turns the lines of one stream into points.
 #[derive(Debug)]
 pub struct Rows {
@@ -65,6 +108,25 @@ pub struct Rows {
     default_split: Arc<str>,
     /// The time of rows that have none.
     default_micros: i64,
+    wanted: Wanted,
+    values: Option<Values>,
+    group: Group,
+    /// What was read.
+    pub points: Vec<Point>,
+    /// Points that are taken at most, unless a group has more.
+    pub most: usize,
+    unshown: UnshownRows,
+}
+
+/// The group of the moment.
+#[derive(Debug, Default)]
+struct Group {
+    /// Hash of what its rows have in common.
+    common: Option<u64>,
+    /// Hashes of its metrics, whose numbers end with the parser's texts.
+    metrics: HashSet<u64>,
+    /// Index of its first point.
+    start: usize,
 }
 
 impl Rows {
@@ -75,45 +137,121 @@ impl Rows {
             parser: LineParser::default(),
             texts: Vec::new(),
             prefix: prefix.into(),
-            default_split: "train".into(),
+            default_split: DEFAULT_SPLIT.into(),
             default_micros,
+            wanted: Wanted::default(),
+            values: None,
+            group: Group::default(),
+            points: Vec::new(),
+            most: usize::MAX,
+            unshown: UnshownRows::default(),
         }
     }
 
+    /// As [`new`](Self::new), with what a destination asks for; of the manifest what is behind `manifest`.
+    ///
+    /// # Errors
+    /// If the manifest cannot be read.
+    pub fn wanting(self, wanted: Wanted, directory: &Path, stream: &Stream, manifest: Option<Cursor>) -> Result<Self> {
+        let values = wanted.values.then(|| Values::open(directory, stream, manifest)).transpose()?;
+        Ok(Self { wanted, values, ..self })
+    }
+
+    /// How many of the points may go: without `is_over` the last group waits for the line behind it.
+    #[must_use]
+    pub fn ready(&self, is_over: bool) -> usize {
+        if self.wanted.groups && !is_over { self.group.start } else { self.points.len() }
+    }
+
+    /// Forgets the first points, which went.
+    pub fn release(&mut self, count: usize) {
+        self.points.drain(..count);
+        self.group.start -= count.min(self.group.start);
+        if self.points.is_empty() {
+            self.group.common = None;
+        }
+    }
+
+    /// The place in the manifest behind the last structured value that was read.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&Cursor> {
+        self.values.as_ref().and_then(Values::cursor)
+    }
+
+    /// Rows that were met and are not sent.
+    #[must_use]
+    pub fn unshown(&self) -> UnshownRows {
+        self.unshown
+    }
+
     /// Reads one line, with its newline or without.
-    pub fn read(&mut self, line: &[u8]) -> Content {
+    ///
+    /// # Errors
+    /// If the structured value of the row cannot be read.
+    pub fn read(&mut self, line: &[u8]) -> Result<Content> {
         if self.parser.names().texts().len() > MAX_TEXTS {
             self.parser = LineParser::default();
             self.texts.clear();
         }
+        let wanted = self.wanted;
+        let values = &mut self.values;
         let read = self.parser.read(line, |row, _| {
-            let value = match row.value {
-                Value::Finite(value) | Value::NonFinite(value) => Some(value),
-                Value::None => row.tags.nonfinite.and_then(nonfinite),
+            let number = match row.value {
+                scan::Value::Finite(value) | scan::Value::NonFinite(value) => Some(value),
+                scan::Value::None => row.tags.nonfinite.and_then(nonfinite::number),
             };
-            let Some(value) = value else {
-                let is_structured = row.tags.manifest_id.is_some();
-                return Err(if is_structured { Unshown::Structured } else { Unshown::WithoutValue });
+            let structured = row.tags.manifest_id.filter(|_| number.is_none());
+            let why = match (number, structured) {
+                (None, None) => Some(Unshown::WithoutValue),
+                (None, Some(_)) if values.is_none() => Some(Unshown::Structured),
+                _ if row.step.is_none() => Some(Unshown::WithoutStep),
+                _ => None,
             };
-            let step = row.step.ok_or(Unshown::WithoutStep)?;
-            Ok((row.split, row.metric, value, row.timestamp, step))
+            if let Some(why) = why {
+                return Ok(Err(why));
+            }
+            let value = match (number, structured, values) {
+                (Some(number), ..) => Value::Number(number),
+                (None, Some(id), Some(values)) => match values.find(id)? {
+                    Some(structured) if wanted.charts_only && !structured.has_form() => {
+                        return Ok(Err(Unshown::Structured));
+                    }
+                    Some(structured) => Value::Structured(structured),
+                    None => return Ok(Err(Unshown::Structured)),
+                },
+                _ => return Ok(Err(Unshown::Structured)),
+            };
+            let tags = if wanted.tags || wanted.groups { own_tags(row.tags.json) } else { None };
+            let tags_hash = wanted.groups.then(|| tags.as_deref().map_or(0, |tags| xxh3_64(tags.as_bytes())));
+            let tags = tags.filter(|_| wanted.tags);
+            Ok(Ok((row.split, row.metric, value, row.timestamp, row.step, row.dataset, tags, tags_hash)))
         });
-        let (split, metric, value, timestamp, step) = match read {
-            Line::Row(Ok(fields)) => fields,
-            Line::Row(Err(why)) => return Content::Unshown(why),
-            Line::Blank => return Content::Blank,
-            Line::Refused(_) => return Content::Refused,
+        let (split, metric, value, timestamp, step, dataset, tags, tags_hash) = match read {
+            Line::Row(fields) => match fields? {
+                Ok(fields) => fields,
+                Err(why) => return Ok(Content::Unshown(why)),
+            },
+            Line::Blank => return Ok(Content::Blank),
+            Line::Refused(_) => return Ok(Content::Refused),
         };
         let split = if split == Name::NONE { Arc::clone(&self.default_split) } else { self.text(split) };
+        let dataset = (dataset != Name::NONE).then(|| self.text(dataset));
         let metric = self.text(metric);
-        Content::Point(Point {
+        let begins_group = tags_hash.is_some_and(|tags| {
+            let common = common(timestamp, step, &split, dataset.as_deref(), tags);
+            self.group.begins(common, xxh3_64(metric.as_bytes()))
+        });
+        Ok(Content::Point(Point {
             stream_prefix: Arc::clone(&self.prefix),
             split,
             metric,
             value,
             timestamp_micros: timestamp.unwrap_or(self.default_micros),
-            step,
-        })
+            step: step.unwrap_or_default(),
+            dataset,
+            tags: tags.map(Into::into),
+            begins_group,
+        }))
     }
 
     fn text(&mut self, name: Name) -> Arc<str> {
@@ -126,14 +264,65 @@ impl Rows {
     }
 }
 
-/// The value that a null stands for, by its tag.
-fn nonfinite(tag: &str) -> Option<f64> {
-    match tag {
-        "NaN" => Some(f64::NAN),
-        "Infinity" => Some(f64::INFINITY),
-        "-Infinity" => Some(f64::NEG_INFINITY),
-        _ => None,
+impl Intake for Rows {
+    fn take(&mut self, line: &[u8]) -> Result<Taken> {
+        match self.read(line)? {
+            Content::Point(point) => {
+                let begins = point.begins_group;
+                if begins {
+                    self.group.start = self.points.len();
+                }
+                self.points.push(point);
+                return Ok(if begins { Taken::GroupBegins } else { Taken::Line });
+            }
+            Content::Unshown(why) => self.unshown.add(why),
+            Content::Blank => {}
+            Content::Refused => return Ok(Taken::Refused),
+        }
+        Ok(Taken::Line)
     }
+
+    fn is_full(&self) -> bool {
+        self.ready(false) >= self.most
+    }
+}
+
+impl Group {
+    /// Adds a row. Gives whether it begins a group.
+    fn begins(&mut self, common: u64, metric: u64) -> bool {
+        if self.common == Some(common) && self.metrics.insert(metric) {
+            return false;
+        }
+        self.common = Some(common);
+        self.metrics.clear();
+        self.metrics.insert(metric);
+        true
+    }
+}
+
+/// A hash of what the rows of a group have in common.
+fn common(timestamp: Option<i64>, step: Option<i64>, split: &str, dataset: Option<&str>, tags: u64) -> u64 {
+    let numbers = [
+        timestamp.unwrap_or(i64::MIN).cast_unsigned(),
+        step.unwrap_or(i64::MIN).cast_unsigned(),
+        xxh3_64(split.as_bytes()),
+        dataset.map_or(0, |dataset| xxh3_64(dataset.as_bytes())),
+        tags,
+    ];
+    xxh3_64(numbers.map(u64::to_le_bytes).as_flattened())
+}
+
+/// The tags that the caller gave, as JSON; `None` if there are none.
+fn own_tags(json: &str) -> Option<String> {
+    if json.len() <= 2 {
+        return None;
+    }
+    if !RESERVED.iter().any(|key| json.contains(key)) {
+        return Some(json.to_owned());
+    }
+    let mut tags: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
+    tags.retain(|key, _| !RESERVED.contains(&key.as_str()));
+    (!tags.is_empty()).then(|| serde_json::Value::from(tags).to_string())
 }
 
 #[cfg(test)]
@@ -145,9 +334,12 @@ mod tests {
             stream_prefix: "rank-1/".into(),
             split: "eval".into(),
             metric: "loss".into(),
-            value,
+            value: Value::Number(value),
             timestamp_micros: 1,
             step: 7,
+            dataset: None,
+            tags: None,
+            begins_group: false,
         })
     }
 
@@ -162,6 +354,7 @@ mod tests {
                 )
                 .as_bytes(),
             )
+            .unwrap()
         };
         assert_eq!(read("7", "0.5", "{}"), point(0.5));
         assert_eq!(read("7", "true", "{}"), point(1.0));
@@ -178,8 +371,20 @@ mod tests {
         ] {
             assert_eq!(read(step, value, tags), Content::Unshown(why), "{step} {value} {tags}");
         }
-        assert_eq!(rows.read(b"\n"), Content::Blank);
-        assert_eq!(rows.read(b"{\"torn\n"), Content::Refused);
+        assert_eq!(rows.read(b"\n").unwrap(), Content::Blank);
+        assert_eq!(rows.read(b"{\"torn\n").unwrap(), Content::Refused);
+    }
+
+    #[test]
+    fn a_group_of_many_names_is_not_parted() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = Wanted { groups: true, ..Wanted::default() };
+        let mut rows = Rows::new("", 9).wanting(wanted, folder.path(), &Stream::main(), None).unwrap();
+        for index in 0..3 * MAX_TEXTS {
+            let line = format!("{{\"step\":1,\"metric\":\"m{index}\",\"value\":1}}\n");
+            let Content::Point(point) = rows.read(line.as_bytes()).unwrap() else { panic!("{line} is a point") };
+            assert_eq!(point.begins_group, index == 0, "{index}");
+        }
     }
 
     #[test]
@@ -187,7 +392,7 @@ mod tests {
         let mut rows = Rows::new("", 9);
         for index in 0..3 * MAX_TEXTS {
             let line = format!("{{\"step\":1,\"metric\":\"m{index}\",\"value\":1}}\n");
-            let Content::Point(point) = rows.read(line.as_bytes()) else { panic!("{line} is a point") };
+            let Content::Point(point) = rows.read(line.as_bytes()).unwrap() else { panic!("{line} is a point") };
             assert_eq!((&*point.split, &*point.metric), ("train", &*format!("m{index}")));
             assert_eq!(point.timestamp_micros, 9, "a row without a time has the run's");
         }

@@ -9,8 +9,8 @@ use super::cursor;
 use crate::error::{Error, Result};
 use crate::fs::{FileId, Held};
 use crate::limits::{MAX_LINE_BYTES, SCAN_BLOCK_BYTES};
+use crate::paths::Coding;
 use crate::scan::Source;
-use crate::shard::name::Coding;
 use crate::worker::feed::Batch;
 
 /// Bytes of a line that is not whole yet by which it is known again.

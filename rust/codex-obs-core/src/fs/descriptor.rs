@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, FdFlags};
 
 /// First number that is no standard stream.
@@ -19,6 +19,21 @@ pub(super) fn open(
     let _shunned = shun_standard_numbers();
     let opened = rustix::fs::openat(folder, path, flags, mode)?;
     above_standard(opened)
+}
+
+/// Opens the folder at `path` as [`open`] does, unless a link leads to it: `LOOP`. Kernels before 5.6 look at the last name only.
+pub(super) fn open_unlinked(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let _shunned = shun_standard_numbers();
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // Kernels, and filters of system calls, that do not know it.
+        Err(Errno::NOSYS | Errno::PERM) => match rustix::fs::openat(CWD, path, flags | OFlags::NOFOLLOW, Mode::empty())
+        {
+            // What is no folder is a link here.
+            Err(Errno::NOTDIR) => Err(Errno::LOOP),
+            outcome => above_standard(outcome?),
+        },
+        outcome => above_standard(outcome?),
+    }
 }
 
 /// `descriptor`, or a copy with a higher number.

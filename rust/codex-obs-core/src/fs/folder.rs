@@ -6,48 +6,46 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::{FileId, descriptor, owner};
+use super::internals::{self, Access};
+use super::run_folder::RunFolder;
+use super::{FileId, Held, descriptor, owner};
 use crate::error::{Error, Result};
-
-/// Folder of the internals in a run directory.
-pub const INTERNALS: &str = ".codex_obs";
-
-/// Attempts to find a name for a file that nobody else has.
-const ATTEMPTS: u32 = 8;
-
-/// What is to be done with a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Look at it, which is allowed in the folders of others.
-    Read,
-    /// Make, open for writing, rename or delete it.
-    Write,
-}
+use crate::paths::INTERNALS;
 
 /// A name, and the folder it is looked up in.
 pub(super) struct Place<'p> {
-    /// `None`: the path is looked up as it is.
-    folder: Option<OwnedFd>,
+    folder: Folder,
     name: &'p Path,
+}
+
+/// Where a name is looked up.
+enum Folder {
+    /// Nowhere: it is a path.
+    None,
+    /// In this one.
+    Opened(OwnedFd),
+    /// In one of an open run.
+    Held(Arc<Held>),
 }
 
 impl<'p> Place<'p> {
     /// The place that `path` names.
     pub fn of(path: &'p Path, access: Access) -> Result<Self> {
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name())
-            && folder.file_name() == Some(OsStr::new(INTERNALS))
+            && let Some(folder) = Folder::at(folder, access)?
         {
-            return Ok(Self { folder: Some(open_internals(folder, access)?), name: Path::new(name) });
+            return Ok(Self { folder, name: Path::new(name) });
         }
-        Ok(Self { folder: None, name: path })
+        Ok(Self { folder: Folder::None, name: path })
     }
 
     pub fn folder(&self) -> BorrowedFd<'_> {
-        self.folder.as_ref().map_or(CWD, AsFd::as_fd)
+        self.folder.as_fd()
     }
 
     pub fn name(&self) -> &Path {
@@ -64,52 +62,42 @@ impl<'p> Place<'p> {
     }
 }
 
-/// Opens a folder of internals, which must be one and, for writing, ours.
-fn open_internals(path: &Path, access: Access) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = match descriptor::open(CWD, path, flags, Mode::empty()) {
-        Ok(folder) => folder,
-        Err(Errno::LOOP | Errno::NOTDIR) if path.is_symlink() => {
-            return Err(Error::not_ours(path, "it is a symbolic link"));
+impl Folder {
+    /// The folder at `path`, if it is one of an open run or one of internals.
+    fn at(path: &Path, access: Access) -> Result<Option<Self>> {
+        if let Some(run) = RunFolder::at(path) {
+            return run.root().map(|root| Some(Self::Held(root)));
         }
-        Err(Errno::NOTDIR) if access == Access::Write => return Err(Error::not_ours(path, "it is not a folder")),
-        Err(errno) => return Err(Error::io("open", path, errno.into())),
-    };
-    if access == Access::Write {
-        let found = rustix::fs::fstat(&folder).map_err(|errno| Error::io("examine", path, errno.into()))?;
-        // Asked of the folder around it: to make a file in a stranger's folder is what must not happen.
-        require_owner(path, &found)?;
+        if path.file_name() != Some(OsStr::new(INTERNALS)) {
+            return Ok(None);
+        }
+        if let Some(run) = path.parent().and_then(RunFolder::at) {
+            return run.internals(access).map(|internals| Some(Self::Held(internals)));
+        }
+        internals::open(CWD, path, path, access).map(|folder| Some(Self::Opened(folder)))
     }
-    Ok(folder)
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::None => CWD,
+            Self::Opened(folder) => folder.as_fd(),
+            Self::Held(folder) => folder.as_fd(),
+        }
+    }
 }
 
 /// Refuses what lies at `path` if it belongs to someone else.
 pub(super) fn require_owner(path: &Path, found: &Stat) -> Result<()> {
-    owner::require(path, found, probe)
-}
-
-/// Device and owner of a file made in `folder`, which is removed again; `None` where none can be made.
-fn probe(folder: &Path) -> Option<(u64, u32)> {
-    (0..ATTEMPTS).find_map(|_| {
-        let path = folder.join(format!(".codex_obs-owner-{:016x}", random()?));
-        let place = Place::of(&path, Access::Write).ok()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = descriptor::open(place.folder(), place.name(), flags, Mode::RUSR | Mode::WUSR).ok()?;
-        let found = rustix::fs::fstat(&file);
-        let _ = rustix::fs::unlinkat(place.folder(), place.name(), AtFlags::empty());
-        found.ok().map(|found| (found.st_dev, found.st_uid))
+    owner::require(path, found, |folder| {
+        let file = folder.join(INTERNALS);
+        let place = Place::of(&file, Access::Write).ok()?;
+        internals::probe(place.folder(), place.name().parent()?)
     })
-}
-
-fn random() -> Option<u64> {
-    let mut bytes = [0; 8];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    (filled == Ok(bytes.len())).then(|| u64::from_ne_bytes(bytes))
 }
 
 /// Refuses a folder of internals that is a link or belongs to someone else.
 pub fn require_folder(path: &Path) -> Result<()> {
-    open_internals(path, Access::Write).map(drop)
+    Folder::at(path, Access::Write).map(drop)
 }
 
 /// Removes the file at `path`.
@@ -157,6 +145,13 @@ pub fn cannot_spare(error: &Error) -> bool {
         .is_some_and(|number| [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].map(Errno::raw_os_error).contains(&number))
 }
 
+/// Whether the file system does not know second names.
+#[must_use]
+pub fn cannot_link(error: &Error) -> bool {
+    let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::MLINK, Errno::INVAL];
+    error.raw_os_error().is_some_and(|number| refusals.map(Errno::raw_os_error).contains(&number))
+}
+
 fn renamed(
     from: &Path,
     to: &Path,
@@ -176,15 +171,9 @@ fn renamed(
 /// The names in `folder`, in no order.
 pub fn list(folder: &Path) -> Result<Vec<OsString>> {
     let failed = |errno: Errno| Error::io("list", folder, errno.into());
-    let is_internals = folder.file_name() == Some(OsStr::new(INTERNALS));
-    let descriptor = if is_internals {
-        let place = open_internals(folder, Access::Read)?;
-        descriptor::open(place.as_fd(), Path::new("."), READ_FOLDER, Mode::empty())
-    } else {
-        descriptor::open(CWD, folder, READ_FOLDER, Mode::empty())
-    };
+    let descriptor = open_folder(folder)?;
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::new(descriptor.map_err(failed)?).map_err(failed)? {
+    for entry in rustix::fs::Dir::new(descriptor).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_bytes();
         if !matches!(name, b"." | b"..") {
@@ -194,13 +183,41 @@ pub fn list(folder: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
+/// Opens `folder` for its names to be listed or synced.
+fn open_folder(folder: &Path) -> Result<OwnedFd> {
+    let opened = match Folder::at(folder, Access::Read)? {
+        Some(known) => descriptor::open(known.as_fd(), Path::new("."), READ_FOLDER, Mode::empty()),
+        None => descriptor::open(CWD, folder, READ_FOLDER, Mode::empty()),
+    };
+    opened.map_err(|errno| Error::io("open", folder, errno.into()))
+}
+
+/// Makes the folder at `path`, of an open run or its internals, with `mode`. Gives whether it is there; `false` for other
+/// folders.
+pub(super) fn make(path: &Path, mode: Mode) -> Result<bool> {
+    let place = match Place::of(path, Access::Write) {
+        Ok(place) => place,
+        // It is made with what is around it.
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if matches!(place.folder, Folder::None) {
+        return Ok(false);
+    }
+    match rustix::fs::mkdirat(place.folder(), place.name(), mode) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => {
+            Ok(place.stat().is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory))
+        }
+        Err(errno) => Err(Error::io("create the folder", path, errno.into())),
+    }
+}
+
 const READ_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Makes the names in `folder` durable. File systems that cannot sync a folder are taken at their word.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    let directory = descriptor::open(CWD, folder, READ_FOLDER, Mode::empty())
-        .map_err(|errno| Error::io("open", folder, errno.into()))?;
-    match rustix::fs::fsync(&directory) {
+    match rustix::fs::fsync(open_folder(folder)?) {
         Ok(()) => Ok(()),
         Err(errno) if is_no_sync(errno) => Ok(()),
         Err(errno) => Err(Error::io("sync", folder, errno.into())),

@@ -2,9 +2,11 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::client::{Client, Failure, Reply};
+use super::client::Client;
+use super::exchange::{Content, Exchange, Failure, Reply};
 use super::retry;
 use super::server::Server;
 use crate::clock::Clock;
@@ -118,7 +120,7 @@ pub struct Complaint {
 /// What sends requests to one server.
 #[derive(Debug)]
 pub struct Link<P> {
-    client: Client,
+    exchange: Arc<dyn Exchange>,
     base: String,
     timeout: Duration,
     clock: Clock,
@@ -136,16 +138,23 @@ impl<P: Protocol> Link<P> {
     /// # Errors
     /// If a certificate, or what tells the server who we are, cannot be used.
     pub fn new(server: &Server, timeout: Duration, clock: Clock) -> Result<Self> {
-        Ok(Self {
-            client: Client::new(server, timeout)?,
-            base: server.endpoint.base.clone(),
+        let client = Client::new(server, timeout)?;
+        Ok(Self::over(Arc::new(client), server.endpoint.base.clone(), timeout, clock))
+    }
+
+    /// A link over something else than a connection. `base` is how words call it.
+    #[must_use]
+    pub fn over(exchange: Arc<dyn Exchange>, base: String, timeout: Duration, clock: Clock) -> Self {
+        Self {
+            exchange,
+            base,
             timeout,
             clock,
             failures: 0,
             patience: 0,
             random: RandomState::new().hash_one(0),
             protocol: PhantomData,
-        })
+        }
     }
 
     /// Posts `body`, again after a short pause where that may help: at most three times, but once while the server is down.
@@ -162,13 +171,33 @@ impl<P: Protocol> Link<P> {
         most_bytes: usize,
         wait: &Wait,
     ) -> Outcome<P::Part> {
-        self.exchange(attempts, self.timeout, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
+        self.exchange(attempts, self.timeout, wait, |exchange, timeout| exchange.post(url, body, most_bytes, timeout))
+    }
+
+    /// As [`post`](Self::post), for a body of any kind.
+    pub fn post_content(
+        &mut self,
+        url: &str,
+        content: &Content,
+        body: &[u8],
+        most_bytes: usize,
+        wait: &Wait,
+    ) -> Outcome<P::Part> {
+        self.exchange(EXPORT_QUICK_ATTEMPTS, self.timeout, wait, |exchange, timeout| {
+            exchange.post_content(url, content, body, most_bytes, timeout)
+        })
+    }
+
+    /// A server's words without secrets.
+    #[must_use]
+    pub fn clean(&self, words: &str) -> String {
+        self.exchange.redactor().clean(words, EXPORT_WORDS)
     }
 
     /// Asks for the description of a run. One that is longer than `most_bytes` is taken as empty.
     pub fn get(&mut self, url: &str, most_bytes: usize, wait: &Wait) -> Outcome<P::Part> {
-        self.patiently(EXPORT_QUICK_ATTEMPTS, wait, |client, timeout| {
-            let reply = client.get(url, most_bytes, timeout)?;
+        self.patiently(EXPORT_QUICK_ATTEMPTS, wait, |exchange, timeout| {
+            let reply = exchange.get(url, most_bytes, timeout)?;
             let is_too_long = reply.is_cut && reply.status == 200;
             Ok(if is_too_long { Reply { body: b"{}".to_vec(), is_cut: false, ..reply } } else { reply })
         })
@@ -184,14 +213,14 @@ impl<P: Protocol> Link<P> {
         most_bytes: usize,
         wait: &Wait,
     ) -> Outcome<P::Part> {
-        self.patiently(attempts, wait, |client, timeout| client.post(url, body, most_bytes, timeout))
+        self.patiently(attempts, wait, |exchange, timeout| exchange.post(url, body, most_bytes, timeout))
     }
 
     fn patiently(
         &mut self,
         attempts: u32,
         wait: &Wait,
-        send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
+        send: impl Fn(&dyn Exchange, Duration) -> std::result::Result<Reply, Failure>,
     ) -> Outcome<P::Part> {
         let timeout = self.timeout.saturating_mul(1 << self.patience.min(MOST_PATIENCE)).min(EXPORT_LONGEST_TIMEOUT);
         let outcome = self.exchange(attempts, timeout.max(self.timeout), wait, send);
@@ -207,7 +236,7 @@ impl<P: Protocol> Link<P> {
         attempts: u32,
         timeout: Duration,
         wait: &Wait,
-        send: impl Fn(&Client, Duration) -> std::result::Result<Reply, Failure>,
+        send: impl Fn(&dyn Exchange, Duration) -> std::result::Result<Reply, Failure>,
     ) -> Outcome<P::Part> {
         let attempts = if self.failures > 0 { 1 } else { attempts.max(1) };
         let mut attempt = 0;
@@ -217,7 +246,10 @@ impl<P: Protocol> Link<P> {
                 return Outcome::Halted(Halt::later(Duration::ZERO, "the time to close was up".to_owned()));
             }
             let most = wait.at_most(timeout);
-            let again = match wait.outside(|| send(&self.client, most)) {
+            let outside = wait.go_outside();
+            let reply = send(&*self.exchange, most);
+            drop(outside);
+            let again = match reply {
                 Ok(reply) => self.judge(reply),
                 Err(failure) => self.no_reply(failure, timeout),
             };
@@ -239,7 +271,7 @@ impl<P: Protocol> Link<P> {
             self.failures = 0;
             return Judgement::Final(Outcome::Accepted(reply.body));
         }
-        let words = self.client.redactor().clean(&P::words(&reply), EXPORT_WORDS);
+        let words = self.exchange.redactor().clean(&P::words(&reply), EXPORT_WORDS);
         let status = reply.status;
         let said = if words.is_empty() { format!("status {status}") } else { format!("status {status}: {words}") };
         let base = &self.base;

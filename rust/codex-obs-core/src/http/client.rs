@@ -4,13 +4,15 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use ureq::http::{HeaderValue, Response};
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::{HeaderName, HeaderValue, Response};
 use ureq::unversioned::transport::DefaultConnector;
 
+use super::exchange::{Content, Exchange, Failure, Reply};
 use super::proxy::Proxy;
 use super::redactor::Redactor;
 use super::resolver::BoundedResolver;
+use super::secret::{Credentials, Secret};
 use super::server::Server;
 use super::tls;
 use crate::error::{Error, Result};
@@ -22,34 +24,11 @@ const HEADER_BYTES: usize = 32 << 10;
 const IDLE_AGE: Duration = Duration::from_millis(1900);
 const JSON: &str = "application/json";
 
-/// What a server said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The status.
-    pub status: u16,
-    /// The header `Retry-After`.
-    pub retry_after: Option<String>,
-    /// The body, up to the cap.
-    pub body: Vec<u8>,
-    /// Whether there was more than that.
-    pub is_cut: bool,
-}
-
-/// Why there is no reply. The words hold no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The time was up.
-    Timeout,
-    /// The other end is not whom we trust, or does not trust us.
-    Trust(String),
-    /// Refused, reset, cut, not HTTP.
-    Transport(String),
-}
-
 /// A connection to one server, kept open between requests.
 pub struct Client {
     agent: Agent,
-    authorization: Option<HeaderValue>,
+    /// Said with each request.
+    headers: Vec<(HeaderName, HeaderValue)>,
     redactor: Redactor,
 }
 
@@ -63,20 +42,22 @@ impl Client {
     /// A client that has not connected yet. Certificates are read and checked here.
     pub fn new(server: &Server, timeout: Duration) -> Result<Self> {
         let mut redactor = Redactor::default();
-        let mut authorization = None;
+        let mut headers = own_headers(server, &mut redactor)?;
         if let Some(credentials) = &server.credentials {
             redactor.learn(credentials);
             let mut value = HeaderValue::from_str(credentials.header().reveal()).map_err(|_| {
                 Error::setting(server.endpoint.setting, "has credentials that cannot stand in an HTTP header")
             })?;
             value.set_sensitive(true);
-            authorization = Some(value);
+            if headers.iter().all(|(name, _)| name != AUTHORIZATION) {
+                headers.push((AUTHORIZATION, value));
+            }
         }
         if let Some(proxy) = &server.proxy {
             proxy.hide_in(&mut redactor);
         }
         let config = Agent::config_builder()
-            .tls_config(tls::config(&server.tls)?)
+            .tls_config(tls::config(&server.tls, server.endpoint.is_https)?)
             .proxy(server.proxy.as_ref().map(Proxy::transport))
             .http_status_as_error(false)
             .max_redirects(0)
@@ -91,39 +72,7 @@ impl Client {
             .timeout_global(Some(timeout))
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), BoundedResolver);
-        Ok(Self { agent, authorization, redactor })
-    }
-
-    /// What takes secrets out of the server's words.
-    #[must_use]
-    pub fn redactor(&self) -> &Redactor {
-        &self.redactor
-    }
-
-    /// Asks for `url`.
-    pub fn get(&self, url: &str, most_bytes: usize, timeout: Duration) -> std::result::Result<Reply, Failure> {
-        let _shunned = shun_standard_numbers();
-        let mut request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
-        if let Some(value) = &self.authorization {
-            request = request.header(AUTHORIZATION, value);
-        }
-        self.reply(request.header(ACCEPT, JSON).call(), most_bytes)
-    }
-
-    /// Posts a JSON document to `url`.
-    pub fn post(
-        &self,
-        url: &str,
-        body: &[u8],
-        most_bytes: usize,
-        timeout: Duration,
-    ) -> std::result::Result<Reply, Failure> {
-        let _shunned = shun_standard_numbers();
-        let mut request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
-        if let Some(value) = &self.authorization {
-            request = request.header(AUTHORIZATION, value);
-        }
-        self.reply(request.header(CONTENT_TYPE, JSON).send(body), most_bytes)
+        Ok(Self { agent, headers, redactor })
     }
 
     fn reply(
@@ -181,4 +130,72 @@ impl Client {
     fn words(&self, error: &dyn std::fmt::Display) -> String {
         self.redactor.clean(&error.to_string(), crate::limits::EXPORT_WORDS)
     }
+}
+
+impl Exchange for Client {
+    fn get(&self, url: &str, most_bytes: usize, timeout: Duration) -> std::result::Result<Reply, Failure> {
+        let _shunned = shun_standard_numbers();
+        let mut request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        self.reply(request.header(ACCEPT, JSON).call(), most_bytes)
+    }
+
+    fn post(
+        &self,
+        url: &str,
+        body: &[u8],
+        most_bytes: usize,
+        timeout: Duration,
+    ) -> std::result::Result<Reply, Failure> {
+        self.post_content(url, &Content { kind: JSON, ..Content::default() }, body, most_bytes, timeout)
+    }
+
+    fn post_content(
+        &self,
+        url: &str,
+        content: &Content,
+        body: &[u8],
+        most_bytes: usize,
+        timeout: Duration,
+    ) -> std::result::Result<Reply, Failure> {
+        let _shunned = shun_standard_numbers();
+        let mut request = self.agent.post(url).config().timeout_global(Some(timeout)).build();
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        for (name, value) in &content.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(encoding) = content.encoding {
+            request = request.header(CONTENT_ENCODING, encoding);
+        }
+        self.reply(request.header(CONTENT_TYPE, content.kind).send(body), most_bytes)
+    }
+
+    fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+}
+
+/// The headers that a server is to be sent. Errors name one by its position: its text may be secret.
+fn own_headers(server: &Server, redactor: &mut Redactor) -> Result<Vec<(HeaderName, HeaderValue)>> {
+    let mut headers = Vec::new();
+    for (index, (name, value)) in server.headers.iter().enumerate() {
+        let unusable = || {
+            let what = format!("header {} cannot stand in an HTTP request", index + 1);
+            Error::setting(server.endpoint.setting, what)
+        };
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        let mut text = HeaderValue::from_str(value.reveal()).map_err(|_| unusable())?;
+        text.set_sensitive(true);
+        // With a scheme such as `Bearer`, and without.
+        let (_, bare) = value.reveal().split_once(' ').unwrap_or(("", value.reveal()));
+        for secret in [value.reveal(), bare] {
+            redactor.learn(&Credentials::Token(Secret::new(secret)));
+        }
+        headers.push((name, text));
+    }
+    Ok(headers)
 }

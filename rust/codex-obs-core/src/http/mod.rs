@@ -4,6 +4,7 @@
 pub mod address;
 pub mod attempts;
 pub mod client;
+pub mod exchange;
 pub mod proxy;
 pub mod redactor;
 pub mod resolver;

@@ -28,17 +28,20 @@ pub struct NamedFile {
 pub struct TlsFiles {
     /// Whether any certificate is taken.
     pub accepts_any_server: bool,
-    /// Authorities that are trusted instead of the public ones: a PEM file, or a folder of them.
+    /// Authorities that are trusted instead of those of the system: a PEM file, or a folder of them.
     pub authorities: Option<NamedFile>,
-    /// Our own certificate and its key in one PEM file.
+    /// Our own certificate, with its key in the same PEM file unless that has its own.
     pub client: Option<NamedFile>,
+    /// The file of the key.
+    pub client_key: Option<NamedFile>,
 }
 
-/// The TLS set-up.
+/// The TLS set-up. Without authorities of their own, connections that `is_used` trust those of the system, and where it has none
+/// Mozilla's, which are built in.
 ///
 /// # Errors
 /// If a file cannot be read or holds no certificate, or the key does not belong to the certificate.
-pub fn config(files: &TlsFiles) -> Result<TlsConfig> {
+pub fn config(files: &TlsFiles, is_used: bool) -> Result<TlsConfig> {
     let mut config = TlsConfig::builder().disable_verification(files.accepts_any_server);
     let mut roots = RootCertStore::empty();
     if let Some(named) = &files.authorities {
@@ -49,11 +52,21 @@ pub fn config(files: &TlsFiles) -> Result<TlsConfig> {
         }
         let certificates: Vec<_> = certificates.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         config = config.root_certs(RootCerts::new_with_certs(&certificates));
+    } else if is_used && !files.accepts_any_server {
+        // What of the system's store cannot be read is as if it were not there.
+        let system = rustls_native_certs::load_native_certs().certs;
+        if !system.is_empty() {
+            let system: Vec<_> = system.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+            config = config.root_certs(RootCerts::new_with_certs(&system));
+        }
     }
     if let Some(named) = &files.client {
         let pem = read(named, &named.path)?;
         let chain = certificates(&pem);
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| wrong(named, "holds no unencrypted private key"))?;
+        let key_file = files.client_key.as_ref().unwrap_or(named);
+        let key_pem = if files.client_key.is_some() { read(key_file, &key_file.path)? } else { pem };
+        let unencrypted = |_| wrong(key_file, "holds no unencrypted private key");
+        let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(unencrypted)?;
         if chain.is_empty() {
             return Err(wrong(named, "holds no certificate in PEM form beside its key"));
         }
@@ -63,7 +76,8 @@ pub fn config(files: &TlsFiles) -> Result<TlsConfig> {
             .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain.clone(), key))
             .map_err(|error| wrong(named, &format!("cannot be used: {error}")))?;
         let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        let key = PrivateKey::from_pem(&pem).map_err(|_| wrong(named, "holds a private key of an unknown form"))?;
+        let key = PrivateKey::from_pem(&key_pem);
+        let key = key.map_err(|_| wrong(key_file, "holds a private key of an unknown form"))?;
         config = config.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
     }
     Ok(config.build())

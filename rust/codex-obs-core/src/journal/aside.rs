@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::ring::Ring;
 use crate::error::Result;
-use crate::fs::{FileId, INTERNALS};
+use crate::fs::FileId;
+use crate::paths::INTERNALS;
 
 /// Begins the name of a journal that nobody recovers from.
 const SET_ASIDE: &str = "damaged-";

@@ -51,6 +51,7 @@ impl Rules {
             LineFile::Params => b"run_params",
             LineFile::Summary => b"tracking_component",
             LineFile::Session => b"run_session",
+            LineFile::Telemetry => b"telemetry",
         };
         let Some(rest) = rest.strip_prefix(schema).and_then(|rest| rest.strip_prefix(br#".schema.json","#)) else {
             return false;

@@ -1,6 +1,6 @@
 //! How far the writer of a journal is from here.
 
-use super::identity::Process;
+use crate::process::Process;
 
 /// How far the writer of a journal is from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

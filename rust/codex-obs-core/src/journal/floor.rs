@@ -91,7 +91,7 @@ mod tests {
         for backing in [Backing::Mapped, Backing::Mirrored] {
             let (_folder, memory) = memory(backing);
             for number in 1..6 {
-                for file in 0..5 {
+                for file in 0..6 {
                     assert_eq!(current(&memory, file), (number > 1).then(|| at(10 * (number - 1) + file)));
                     raise(&memory, file, &at(10 * number + file)).unwrap();
                 }

@@ -24,6 +24,7 @@ mod template;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::paths::FileKind;
 use crate::record::Tags;
 
 use expansion::most_rows;
@@ -75,6 +76,19 @@ pub enum LineFile {
     Summary = 2,
     /// `run.ndjson`
     Session = 3,
+    /// `telemetry.ndjson`
+    Telemetry = 4,
+}
+
+impl From<LineFile> for FileKind {
+    fn from(file: LineFile) -> Self {
+        match file {
+            LineFile::Params => Self::Params,
+            LineFile::Summary => Self::Summary,
+            LineFile::Session => Self::Session,
+            LineFile::Telemetry => Self::Telemetry,
+        }
+    }
 }
 
 /// One metric of a call, as stored.

@@ -1,12 +1,13 @@
 //! The header block: which file a journal is, how large its ring may be, and who made it. Two copies, each with a checksum.
 
-use super::identity::{Identity, opened, sealed, take_number};
+use super::identity::Identity;
 use super::layout::{
     FIRST_VERSION, LAYOUT_VERSION, MAGIC, MAX_BLOCK_BYTES, OFFSET_BLOCKS, OFFSET_MAGIC, OFFSET_RING_BYTES,
     OFFSET_VERSION,
 };
 use super::memory::Memory;
 use super::{cursor, number};
+use crate::block::{opened, sealed, take_number};
 use crate::error::{Error, Result};
 use crate::fs::FileId;
 

@@ -1,109 +1,7 @@
 //! Who made a journal, and by which rules its rows are to be written, so that anyone can finish the work.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-
-use xxhash_rust::xxh3::xxh3_64;
-
-/// A process, told apart from every other that ever ran: PIDs are used again, start times in one boot are not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Process {
-    /// The kernel's random id of this boot.
-    pub boot_id: String,
-    /// `/etc/machine-id`, empty where there is none.
-    pub machine_id: String,
-    /// Inode of the PID namespace.
-    pub pid_namespace: u64,
-    /// Process id in that namespace.
-    pub pid: u32,
-    /// Clock ticks from boot to its start.
-    pub start_time: u64,
-}
-
-impl Process {
-    /// This process.
-    #[must_use]
-    pub fn current() -> Self {
-        let pid = std::process::id();
-        let text = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        Self {
-            boot_id: text("/proc/sys/kernel/random/boot_id"),
-            machine_id: text("/etc/machine-id"),
-            pid_namespace: fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino()).unwrap_or_default(),
-            pid,
-            start_time: start_time(pid).unwrap_or_default(),
-        }
-    }
-
-    /// Whether it is sure that this process is gone. Of a process in another PID namespace or on another boot that is
-    /// never known from here.
-    #[must_use]
-    pub fn is_surely_gone(&self, observer: &Self) -> bool {
-        if self.boot_id.is_empty() || self.boot_id != observer.boot_id || self.pid_namespace != observer.pid_namespace {
-            return false;
-        }
-        match start_time(self.pid) {
-            Some(start_time) => start_time != self.start_time,
-            // Only a readable /proc proves that a PID is missing from it.
-            None => start_time(observer.pid).is_some(),
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        put_text(out, &self.boot_id);
-        put_text(out, &self.machine_id);
-        for number in [self.pid_namespace, self.pid.into(), self.start_time] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-    }
-
-    fn read(input: &mut &[u8]) -> Option<Self> {
-        Some(Self {
-            boot_id: take_text(input)?,
-            machine_id: take_text(input)?,
-            pid_namespace: take_number(input)?,
-            pid: u32::try_from(take_number(input)?).ok()?,
-            start_time: take_number(input)?,
-        })
-    }
-
-    /// As bytes, for a lock file.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.write(&mut out);
-        sealed(&out)
-    }
-
-    /// Back from [`to_bytes`](Self::to_bytes); `None` for a record that is missing or half written.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Self::read(&mut opened(bytes)?)
-    }
-}
-
-/// Field 22 of `/proc/<pid>/stat`; a zombie counts as gone.
-fn start_time(pid: u32) -> Option<u64> {
-    let (is_over, start_time) = stat(&format!("/proc/{pid}/stat"))?;
-    // A process whose first thread has ended looks like a zombie while its other threads run on.
-    (!is_over || has_threads(pid)).then_some(start_time)
-}
-
-/// Whether the process or thread has ended, and when it began.
-fn stat(path: &str) -> Option<(bool, u64)> {
-    let stat = fs::read_to_string(path).ok()?;
-    // The second field is the command in parentheses and may itself contain any character.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    Some((matches!(fields.first(), Some(&"Z" | &"X")), fields.get(19)?.parse().ok()?))
-}
-
-/// Whether a thread of the process runs.
-fn has_threads(pid: u32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads
-        .flatten()
-        .any(|thread| stat(&format!("{}/stat", thread.path().display())).is_some_and(|(is_over, _)| !is_over))
-}
+use crate::block::{opened, put_text, sealed, take_number, take_text};
+use crate::process::Process;
 
 /// What is needed to turn the frames of a journal into the lines they stand for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,6 +22,8 @@ pub struct Identity {
     pub max_shard_age: u64,
     /// `u64::MAX` stands for off.
     pub backup_count: u64,
+    /// Whether shards beyond the count are packed. Journals from before this was noted do not say so.
+    pub packs: bool,
 }
 
 impl Identity {
@@ -132,9 +32,8 @@ impl Identity {
         self.process.write(out);
         put_text(out, &self.run_id);
         put_text(out, &self.stream);
-        let numbers =
-            [self.legacy.into(), self.file_mode.into(), self.max_shard_bytes, self.max_shard_age, self.backup_count];
-        for number in numbers {
+        let rules = [self.max_shard_bytes, self.max_shard_age, self.backup_count, self.packs.into()];
+        for number in [self.legacy.into(), self.file_mode.into()].into_iter().chain(rules) {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
@@ -164,6 +63,7 @@ impl Identity {
             max_shard_bytes: take_number(input)?,
             max_shard_age: take_number(input)?,
             backup_count: take_number(input)?,
+            packs: take_number(input) == Some(1),
         })
     }
 }
@@ -172,39 +72,6 @@ impl Identity {
 /// no programs, and nobody but the owner and the group may write them.
 fn contained(mode: u32) -> u32 {
     mode & 0o664 | 0o600
-}
-
-pub(super) fn sealed(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 16);
-    out.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    out.extend_from_slice(&xxh3_64(body).to_le_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
-pub(super) fn opened(mut bytes: &[u8]) -> Option<&[u8]> {
-    let length = usize::try_from(take_number(&mut bytes)?).ok()?;
-    let checksum = take_number(&mut bytes)?;
-    let body = bytes.get(..length)?;
-    (xxh3_64(body) == checksum).then_some(body)
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn take_text(input: &mut &[u8]) -> Option<String> {
-    let length = usize::try_from(take_number(input)?).ok()?;
-    let (text, rest) = input.split_at_checked(length)?;
-    *input = rest;
-    String::from_utf8(text.to_vec()).ok()
-}
-
-pub(super) fn take_number(input: &mut &[u8]) -> Option<u64> {
-    let (number, rest) = input.split_first_chunk()?;
-    *input = rest;
-    Some(u64::from_le_bytes(*number))
 }
 
 #[cfg(test)]
@@ -222,6 +89,7 @@ mod tests {
             max_shard_bytes: 1,
             max_shard_age: u64::MAX,
             backup_count: 5,
+            packs: true,
         };
         let bytes = identity.to_bytes();
         assert_eq!(Identity::from_bytes(&bytes), Some(identity));
@@ -234,49 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn a_process_whose_first_thread_ended_lives_as_long_as_its_others() {
-        let script = "import ctypes, sys, threading\n\
-            threading.Thread(target=sys.stdin.read).start()\n\
-            print(flush=True)\n\
-            ctypes.CDLL(None).pthread_exit(None)\n";
-        let spawned = std::process::Command::new("python3")
-            .args(["-c", script])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn();
-        let Ok(mut child) = spawned else { return };
-        let pid = child.id();
-        let (began, mut byte) = (start_time(pid).unwrap(), [0]);
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
-        while stat(&format!("/proc/{pid}/stat")).is_some_and(|(is_over, _)| !is_over) {
-            std::thread::yield_now();
-        }
-        assert_eq!(start_time(pid), Some(began), "its other thread runs");
-        drop(child.stdin.take());
-        while has_threads(pid) {
-            std::thread::yield_now();
-        }
-        assert_eq!(start_time(pid), None, "a zombie that nobody waited for");
-        child.wait().unwrap();
-    }
-
-    #[test]
     fn a_mode_that_was_planted_makes_no_program_and_lets_nobody_else_write() {
         for (planted, mode) in [(0o4777, 0o664), (0, 0o600), (0o640, 0o640), (u32::MAX, 0o664), (0o222, 0o620)] {
             let bytes = Identity { file_mode: planted, ..Identity::default() }.to_bytes();
             assert_eq!(Identity::from_bytes(&bytes).unwrap().file_mode, mode);
         }
-    }
-
-    #[test]
-    fn this_process_is_not_gone_but_an_ended_child_is() {
-        let observer = Process::current();
-        assert!(!observer.is_surely_gone(&observer));
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let gone = Process { pid: child.id(), start_time: 1, ..observer.clone() };
-        child.wait().unwrap();
-        assert!(gone.is_surely_gone(&observer));
-        assert!(!Process { boot_id: "other".into(), ..gone.clone() }.is_surely_gone(&observer));
-        assert!(!Process { pid_namespace: 1, ..gone }.is_surely_gone(&observer));
     }
 }

@@ -9,7 +9,6 @@ pub mod fault;
 pub mod floor;
 pub mod frame;
 pub mod header;
-pub mod holder;
 pub mod identity;
 pub mod layout;
 #[cfg(not(loom))]
@@ -18,7 +17,4 @@ pub mod memory;
 #[path = "memory_model.rs"]
 pub mod memory;
 pub mod number;
-pub mod owner;
-pub mod patience;
 pub mod ring;
-mod succession;

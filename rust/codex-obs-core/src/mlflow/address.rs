@@ -24,8 +24,8 @@ pub fn parse(uri: &str) -> Result<Endpoint> {
 
 /// The address of one method of the REST interface.
 #[must_use]
-pub fn url(server: &Endpoint, method: &str) -> String {
-    format!("{}/api/2.0/mlflow/{method}", server.base)
+pub fn url(base: &str, method: &str) -> String {
+    format!("{base}/api/2.0/mlflow/{method}")
 }
 
 fn other_scheme(scheme: &str) -> String {

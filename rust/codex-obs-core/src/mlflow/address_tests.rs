@@ -33,7 +33,10 @@ fn every_spelling_of_one_address_is_one_base() {
     assert_eq!(base("http://host:80"), "http://host");
     assert_eq!(base("http://[::1]:5000"), "http://[::1]:5000");
     assert_eq!(parse("http://[::1]:5000").unwrap().host, "::1");
-    assert_eq!(url(&parse("https://h/p/").unwrap(), "runs/log-batch"), "https://h/p/api/2.0/mlflow/runs/log-batch");
+    assert_eq!(
+        url(&parse("https://h/p/").unwrap().base, "runs/log-batch"),
+        "https://h/p/api/2.0/mlflow/runs/log-batch"
+    );
 }
 
 #[test]

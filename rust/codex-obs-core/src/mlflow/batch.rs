@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::classify::{self, Outcome};
-use super::names::Names;
 use super::payload::LogBatch;
 use super::request_size::RequestSize;
+use crate::deliver::names::Names;
 use crate::deliver::rejected::Refused;
 use crate::error::Result;
 use crate::follow::point::Point;
@@ -94,7 +94,7 @@ impl Batch {
         for (index, point) in points.iter().enumerate() {
             let key = names.metric(point);
             // What MLflow stores as one row is sent once: older servers answer a repeated NaN within one request with 500.
-            let identity = (key, point.timestamp_micros.div_euclid(1000), point.step, stored_bits(point.value));
+            let identity = (key, point.timestamp_micros.div_euclid(1000), point.step, stored_bits(point.number()));
             if let Some(&first) = seen.get(&identity) {
                 entries[first].copies += 1;
             } else {
@@ -393,7 +393,7 @@ impl Batch {
             let has_room = match &self.source {
                 Source::Metrics(points) => {
                     let point = &points[*index];
-                    batch.metric(key, point.value, point.timestamp_micros, point.step)
+                    batch.metric(key, point.number(), point.timestamp_micros, point.step)
                 }
                 Source::Params(pairs) | Source::Tags(pairs) => batch.text(key, &pairs[*index].1),
             };

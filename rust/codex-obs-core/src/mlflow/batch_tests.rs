@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::names::RULE;
 use super::*;
+use crate::follow::point::Value;
 
 /// How the model server treats what it does not like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +122,12 @@ fn points(count: usize) -> Vec<Point> {
             stream_prefix: "".into(),
             split: "train".into(),
             metric: format!("m{index}").into(),
-            value: 0.5,
+            value: Value::Number(0.5),
             timestamp_micros: 0,
             step: 0,
+            dataset: None,
+            tags: None,
+            begins_group: false,
         })
         .collect()
 }
@@ -131,7 +136,7 @@ const REACH: RequestSize = RequestSize::new(1000, 1_000_000);
 
 /// Delivers to the end; gives the batch and how often it had to wait.
 fn deliver(count: usize, model: &mut Model) -> (Batch, u32) {
-    let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::default());
+    let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::new(&RULE));
     let mut size = REACH;
     let mut pauses = 0;
     while let Err(halt) = batch.deliver(model, &mut size) {
@@ -180,7 +185,7 @@ fn a_server_that_refuses_everything_costs_no_metric() {
     for manner in [Manner::Unnamed, Manner::Fails, Manner::Small(1_000_000)] {
         let mut model = Model::new(manner, []);
         model.refuses_all = true;
-        let mut batch = Batch::of_metrics(&points(100), "r", &mut Names::default());
+        let mut batch = Batch::of_metrics(&points(100), "r", &mut Names::new(&RULE));
         for _ in 0..50 {
             let halted = batch.deliver(&mut model, &mut REACH.clone());
             assert!(matches!(halted, Err(Halt::Later { .. })), "{manner:?} {halted:?}");
@@ -210,14 +215,14 @@ fn a_failure_is_blamed_on_a_batch_only_after_a_pause_and_a_witness() {
 #[test]
 fn what_is_too_large_goes_in_pieces() {
     let mut model = Model::new(Manner::Small(400), []);
-    let mut batch = Batch::of_metrics(&points(100), "r", &mut Names::default());
+    let mut batch = Batch::of_metrics(&points(100), "r", &mut Names::new(&RULE));
     let mut size = REACH;
     batch.deliver(&mut model, &mut size).unwrap();
     check(100, &model, &batch);
     assert!((100..=400).contains(&size.bytes()), "{size:?}");
     assert!(model.stored.values().all(|&times| times == 1));
     let more = model.requests;
-    Batch::of_metrics(&points(5), "r", &mut Names::default()).deliver(&mut model, &mut size).unwrap();
+    Batch::of_metrics(&points(5), "r", &mut Names::new(&RULE)).deliver(&mut model, &mut size).unwrap();
     assert!(model.requests - more <= 5, "the limit is remembered");
 
     // Nothing is small enough, although the server works.
@@ -231,7 +236,7 @@ fn what_cannot_be_kept_is_not_dropped() {
     for manner in [Manner::Named, Manner::Unnamed] {
         let mut model = Model::new(manner, [2]);
         model.is_disk_full = true;
-        let mut batch = Batch::of_metrics(&points(4), "r", &mut Names::default());
+        let mut batch = Batch::of_metrics(&points(4), "r", &mut Names::new(&RULE));
         for _ in 0..3 {
             assert!(batch.deliver(&mut model, &mut REACH.clone()).is_err());
         }
@@ -246,17 +251,17 @@ fn what_cannot_be_kept_is_not_dropped() {
 fn one_row_of_mlflow_is_sent_once_and_counted_as_often_as_it_was_logged() {
     let mut same = points(1);
     for value in [f64::NAN, -f64::NAN, f64::INFINITY, f64::MAX, 0.0, -0.0] {
-        same.push(Point { value, ..same[0].clone() });
-        same.push(Point { value, timestamp_micros: 999, ..same[0].clone() });
+        same.push(Point { value: Value::Number(value), ..same[0].clone() });
+        same.push(Point { value: Value::Number(value), timestamp_micros: 999, ..same[0].clone() });
     }
     let mut model = Model::new(Manner::Named, []);
-    let batch = Batch::of_metrics(&same, "r", &mut Names::default());
+    let batch = Batch::of_metrics(&same, "r", &mut Names::new(&RULE));
     let mut batch = batch;
     batch.deliver(&mut model, &mut REACH.clone()).unwrap();
     assert_eq!(model.stored["train/m0"], 4, "0.5, NaN, the largest number, zero");
 
     let mut model = Model::new(Manner::Named, [0]);
-    let mut batch = Batch::of_metrics(&same, "r", &mut Names::default());
+    let mut batch = Batch::of_metrics(&same, "r", &mut Names::new(&RULE));
     batch.deliver(&mut model, &mut REACH.clone()).unwrap();
     assert_eq!((batch.rejected(), model.kept.len()), (13, 13));
 }
@@ -274,7 +279,7 @@ proptest! {
         let poison: BTreeSet<usize> = picks.into_iter().filter(|index| *index < count).collect();
         let mut model = Model::new(manner, poison);
         model.outage = outage;
-        let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::default());
+        let mut batch = Batch::of_metrics(&points(count), "r", &mut Names::new(&RULE));
         let mut size = RequestSize::new(members, 1_000_000);
         let mut pauses = 0;
         while batch.deliver(&mut model, &mut size).is_err() {

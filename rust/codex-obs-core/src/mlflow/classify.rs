@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::http::attempts::{self, Protocol, Verdict};
-use crate::http::client::Reply;
+use crate::http::exchange::Reply;
 
 /// What of a request a server's complaint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::trouble::{Trouble, accepted};
 use crate::deliver::destination::{Answer, RunFacts};
 use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+use crate::problem::{Facts, Problem};
 use crate::wait::Wait;
-use crate::words::quote;
 
 #[derive(Deserialize)]
 struct Found {
@@ -38,22 +38,22 @@ impl Mlflow {
         }
         let asked = &self.settings.experiment_id;
         match &self.experiment {
-            Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => Err(Answer::Never {
-                why: format!(
+            Some(id) if asked != DEFAULT_EXPERIMENT && asked != id => {
+                let what = format!(
                     "the experiment was named as {asked} (MLFLOW_EXPERIMENT_ID) and as {name:?} (MLFLOW_EXPERIMENT_NAME), \
-                     which is {id} at {}; name it once; `{} --experiment-id {id}{}` delivers the log to that of the name",
-                    self.settings.server.endpoint.base,
-                    run.sync_command,
-                    self.asked_anew()
-                ),
-            }),
+                     which is {id} at {}",
+                    self.settings.holder.base(),
+                );
+                let facts = self.in_experiment(&run.sync_command, Some(("experiment_id", id.clone())));
+                Err(Answer::Never { why: Problem::new("mlflow_experiment_twice", what, facts) })
+            }
             found => Ok(found.clone()),
         }
     }
 
     fn experiment_named(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
         let method = format!("experiments/get-by-name?experiment_name={}", percent_encoded(name));
-        let url = url(&self.settings.server.endpoint, &method);
+        let url = url(self.settings.holder.base(), &method);
         match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
             Ok(reply) => {
                 self.experiment_of(serde_json::from_slice(&reply).map(|found: Found| found.experiment)).map(Some)
@@ -64,7 +64,7 @@ impl Mlflow {
     }
 
     fn create_experiment(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
-        let url = url(&self.settings.server.endpoint, "experiments/create");
+        let url = url(self.settings.holder.base(), "experiments/create");
         let body = payload::experiment(name);
         match accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, &body, EXPORT_REPLY_BYTES, wait)) {
             Ok(reply) => self.experiment_of(serde_json::from_slice(&reply)).map(Some),
@@ -81,17 +81,19 @@ impl Mlflow {
         parsed.map(|experiment| experiment.experiment_id).map_err(|error| self.unreadable(&error))
     }
 
-    /// The arguments with which `codex-ndjson sync` makes a run in the same experiment, whatever the environment says.
-    pub(super) fn experiment_arguments(&self) -> String {
+    /// The experiment of a new run, whatever the environment says.
+    pub(super) fn experiment_fact(&self) -> (&'static str, String) {
         match &self.settings.experiment_name {
-            Some(name) => format!(" --experiment-name {}", quote(name)),
-            None => format!(" --experiment-id {}", quote(&self.settings.experiment_id)),
+            Some(name) => ("experiment_name", name.clone()),
+            None => ("experiment_id", self.settings.experiment_id.clone()),
         }
     }
 
-    /// What a command needs besides as long as the new run that was asked for is not there.
-    pub(super) fn asked_anew(&self) -> &'static str {
-        if self.settings.new_run.is_some() && self.run_id.is_none() { " --new-run" } else { "" }
+    /// The command `plain` for a run in an experiment. As long as the new run that was asked for is not there, it is asked for.
+    pub(super) fn in_experiment(&self, plain: &Facts, experiment: Option<(&'static str, String)>) -> Facts {
+        let is_asked_for = self.settings.new_run.is_some() && self.run_id.is_none();
+        let new_run = is_asked_for.then(|| ("new_run", "yes".to_owned()));
+        plain.iter().cloned().chain(experiment).chain(new_run).collect()
     }
 
     /// What to do about trouble with the experiment.
@@ -101,24 +103,19 @@ impl Mlflow {
             Trouble::Halted(Halt::Gone(words)) => words,
             Trouble::Refused(Complaint { status, words }) => format!("status {status}: {words}"),
         };
-        let (base, command) = (&self.settings.server.endpoint.base, &run.sync_command);
+        let base = self.settings.holder.base();
         let id = self.experiment.as_ref().unwrap_or(&self.settings.experiment_id);
         let which = self.settings.experiment_name.as_ref().map_or_else(|| id.clone(), |name| format!("{name:?}"));
-        let anew = self.asked_anew();
-        let restore = format!("`MLFLOW_TRACKING_URI={} mlflow experiments restore --experiment-id {id}`", quote(base));
-        let remedy = if words.contains("deleted") {
-            let arguments = self.experiment_arguments();
-            format!(
-                "restore it with {restore} and deliver the log with `{command}{arguments}{anew}`, or deliver it to another one \
-                 with `{command} --experiment-id ID{anew}`"
-            )
+        let what = format!("no run can be created in the experiment {which} at {base}: {words}");
+        let why = if words.contains("deleted") {
+            let mut facts = self.in_experiment(&run.sync_command, Some(self.experiment_fact()));
+            facts.push(("deleted", id.clone()));
+            Problem::new("mlflow_experiment_deleted", what, facts)
         } else {
-            format!(
-                "name one that exists and is active; `{command} --experiment-id {DEFAULT_EXPERIMENT}{anew}` delivers the log to \
-                 the one that every server has"
-            )
+            let default = ("experiment_id", DEFAULT_EXPERIMENT.to_owned());
+            Problem::new("mlflow_experiment", what, self.in_experiment(&run.sync_command, Some(default)))
         };
-        Answer::Never { why: format!("no run can be created in the experiment {which} at {base}: {words}; {remedy}") }
+        Answer::Never { why }
     }
 }
 

@@ -7,8 +7,8 @@ use super::scripted::{Action, Door, Request, Server, complaint, fine, reply};
 use super::*;
 use crate::clock::Clock;
 use crate::deliver::destination::Answer;
+use crate::follow::point::Value;
 use crate::primitives::Instant;
-use crate::shard::name::Stream;
 
 pub(super) const LONG: Duration = Duration::from_mins(1);
 
@@ -18,12 +18,11 @@ pub(super) fn destination(uri: &str, variables: &[(&str, &str)], timeout: Durati
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let mut settings = MlflowSettings::new(uri, &variable).unwrap();
     settings.limits.timeout = timeout;
-    let place = StreamFolder { directory: folder.path(), stream: &Stream::main(), file_mode: 0o600 };
+    let place = RunFolder { directory: folder.path(), file_mode: 0o600 };
     let mut mlflow = Mlflow::new(&settings, &place).unwrap();
     mlflow.run_id = Some("0123".to_owned());
     "r1".clone_into(&mut mlflow.tag);
-    "codex-ndjson sync DIR".clone_into(&mut mlflow.sync_command);
-    mlflow.rejected.set_run("r1");
+    mlflow.lane(&Stream::main()).unwrap().rejected.set_run("r1");
     (mlflow, folder)
 }
 
@@ -33,9 +32,12 @@ pub(super) fn points(count: usize) -> Vec<Point> {
             stream_prefix: "".into(),
             split: "train".into(),
             metric: format!("m{index}").into(),
-            value: 0.5,
+            value: Value::Number(0.5),
             timestamp_micros: 1_000_000,
             step: 3,
+            dataset: None,
+            tags: None,
+            begins_group: false,
         })
         .collect()
 }
@@ -63,7 +65,7 @@ fn check(name: &str, delivery: &Answer, expected: &Expected) {
             assert!(why.contains(words), "{name}: {why}");
             assert!((*least..=*most).contains(&pause.as_secs_f64()), "{name}: {pause:?}");
         }
-        (Answer::Never { why }, Expected::Stopped(words)) => assert!(why.contains(words), "{name}: {why}"),
+        (Answer::Never { why }, Expected::Stopped(words)) => assert_eq!(why.kind, *words, "{name}: {why}"),
         _ => panic!("{name}: {delivery:?} instead of {expected:?}"),
     }
 }
@@ -80,7 +82,7 @@ fn fault(name: &str, action: &Action, timeout: Duration, expected: &Expected, re
     );
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], timeout);
     let points = points(2);
-    check(name, &mlflow.deliver(&points, &wait()), expected);
+    check(name, &mlflow.deliver(&Stream::main(), &points, &wait()), expected);
     let seen = server.requests();
     assert_eq!(seen.len(), requests, "{name}");
     let bodies: std::collections::HashSet<&Vec<u8>> = seen.iter().map(|request| &request.body).collect();
@@ -88,8 +90,8 @@ fn fault(name: &str, action: &Action, timeout: Duration, expected: &Expected, re
     if matches!(expected, Expected::Later(..)) {
         broken.store(false, std::sync::atomic::Ordering::Relaxed);
         mlflow.settings.limits.timeout = LONG;
-        mlflow.link = Link::new(&mlflow.settings.server, mlflow.settings.limits.timeout, Clock::System).unwrap();
-        check(name, &mlflow.deliver(&points, &wait()), &Expected::Done);
+        mlflow.link = mlflow.settings.holder.link(LONG, Clock::System).unwrap();
+        check(name, &mlflow.deliver(&Stream::main(), &points, &wait()), &Expected::Done);
         assert_eq!(server.requests().last().unwrap().body, seen[0].body, "{name}");
     }
 }
@@ -200,23 +202,31 @@ fn informational_replies_are_passed_over() {
 #[test]
 fn a_run_that_is_gone_stops_the_export_with_the_remedy() {
     let unknown = complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=0123 not found");
-    fault("unknown", &unknown, LONG, &Expected::Stopped("`codex-ndjson sync DIR --new-run`"), 1);
+    fault("unknown", &unknown, LONG, &Expected::Stopped("mlflow_run_unknown"), 1);
     let message = "The run 0123 must be in the 'active' state. Current state is deleted.";
     let deleted = complaint(400, "INVALID_PARAMETER_VALUE", message);
-    fault("deleted", &deleted, LONG, &Expected::Stopped("mlflow runs restore --run-id 0123"), 1);
+    fault("deleted", &deleted, LONG, &Expected::Stopped("mlflow_run_deleted"), 1);
 }
 
 #[test]
 fn a_door_that_nobody_opens() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (mut mlflow, _folder) = destination(&format!("http://{address}"), &[], LONG);
-    check("refused", &mlflow.deliver(&points(2), &wait()), &Expected::Later(0.5, 1.0, "is unreachable"));
+    check(
+        "refused",
+        &mlflow.deliver(&Stream::main(), &points(2), &wait()),
+        &Expected::Later(0.5, 1.0, "is unreachable"),
+    );
     for failures in [2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
         let expected = Expected::Later(failures / 2.0, failures, "is unreachable");
-        check("refused again", &mlflow.deliver(&points(2), &wait()), &expected);
+        check("refused again", &mlflow.deliver(&Stream::main(), &points(2), &wait()), &expected);
     }
     let (mut mlflow, _folder) = destination("http://no-such-host.invalid", &[], LONG);
-    check("no such host", &mlflow.deliver(&points(2), &wait()), &Expected::Later(0.5, 1.0, "is unreachable"));
+    check(
+        "no such host",
+        &mlflow.deliver(&Stream::main(), &points(2), &wait()),
+        &Expected::Later(0.5, 1.0, "is unreachable"),
+    );
 }
 
 #[test]
@@ -226,7 +236,7 @@ fn a_connection_that_is_reset_at_any_byte() {
         let server = Server::start_behind(&door, |_, _| fine());
         let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
         let expected = Expected::Later(0.5, 1.0, "is unreachable");
-        check(&format!("reset after {bytes}"), &mlflow.deliver(&points(9), &wait()), &expected);
+        check(&format!("reset after {bytes}"), &mlflow.deliver(&Stream::main(), &points(9), &wait()), &expected);
     }
 }
 
@@ -234,7 +244,7 @@ fn a_connection_that_is_reset_at_any_byte() {
 fn what_was_stored_before_the_connection_broke_is_sent_again_as_it_was() {
     let server = Server::start(|count, _| if count == 0 { raw("") } else { fine() });
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-    assert_eq!(mlflow.deliver(&points(3), &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.deliver(&Stream::main(), &points(3), &wait()), Answer::TAKEN);
     let seen = server.requests();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].body, seen[1].body);
@@ -245,7 +255,7 @@ fn a_connection_that_is_closed_after_each_reply_is_opened_again() {
     let server = Server::start(|_, _| raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     for _ in 0..3 {
-        assert_eq!(mlflow.deliver(&points(1), &wait()), Answer::TAKEN);
+        assert_eq!(mlflow.deliver(&Stream::main(), &points(1), &wait()), Answer::TAKEN);
     }
 }
 
@@ -253,7 +263,7 @@ fn a_connection_that_is_closed_after_each_reply_is_opened_again() {
 fn a_failure_once_is_a_failure_never() {
     let server = Server::start(|count, _| if count == 0 { reply("500 Oops", "", "") } else { fine() });
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-    assert_eq!(mlflow.deliver(&points(3), &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.deliver(&Stream::main(), &points(3), &wait()), Answer::TAKEN);
 }
 
 #[test]
@@ -261,7 +271,7 @@ fn a_failure_for_ever_is_no_metrics_fault() {
     let server = Server::start(|_, _| reply("500 Oops", "", "<h1>Oops</h1>"));
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     for _ in 0..6 {
-        let delivery = mlflow.deliver(&points(3), &wait());
+        let delivery = mlflow.deliver(&Stream::main(), &points(3), &wait());
         check("500", &delivery, &Expected::Later(0.5, 30.0, "status 500: Oops"));
     }
     assert!(!folder.path().join("export_rejected.ndjson").exists());
@@ -273,7 +283,7 @@ fn requests_share_a_connection_and_say_who_they_are() {
     let uri = format!("http://user:canary@{}/base/", server.address());
     let (mut mlflow, _folder) = destination(&uri, &[], LONG);
     for _ in 0..3 {
-        assert_eq!(mlflow.deliver(&points(1), &wait()), Answer::TAKEN);
+        assert_eq!(mlflow.deliver(&Stream::main(), &points(1), &wait()), Answer::TAKEN);
     }
     let seen = server.requests();
     let connections: Vec<usize> = seen.iter().map(|request: &Request| request.connection).collect();
@@ -293,7 +303,7 @@ fn a_close_bounds_a_request() {
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     let wait = Wait::default();
     wait.close(Some(Instant::now() + Duration::from_millis(200)));
-    check("closing", &mlflow.deliver(&points(1), &wait), &Expected::Later(0.0, 1.0, ""));
+    check("closing", &mlflow.deliver(&Stream::main(), &points(1), &wait), &Expected::Later(0.0, 1.0, ""));
     assert!(wait.is_over(), "it took as long as there was time, and not a minute");
 }
 
@@ -305,7 +315,7 @@ fn a_secret_that_the_server_repeats_stays_secret() {
     });
     let uri = format!("http://{}", server.address());
     let (mut mlflow, _folder) = destination(&uri, &[("MLFLOW_TRACKING_TOKEN", "canary-token")], LONG);
-    let Answer::Later { why, .. } = mlflow.deliver(&points(1), &wait()) else { panic!() };
+    let Answer::Later { why, .. } = mlflow.deliver(&Stream::main(), &points(1), &wait()) else { panic!() };
     assert_eq!(server.requests()[0].header("authorization"), Some("Bearer canary-token"));
     assert!(why.contains("bad credentials: Bearer *** ***") && !why.contains("canary"), "{why}");
 }

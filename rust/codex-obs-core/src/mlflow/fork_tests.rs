@@ -12,9 +12,9 @@ use crate::clock::Clock;
 use crate::deliver::context::Context;
 use crate::deliver::settings::DeliverySettings;
 use crate::deliver::thread::DeliveryThread;
-use crate::follow::cursor::lock_path;
+use crate::follow::progress::lock_path;
+use crate::paths::Stream;
 use crate::session::{Session, Settings};
-use crate::shard::name::Stream;
 
 /// More than anything here takes, were the machine ever so busy.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,20 +3,27 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::deliver::names::{Names, Renamed};
+use crate::follow::point::{Point, Value};
+use crate::limits::EXPORT_REPORTED_NAMES;
+use std::collections::HashSet;
 
 fn point(prefix: &str, split: &str, metric: &str) -> Point {
     Point {
         stream_prefix: prefix.into(),
         split: split.into(),
         metric: metric.into(),
-        value: 0.0,
+        value: Value::Number(0.0),
         timestamp_micros: 0,
         step: 0,
+        dataset: None,
+        tags: None,
+        begins_group: false,
     }
 }
 
 fn key(prefix: &str, split: &str, metric: &str) -> String {
-    Names::default().metric(&point(prefix, split, metric))
+    Names::new(&RULE).metric(&point(prefix, split, metric))
 }
 
 /// MLflow's rule, written down a second time from its `validation.py`.
@@ -109,13 +116,13 @@ fn the_same_key_from_other_parts_is_another_name() {
 
 #[test]
 fn a_changed_name_is_reported_once() {
-    let mut names = Names::default();
+    let mut names = Names::new(&RULE);
     assert_eq!(names.plain("model/lr"), "model/lr");
     assert_eq!(names.take_renamed(), []);
     let first = names.metric(&point("", "train", "acc@5"));
     assert_eq!(names.metric(&point("", "train", "acc@5")), first);
     let second = names.plain("a@b").into_owned();
-    assert_eq!(second, Names::default().plain("a@b"));
+    assert_eq!(second, Names::new(&RULE).plain("a@b"));
     let renamed = |name: &str, remote_name| Renamed { name: name.to_owned(), remote_name };
     assert_eq!(names.take_renamed(), [renamed("train/acc@5", first), renamed("a@b", second)]);
     assert_eq!(names.take_renamed(), []);
@@ -133,7 +140,7 @@ proptest! {
     #[test]
     fn every_name_is_taken_and_no_two_collide(parts in prop::collection::vec((part(), part()), 1..40)) {
         let mut seen: HashMap<String, (String, String)> = HashMap::new();
-        let mut names = Names::default();
+        let mut names = Names::new(&RULE);
         for (split, metric) in parts {
             let name = names.metric(&point("", &split, &metric));
             prop_assert!(mlflow_takes(&name), "{name:?}");

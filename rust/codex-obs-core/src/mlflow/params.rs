@@ -10,6 +10,7 @@ use super::batch::{Batch, Source};
 use super::trouble::{accepted, shown};
 use crate::deliver::destination::Answer;
 use crate::limits::EXPORT_RUN_REPLY_BYTES;
+use crate::paths::Stream;
 use crate::wait::Wait;
 use crate::words::some_of;
 
@@ -45,22 +46,27 @@ struct Param {
 }
 
 impl Mlflow {
-    pub(super) fn send_params(&mut self, params: &[(String, String)], wait: &Wait) -> Answer {
+    pub(super) fn send_params(&mut self, stream: &Stream, params: &[(String, String)], wait: &Wait) -> Answer {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let source = Source::Params(self.shortened(params, "parameter", PARAM_CHARACTERS[0]));
-        let begun = self.param_batch.take().filter(|batch| *batch.source() == source);
+        let begun = match self.lane(stream) {
+            Ok(lane) => lane.param_batch.take().filter(|batch| *batch.source() == source),
+            Err(answer) => return answer,
+        };
         let batch = match begun.map_or_else(|| self.new_params(source, &id, wait), Ok) {
             Ok(batch) => batch,
             Err(delivery) => return delivery,
         };
-        let (delivery, left) = self.send_texts(batch, &id, wait);
-        self.param_batch = left;
+        let (delivery, left) = self.send_texts(stream, batch, &id, wait);
+        if let Ok(lane) = self.lane(stream) {
+            lane.param_batch = left;
+        }
         delivery
     }
 
     /// A batch of the parameters that the run does not have.
     fn new_params(&mut self, source: Source, id: &str, wait: &Wait) -> Result<Batch, Answer> {
-        let url = url(&self.settings.server.endpoint, &format!("runs/get?run_id={id}"));
+        let url = url(self.settings.holder.base(), &format!("runs/get?run_id={id}"));
         let stored = match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
             Ok(reply) => stored_params(&reply),
             Err(trouble) => return Err(self.run_trouble(trouble, id)),
@@ -84,14 +90,19 @@ impl Mlflow {
         Ok(batch)
     }
 
-    pub(super) fn send_tags(&mut self, tags: &[(String, String)], wait: &Wait) -> Answer {
+    pub(super) fn send_tags(&mut self, stream: &Stream, tags: &[(String, String)], wait: &Wait) -> Answer {
         let Some(id) = self.run_id.clone() else { return self.unprepared() };
         let source = Source::Tags(self.shortened(tags, "tag", TAG_CHARACTERS));
-        let begun = self.tag_batch.take().filter(|batch| *batch.source() == source);
+        let begun = match self.lane(stream) {
+            Ok(lane) => lane.tag_batch.take().filter(|batch| *batch.source() == source),
+            Err(answer) => return answer,
+        };
         let names = &mut self.names;
         let batch = begun.unwrap_or_else(|| Batch::of_texts(source, &id, |key, _| Some(names.plain(key).into_owned())));
-        let (delivery, left) = self.send_texts(batch, &id, wait);
-        self.tag_batch = left;
+        let (delivery, left) = self.send_texts(stream, batch, &id, wait);
+        if let Ok(lane) = self.lane(stream) {
+            lane.tag_batch = left;
+        }
         delivery
     }
 

@@ -9,12 +9,12 @@ use super::settings::DEFAULT_EXPERIMENT;
 use super::trouble::{Trouble, accepted, shown};
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
 use crate::deliver::destination::{Answer, RunFacts};
-use crate::http::attempts::Halt;
+use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+use crate::problem::{Facts, Problem};
 use crate::run::ending::RunStatus;
 use crate::run::origin::Origin;
 use crate::wait::Wait;
-use crate::words::quote;
 
 /// Most characters of a run's name: the width of MLflow's column.
 const NAME_CHARACTERS: usize = 250;
@@ -56,7 +56,6 @@ struct Tag {
 struct Info {
     run_id: String,
     experiment_id: Option<String>,
-    lifecycle_stage: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,12 +74,9 @@ impl Mlflow {
         let known = self.settings.run_id.clone().or_else(|| run.remote_run.clone());
         let found = match known.filter(|_| self.settings.new_run.is_none()) {
             Some(id) if !is_run_id(&id) => {
-                let why = format!(
-                    "{id:?} cannot be the identifier of a run in MLflow; set mlflow_run_id to one, or deliver the log to a new \
-                     run with {}",
-                    self.new_run_command(&run.sync_command)
-                );
-                Err(Answer::Never { why })
+                let what = format!("{id:?} cannot be the identifier of a run in MLflow");
+                let facts = self.for_new_run(&run.sync_command);
+                Err(Answer::Never { why: Problem::new("mlflow_run_id", what, facts) })
             }
             Some(id) => match self.check_owner(&id, run, wait) {
                 Ok(()) => self.confirm(&id, run, wait).map(|()| Some(id)),
@@ -121,7 +117,7 @@ impl Mlflow {
 
     /// Makes sure that a run is not that of another log, by its tag.
     fn check_owner(&mut self, id: &str, run: &RunFacts, wait: &Wait) -> Result<(), Answer> {
-        let url = url(&self.settings.server.endpoint, &format!("runs/get?run_id={id}"));
+        let url = url(self.settings.holder.base(), &format!("runs/get?run_id={id}"));
         let reply = accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait))
             .map_err(|trouble| self.run_trouble(trouble, id))?;
         let asked: Asked = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
@@ -130,15 +126,14 @@ impl Mlflow {
         let Some(tag) = asked.run.data.tags.into_iter().find(|tag| tag.key == RUN_TAG && tag.value != own) else {
             return Ok(());
         };
-        let why = format!(
+        let what = format!(
             "the MLflow run {id} at {} is that of another run: its tag {RUN_TAG} is {}, and this run is {own:?}; nothing was \
-             sent there. Deliver the log to an MLflow run of its own with {}, or delete that tag in MLflow if both are to be \
-             in one",
-            self.settings.server.endpoint.base,
+             sent there",
+            self.settings.holder.base(),
             shown(&tag.value),
-            self.new_run_command(&run.sync_command),
         );
-        Err(Answer::Never { why })
+        let facts = self.for_new_run(&run.sync_command);
+        Err(Answer::Never { why: Problem::new("mlflow_run_of_another", what, facts) })
     }
 
     /// Makes sure that a run exists, bears our tag and, if it is written right now, is running.
@@ -183,7 +178,7 @@ impl Mlflow {
         tags.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
         let body = payload::create(&experiment, &name, run.start_micros, &tags);
         // Not idempotent: whatever comes of this one attempt, the tag is searched for first the next time.
-        let url = url(&self.settings.server.endpoint, "runs/create");
+        let url = url(self.settings.holder.base(), "runs/create");
         let outcome = self.link.post_patiently(1, &url, &body, EXPORT_REPLY_BYTES, wait);
         let reply = accepted(outcome).map_err(|trouble| self.experiment_trouble(trouble, run))?;
         let created: Created = serde_json::from_slice(&reply).map_err(|error| self.unreadable(&error))?;
@@ -204,57 +199,39 @@ impl Mlflow {
         std::iter::once((RUN_TAG, own)).chain(mark).collect()
     }
 
-    /// Whether the server says that a run is unknown or deleted.
-    pub(super) fn is_gone(&mut self, id: &str, wait: &Wait) -> bool {
-        if !is_run_id(id) {
-            return true;
-        }
-        let url = url(&self.settings.server.endpoint, &format!("runs/get?run_id={id}"));
-        match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
-            Ok(reply) => serde_json::from_slice(&reply)
-                .is_ok_and(|known: Created| known.run.info.lifecycle_stage.as_deref() == Some("deleted")),
-            Err(trouble) => matches!(trouble, Trouble::Halted(Halt::Gone(_))),
-        }
-    }
-
     fn run_request(&mut self, method: &str, body: &[u8], most_bytes: usize, wait: &Wait) -> Result<Vec<u8>, Trouble> {
-        let url = url(&self.settings.server.endpoint, method);
+        let url = url(self.settings.holder.base(), method);
         accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, body, most_bytes, wait))
     }
 
     /// What to do about trouble with a run that should exist.
     pub(super) fn run_trouble(&self, trouble: Trouble, id: &str) -> Answer {
-        let (base, command) = (&self.settings.server.endpoint.base, &self.sync_command);
-        let (anew, again) = (self.new_run_command(command), self.asked_anew());
-        let why = match trouble {
+        let base = self.settings.holder.base();
+        let (kind, what) = match trouble {
             Trouble::Halted(Halt::Later { pause, why, .. }) => return Answer::Later { pause, why },
-            Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => format!(
-                "the run {id} is deleted at {base}: {words}; restore it with `MLFLOW_TRACKING_URI={} mlflow runs restore --run-id \
-                 {id}`, or deliver the log to a new run with {anew}",
-                quote(base)
-            ),
-            Trouble::Halted(Halt::Gone(words)) => format!(
-                "the run {id} is unknown at {base}: {words}; check the address and the identifier, or deliver the log to a new \
-                 run with {anew}"
-            ),
-            Trouble::Refused(complaint) => format!(
-                "{base} refused the run {id} with status {}: {}; check the run and deliver the log later with `{command}{again}`, or to a \
-                 new run with {anew}",
-                complaint.status, complaint.words,
-            ),
+            Trouble::Halted(Halt::Gone(words)) if words.contains("deleted") => {
+                ("mlflow_run_deleted", format!("the run {id} is deleted at {base}: {words}"))
+            }
+            Trouble::Halted(Halt::Gone(words)) => {
+                ("mlflow_run_unknown", format!("the run {id} is unknown at {base}: {words}"))
+            }
+            Trouble::Refused(Complaint { status, words }) => {
+                ("mlflow_run_refused", format!("{base} refused the run {id} with status {status}: {words}"))
+            }
         };
-        Answer::Never { why }
+        let mut facts = self.for_new_run(&self.sync_command);
+        facts.push(("run", id.to_owned()));
+        Answer::Never { why: Problem::new(kind, what, facts) }
     }
 
-    /// The command that delivers everything to a new run.
-    fn new_run_command(&self, command: &str) -> String {
+    /// The command `plain` for a new run in the experiment that was asked for.
+    fn for_new_run(&self, plain: &Facts) -> Facts {
         let is_default = self.settings.experiment_name.is_none() && self.settings.experiment_id == DEFAULT_EXPERIMENT;
-        let experiment = if is_default { String::new() } else { self.experiment_arguments() };
-        format!("`{command}{experiment} --new-run`")
+        self.in_experiment(plain, (!is_default).then(|| self.experiment_fact()))
     }
 
     pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Answer {
-        let base = &self.settings.server.endpoint.base;
+        let base = self.settings.holder.base();
         let why = format!("{base} does not look like an MLflow server ({error}); check the address");
         Answer::Later { pause: EXPORT_LONGEST_BACKOFF, why }
     }

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::fault_tests::{LONG, destination, points, wait};
 use super::scripted::{Action, Request, Server, complaint, fine, reply};
 use super::*;
+use crate::deliver::destination::States;
+use crate::deliver::rejected::require_place;
+use crate::problem::Problem;
 use crate::run::origin::Origin;
 
 pub fn facts() -> RunFacts {
@@ -16,7 +19,8 @@ pub fn facts() -> RunFacts {
         remote_run: None,
         may_create: true,
         is_live: true,
-        sync_command: "codex-ndjson sync runs/x --to mlflow --uri U".to_owned(),
+        sync_command: vec![("directory", "runs/x".to_owned()), ("uri", "U".to_owned())],
+        states: States::default(),
     }
 }
 
@@ -42,11 +46,19 @@ pub fn paths(server: &Server) -> Vec<String> {
     asked(server).into_iter().map(|(path, _)| path).collect()
 }
 
-pub fn stopped(delivery: &Answer) -> &str {
+pub fn stopped(delivery: &Answer) -> &Problem {
     match delivery {
         Answer::Never { why } => why,
         other => panic!("{other:?}"),
     }
+}
+
+/// What a problem's remedy is about, beside the command that every remedy may need.
+pub fn about(problem: &Problem) -> (&'static str, Vec<(&'static str, &str)>) {
+    let facts = problem.facts.iter().map(|(name, value)| (*name, value.as_str()));
+    let (command, others) = facts.partition::<Vec<_>, _>(|(name, _)| ["directory", "uri"].contains(name));
+    assert_eq!(command, [("directory", "runs/x"), ("uri", "U")]);
+    (problem.kind, others)
 }
 
 pub fn later(delivery: &Answer) -> &str {
@@ -142,7 +154,8 @@ fn the_run_of_another_log_is_neither_taken_over_nor_touched() {
         let facts = RunFacts { remote_run: known.map(str::to_owned), ..facts() };
         let delivery = mlflow.prepare(&facts, &wait());
         let why = stopped(&delivery);
-        assert!(why.contains("ef56") && why.contains("\"r9\"") && why.contains("U --new-run`"), "{why}");
+        assert!(why.what.contains("ef56") && why.what.contains("\"r9\""), "{why}");
+        assert_eq!(about(why), ("mlflow_run_of_another", vec![]));
         assert_eq!(mlflow.remote_run(), None);
     }
     assert_eq!(paths(&server), ["runs/get?run_id=ef56"; 3], "it is only looked at");
@@ -182,18 +195,23 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
     ] {
         let delivery = gone(status, code, message);
         let why = stopped(&delivery);
-        assert!(why.contains(message.trim_end_matches('.')) && why.contains("--experiment-id"), "{why}");
+        assert!(why.what.contains(message.trim_end_matches('.')), "{why}");
+        let is_deleted = message.contains("deleted");
+        let kind = if is_deleted { "mlflow_experiment_deleted" } else { "mlflow_experiment" };
+        let deleted = is_deleted.then_some(("deleted", "0"));
+        assert_eq!(about(why), (kind, [("experiment_id", "0")].into_iter().chain(deleted).collect()));
     }
     let server = Server::start(|_, _| complaint(404, "RESOURCE_DOES_NOT_EXIST", "Run with id=x not found"));
     let (mut mlflow, _folder) = unprepared(&server);
     mlflow.settings.run_id = Some("x".to_owned());
     let delivery = mlflow.prepare(&facts(), &wait());
     let why = stopped(&delivery);
-    assert!(why.contains("Run with id=x not found") && why.contains("--new-run"), "{why}");
+    assert!(why.what.contains("Run with id=x not found"), "{why}");
+    assert_eq!(about(why), ("mlflow_run_unknown", vec![("run", "x")]));
     for nonsense in ["", "a b", "x&y", "../z", "ü"] {
         mlflow.settings.run_id = Some(nonsense.to_owned());
         let delivery = mlflow.prepare(&facts(), &wait());
-        assert!(stopped(&delivery).contains("mlflow_run_id"), "{nonsense}");
+        assert_eq!(about(stopped(&delivery)), ("mlflow_run_id", vec![]), "{nonsense}");
     }
     assert_eq!(server.requests().len(), 1);
 }
@@ -201,13 +219,15 @@ fn a_run_or_experiment_that_cannot_be_used_stops_with_the_remedy() {
 #[test]
 fn the_command_for_later_names_the_run_or_the_experiment_that_was_meant() {
     let (mut mlflow, _folder) = destination("http://u:canary@h:1/a;b&c", &[], LONG);
-    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 0");
+    let server = [("to", "mlflow"), ("uri", "http://h:1/a;b&c")];
+    let with = |fact| server.into_iter().chain([fact]).map(|(name, value)| (name, value.to_owned())).collect::<Facts>();
+    assert_eq!(mlflow.target_facts(), with(("experiment_id", "0")));
     mlflow.settings.experiment_id = "it's 5".to_owned();
-    assert_eq!(mlflow.sync_arguments(), r"--to mlflow --uri 'http://h:1/a;b&c' --experiment-id 'it'\''s 5'");
+    assert_eq!(mlflow.target_facts(), with(("experiment_id", "it's 5")));
     mlflow.settings.experiment_name = Some("a b".to_owned());
-    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --experiment-name 'a b'");
+    assert_eq!(mlflow.target_facts(), with(("experiment_name", "a b")));
     mlflow.settings.run_id = Some("0f3c".to_owned());
-    assert_eq!(mlflow.sync_arguments(), "--to mlflow --uri 'http://h:1/a;b&c' --run-id 0f3c");
+    assert_eq!(mlflow.target_facts(), with(("run_id", "0f3c")));
 }
 
 #[test]
@@ -242,7 +262,7 @@ fn the_end_of_a_run_is_told() {
     for (status, word) in
         [(RunStatus::Finished, "FINISHED"), (RunStatus::Failed, "FAILED"), (RunStatus::Killed, "KILLED")]
     {
-        assert_eq!(mlflow.finish(status, 9_999_999, &wait()), Answer::TAKEN);
+        assert_eq!(mlflow.finish(&Stream::main(), status, 9_999_999, &wait()), Answer::TAKEN);
         let (path, body) = asked(&server).pop().unwrap();
         assert_eq!(path, "runs/update");
         assert_eq!(body, json!({"run_id": "0123", "status": word, "end_time": 9999}));
@@ -274,12 +294,12 @@ fn parameters_that_are_there_are_not_sent_and_changed_ones_are_reported() {
         ("a@b", "4"),
         ("long", &long),
     ]);
-    assert_eq!(mlflow.params(&own, &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.params(&Stream::main(), &own, &wait()), Answer::TAKEN);
     let (path, body) = asked(&server).pop().unwrap();
     assert_eq!(path, "runs/log-batch");
     let sent = json!([
         {"key": "new", "value": "3"},
-        {"key": Names::default().plain("a@b"), "value": "4"},
+        {"key": Names::new(&RULE).plain("a@b"), "value": "4"},
         {"key": "long", "value": "x".repeat(6000)},
     ]);
     assert_eq!(body, json!({"run_id": "0123", "params": sent}));
@@ -300,7 +320,7 @@ fn many_parameters_that_are_changed_or_cut_are_one_notice_each() {
     let own: Vec<(String, String)> = (0..500)
         .map(|number| (format!("p{number}"), if number < 400 { "new".to_owned() } else { "x".repeat(7000) }))
         .collect();
-    assert_eq!(mlflow.params(&own, &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.params(&Stream::main(), &own, &wait()), Answer::TAKEN);
     let notices = mlflow.notices();
     let [cut, changed] = &notices[..] else { panic!("{notices:?}") };
     assert!(cut.ends_with("\"p400\", \"p401\", \"p402\", and 97 others"), "{cut}");
@@ -322,7 +342,7 @@ fn parameters_go_a_hundred_at_a_time_and_refused_ones_are_kept() {
     });
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     let own: Vec<(String, String)> = (0..250).map(|number| (format!("p{number}"), "v".to_owned())).collect();
-    assert_eq!(mlflow.params(&own, &wait()), Answer::Taken { rejected: 1 });
+    assert_eq!(mlflow.params(&Stream::main(), &own, &wait()), Answer::Taken { rejected: 1 });
     assert_eq!(server.requests().len(), 1 + 3 + 1);
     let kept: Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("export_rejected.ndjson")).unwrap()).unwrap();
@@ -334,11 +354,11 @@ fn tags_are_sent_as_often_as_they_are_given() {
     let server = Server::start(|_, _| fine());
     let (mut mlflow, _folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     for _ in 0..2 {
-        assert_eq!(mlflow.tags(&pairs(&[("team", "x")]), &wait()), Answer::TAKEN);
+        assert_eq!(mlflow.tags(&Stream::main(), &pairs(&[("team", "x")]), &wait()), Answer::TAKEN);
         let tags = json!([{"key": "team", "value": "x"}]);
         assert_eq!(asked(&server).pop().unwrap().1, json!({"run_id": "0123", "tags": tags}));
     }
-    assert_eq!(mlflow.tags(&[], &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.tags(&Stream::main(), &[], &wait()), Answer::TAKEN);
     assert_eq!(server.requests().len(), 2, "nothing is not sent");
 }
 
@@ -371,7 +391,7 @@ fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
     for (manner, most, words) in manners {
         let server = poisoned(manner);
         let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-        assert_eq!(mlflow.deliver(&points(20), &wait()), Answer::Taken { rejected: 1 }, "{words}");
+        assert_eq!(mlflow.deliver(&Stream::main(), &points(20), &wait()), Answer::Taken { rejected: 1 }, "{words}");
         assert!(server.requests().len() <= most, "{words}: {}", server.requests().len());
         let text = std::fs::read_to_string(folder.path().join("export_rejected.ndjson")).unwrap();
         let kept: Value = serde_json::from_str(&text).unwrap();
@@ -380,7 +400,7 @@ fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
             (&kept["metric"], &kept["remote_run"], &kept["run_id"]),
             (&json!("m7"), &json!("0123"), &json!("r1"))
         );
-        assert_eq!(mlflow.deliver(&points(5), &wait()), Answer::TAKEN, "the next batch goes on");
+        assert_eq!(mlflow.deliver(&Stream::main(), &points(5), &wait()), Answer::TAKEN, "the next batch goes on");
     }
 }
 
@@ -388,11 +408,11 @@ fn one_refused_metric_is_kept_with_the_servers_words_and_the_rest_arrives() {
 fn a_failure_for_one_metric_only_is_that_metrics_after_a_pause() {
     let server = poisoned(|_| reply("500 Oops", "", "<h1>Oops</h1>"));
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
-    assert_eq!(mlflow.deliver(&points(5), &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.deliver(&Stream::main(), &points(5), &wait()), Answer::TAKEN);
     let before = server.requests().len();
     let all = points(20);
-    later(&mlflow.deliver(&all, &wait()));
-    assert_eq!(mlflow.deliver(&all, &wait()), Answer::Taken { rejected: 1 });
+    later(&mlflow.deliver(&Stream::main(), &all, &wait()));
+    assert_eq!(mlflow.deliver(&Stream::main(), &all, &wait()), Answer::Taken { rejected: 1 });
     let more = server.requests().len() - before - 1;
     assert!(more <= 20, "{more} requests more");
     assert!(
@@ -413,8 +433,8 @@ fn what_was_done_of_a_batch_is_not_done_again() {
     });
     let (mut mlflow, folder) = destination(&format!("http://{}", server.address()), &[], LONG);
     let all = points(20);
-    later(&mlflow.deliver(&all, &wait()));
-    assert_eq!(mlflow.deliver(&all, &wait()), Answer::Taken { rejected: 1 });
+    later(&mlflow.deliver(&Stream::main(), &all, &wait()));
+    assert_eq!(mlflow.deliver(&Stream::main(), &all, &wait()), Answer::Taken { rejected: 1 });
     assert!(server.requests().len() <= 13, "{}", server.requests().len());
     assert_eq!(std::fs::read_to_string(folder.path().join("export_rejected.ndjson")).unwrap().lines().count(), 1);
 }
@@ -424,7 +444,10 @@ fn what_is_planted_in_the_place_of_the_refusals_is_not_written_through() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/etc/hostname", folder.path().join("export_rejected.ndjson")).unwrap();
     let settings = MlflowSettings::new("http://127.0.0.1:9", &|_| None).unwrap();
-    let place =
-        StreamFolder { directory: folder.path(), stream: &crate::shard::name::Stream::main(), file_mode: 0o600 };
-    assert!(Mlflow::new(&settings, &place).unwrap_err().to_string().contains("symbolic link"));
+    let place = RunFolder { directory: folder.path(), file_mode: 0o600 };
+    assert!(require_place(folder.path(), &Stream::main()).unwrap_err().to_string().contains("symbolic link"));
+    let started =
+        Mlflow::new(&settings, &place).unwrap().open(&Stream::main(), &Noted { cursor: None, state: None, told: None });
+    let Start::Not(Answer::Never { why }) = started else { panic!("{started:?}") };
+    assert!(why.what.contains("symbolic link"), "{why}");
 }

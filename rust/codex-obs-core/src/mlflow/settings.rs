@@ -1,12 +1,15 @@
 //! What the MLflow destination is set up with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::classify::Link;
 use super::{Mlflow, address};
 use crate::clock::Clock;
 use crate::deliver::settings::Connector;
 use crate::error::{Error, Result};
+use crate::http::exchange::Exchange;
 use crate::http::proxy::Proxy;
 use crate::http::secret::{Credentials, Secret};
 use crate::http::server::Server;
@@ -49,15 +52,49 @@ impl Default for RequestLimits {
     }
 }
 
+/// What holds the remote runs. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// A tracking server.
+    Server(Box<Server>),
+    /// A store on disk.
+    Store {
+        /// Its tracking URI.
+        uri: String,
+        /// What answers requests in its place. It is asked for addresses that begin with the URI.
+        exchange: Arc<dyn Exchange>,
+    },
+}
+
+impl Holder {
+    /// How it is called, without secrets and without a slash at the end; the addresses of requests begin with it.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        match self {
+            Self::Server(server) => &server.endpoint.base,
+            Self::Store { uri, .. } => uri,
+        }
+    }
+
+    /// What sends requests to it.
+    ///
+    /// # Errors
+    /// If a certificate cannot be used.
+    pub fn link(&self, timeout: Duration, clock: Clock) -> Result<Link> {
+        match self {
+            Self::Server(server) => Link::new(server, timeout, clock),
+            Self::Store { uri, exchange } => Ok(Link::over(Arc::clone(exchange), uri.clone(), timeout, clock)),
+        }
+    }
+}
+
 /// Settings of the MLflow destination. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct MlflowSettings {
-    /// The server.
-    pub server: Server,
+    /// The server or store.
+    pub holder: Holder,
     /// The remote run, if it is not to be found or created.
     pub run_id: Option<String>,
-    /// `run.json` keeps its current remote run as long as that exists.
-    pub keeps_known: bool,
     /// The mark of a remote run that is created, whatever there is; it differs each time.
     pub new_run: Option<String>,
     /// The experiment in which a run is created.
@@ -93,21 +130,26 @@ impl MlflowSettings {
             return Err(Error::setting(TOKEN, "holds a character that cannot stand in an HTTP header"));
         }
         let proxy = Proxy::find(&endpoint, variable)?;
-        Ok(Self {
-            server: Server {
-                tls: if endpoint.is_https { tls_files(&set)? } else { TlsFiles::default() },
-                endpoint,
-                credentials,
-                proxy,
-            },
+        let tls = if endpoint.is_https { tls_files(&set)? } else { TlsFiles::default() };
+        Ok(Self::of_holder(Holder::Server(Box::new(Server { endpoint, credentials, headers: Vec::new(), tls, proxy }))))
+    }
+
+    /// Settings for a store on disk. `exchange` answers in its place, for addresses that begin with `uri`.
+    #[must_use]
+    pub fn of_store(uri: &str, exchange: Arc<dyn Exchange>) -> Self {
+        Self::of_holder(Holder::Store { uri: uri.to_owned(), exchange })
+    }
+
+    fn of_holder(holder: Holder) -> Self {
+        Self {
+            holder,
             run_id: None,
-            keeps_known: false,
             new_run: None,
             experiment_id: DEFAULT_EXPERIMENT.to_owned(),
             experiment_name: None,
             limits: RequestLimits::default(),
             clock: Clock::System,
-        })
+        }
     }
 
     /// What makes destinations with these settings.
@@ -131,12 +173,19 @@ fn tls_files(set: &dyn Fn(&str) -> Option<String>) -> Result<TlsFiles> {
         ));
     }
     let authorities = if accepts_any_server { None } else { AUTHORITIES.into_iter().find_map(file) };
-    Ok(TlsFiles { accepts_any_server, authorities, client: file(CLIENT_CERTIFICATE) })
+    Ok(TlsFiles { accepts_any_server, authorities, client: file(CLIENT_CERTIFICATE), client_key: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn server(uri: &str, variables: &[(&str, &str)]) -> Result<Server> {
+        match settings(uri, variables)?.holder {
+            Holder::Server(server) => Ok(*server),
+            holder @ Holder::Store { .. } => panic!("{holder:?}"),
+        }
+    }
 
     fn settings(uri: &str, variables: &[(&str, &str)]) -> Result<MlflowSettings> {
         MlflowSettings::new(uri, &|name| {
@@ -145,7 +194,7 @@ mod tests {
     }
 
     fn header(uri: &str, variables: &[(&str, &str)]) -> Option<String> {
-        settings(uri, variables).unwrap().server.credentials.map(|credentials| credentials.header().reveal().to_owned())
+        server(uri, variables).unwrap().credentials.map(|credentials| credentials.header().reveal().to_owned())
     }
 
     #[test]
@@ -176,13 +225,12 @@ mod tests {
 
     #[test]
     fn tls_variables_count_for_https_only_and_contradictions_are_errors() {
-        let insecure =
-            |value| settings("https://h", &[(INSECURE, value)]).map(|settings| settings.server.tls.accepts_any_server);
+        let insecure = |value| server("https://h", &[(INSECURE, value)]).map(|server| server.tls.accepts_any_server);
         assert!(insecure("True").unwrap() && insecure("1").unwrap() && !insecure("false").unwrap());
         assert!(insecure("yes").is_err());
         assert!(settings("https://h", &[(INSECURE, "true"), (AUTHORITIES[0], "ca.pem")]).is_err());
         assert!(settings("http://h", &[(INSECURE, "yes")]).is_ok());
-        let tls = settings("https://h", &[("SSL_CERT_FILE", "b.pem"), ("CURL_CA_BUNDLE", "a.pem")]).unwrap().server.tls;
+        let tls = server("https://h", &[("SSL_CERT_FILE", "b.pem"), ("CURL_CA_BUNDLE", "a.pem")]).unwrap().tls;
         assert_eq!(tls.authorities.unwrap().variable, "CURL_CA_BUNDLE");
     }
 }

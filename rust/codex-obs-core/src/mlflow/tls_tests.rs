@@ -60,7 +60,7 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
 fn deliver(server: &Server, variables: &[(&str, &str)]) -> Answer {
     let uri = format!("https://localhost:{}", server.address().port());
     let (mut mlflow, _folder) = destination(&uri, variables, LONG);
-    mlflow.deliver(&points(3), &wait())
+    mlflow.deliver(&Stream::main(), &points(3), &wait())
 }
 
 fn untrusted(delivery: &Answer) -> &str {
@@ -154,7 +154,7 @@ fn files_that_hold_no_certificate_are_errors_at_once() {
         (client, &mixed, "cannot be used"),
     ] {
         let settings = MlflowSettings::new("https://h", &|name| (name == variable).then(|| path.to_owned())).unwrap();
-        let error = crate::http::client::Client::new(&settings.server, LONG).unwrap_err();
+        let error = settings.holder.link(LONG, settings.clock.clone()).unwrap_err();
         assert!(error.is_setting() && error.to_string().contains(words), "{variable} {path}: {error}");
         assert!(error.to_string().contains(variable));
     }
@@ -172,7 +172,7 @@ fn a_server_that_speaks_no_tls_is_told_apart() {
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let (mut mlflow, _folder) = destination(&uri, &[("MLFLOW_TRACKING_INSECURE_TLS", "1")], LONG);
-    untrusted(&mlflow.deliver(&points(3), &wait()));
+    untrusted(&mlflow.deliver(&Stream::main(), &points(3), &wait()));
     answering.join().unwrap();
 }
 
@@ -211,7 +211,7 @@ fn a_proxy_carries_what_goes_to_another_host() {
     let (port, serving) = proxy(server.address(), "200 OK");
     let address = format!("http://user:canary@127.0.0.1:{port}");
     let (mut mlflow, folder) = destination("http://mlflow.example:5000", &[("http_proxy", &address)], LONG);
-    assert_eq!(mlflow.deliver(&points(3), &wait()), Answer::TAKEN);
+    assert_eq!(mlflow.deliver(&Stream::main(), &points(3), &wait()), Answer::TAKEN);
     drop((mlflow, folder, server));
     let head = serving.join().unwrap();
     assert!(head.starts_with("CONNECT mlflow.example:5000 HTTP/1.1\r\n"), "{head}");
@@ -225,7 +225,9 @@ fn a_proxy_that_refuses_is_an_outage_and_hears_no_token() {
     let address = format!("http://user:canary@127.0.0.1:{port}");
     let variables = [("http_proxy", address.as_str()), ("MLFLOW_TRACKING_TOKEN", "canary-token")];
     let (mut mlflow, _folder) = destination("http://mlflow.example:5000", &variables, LONG);
-    let Answer::Later { why, .. } = mlflow.deliver(&points(3), &wait()) else { panic!("a proxy that refuses") };
+    let Answer::Later { why, .. } = mlflow.deliver(&Stream::main(), &points(3), &wait()) else {
+        panic!("a proxy that refuses")
+    };
     assert!(!why.contains("canary"), "{why}");
     assert!(!serving.join().unwrap().contains("canary-token"));
 }

@@ -14,9 +14,8 @@ use crate::journal::cursor::{self, Cursor, Extent};
 use crate::journal::distance::Distance;
 use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
-use crate::paths::FileKind;
+use crate::paths::{Coding, FileKind, Stream, shard_path};
 use crate::recovery::replay::{Frames, Missing, ORDER};
-use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::rotate::rotated_numbers;
 
 /// Where the journal of a writer at `distance` is to be read on; `None` if only the files can say how far its rows are in them.

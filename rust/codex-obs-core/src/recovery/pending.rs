@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::run::TOGETHER;
 pub use super::run::journals;
 use crate::clock::Clock;
 use crate::encode::row::RowEncoder;
@@ -13,18 +12,14 @@ use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor;
 use crate::journal::distance::Distance;
-use crate::journal::identity::Process;
-use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
-use crate::journal::patience::Patience;
 use crate::journal::ring::{Ring, gap};
-use crate::paths::FileKind;
-use crate::paths::journal_path;
-use crate::paths::lock_path;
+use crate::lock::{self, Attempt, Owner, Patience, Purpose, Strangers};
+use crate::paths::{FileKind, Stream, journal_path, lock_path};
+use crate::process::Process;
 use crate::recovery::belief::believed;
 use crate::recovery::replay::{Frames, Missing};
 use crate::recovery::stream::{Recovered, belongs, bring_back};
-use crate::recovery::unsynced::Unsynced;
-use crate::shard::name::Stream;
+use crate::recovery::unsynced::{Unsynced, together};
 use crate::worker::owed::Owed;
 
 /// What a journal adds to the shards of a stream.
@@ -92,6 +87,8 @@ pub fn recover_for_reading(directory: &Path, clock: &Clock) -> Result<(Recovered
 /// As [`recover_for_reading`].
 pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience) -> Result<Found> {
     let mut found = Found::default();
+    // Opened once for all of them; where it cannot be, the first look says so.
+    let _folder = crate::fs::RunFolder::open(directory);
     let streams = match journals(directory) {
         Ok(streams) => streams,
         // Another user's, who lets others read the log alone.
@@ -105,13 +102,13 @@ pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience
         return Ok(found);
     }
     let process = Process::current();
-    let mut begun = Vec::new();
+    let (mut begun, together) = (Vec::new(), together());
     for stream in &streams {
         if patience.is_stopped() {
             break;
         }
         begun.extend(recover_one(directory, stream, &process, clock, patience, &mut found));
-        if begun.len() >= TOGETHER {
+        if begun.len() >= together {
             settle(directory, std::mem::take(&mut begun));
         }
     }
@@ -135,7 +132,7 @@ pub fn look(directory: &Path, kind: FileKind, clock: &Clock, patience: &Patience
 fn settle(directory: &Path, begun: Vec<(Owner, Unsynced)>) {
     let (held, unsynced): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
     if !unsynced.is_empty() {
-        let _ = Unsynced::settle(directory, unsynced);
+        let _ = Unsynced::settle(directory, &unsynced);
     }
     drop(held);
 }
@@ -172,7 +169,7 @@ fn recover_one(
 #[must_use]
 pub fn is_written_now(directory: &Path, stream: &Stream) -> bool {
     let at_once = Patience::of(Duration::ZERO);
-    owner::is_held_within(&lock_path(directory, stream), &Process::current(), &at_once)
+    lock::is_held_within(&lock_path(directory, stream), &Process::current(), &at_once)
 }
 
 /// What a journal that is left has for a reader.
@@ -196,8 +193,8 @@ fn read(directory: &Path, stream: &Stream, kind: FileKind, observer: &Process, p
         return Ok(Seen::Denied);
     }
     let lock = lock_path(directory, stream);
-    if owner::is_held_within(&lock, observer, patience) {
-        return Ok(match owner::held_for(&lock) {
+    if lock::is_held_within(&lock, observer, patience) {
+        return Ok(match lock::held_for(&lock) {
             Purpose::Recover => Seen::LostSight(Why::Recovering),
             Purpose::Write => Seen::Nothing,
         });

@@ -24,11 +24,9 @@ use crate::journal::frame::{Kind, Value};
 use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
-use crate::paths::FileKind;
-use crate::paths::journal_path;
+use crate::paths::{FileKind, Stream, journal_path};
 use crate::recovery::space;
 use crate::scan::Lines;
-use crate::shard::name::Stream;
 use crate::stats::Stats;
 use crate::worker::files::Files;
 use crate::worker::loss::{self, Cause, Loss};
@@ -37,8 +35,14 @@ use crate::worker::loss::{self, Cause, Loss};
 const WINDOW_BYTES: usize = 8 << 20;
 
 /// The files in the order in which they are completed: a manifest line is in its file before its row.
-pub const ORDER: [FileKind; 5] =
-    [FileKind::Manifest, FileKind::Metrics, FileKind::Params, FileKind::Summary, FileKind::Session];
+pub const ORDER: [FileKind; 6] = [
+    FileKind::Manifest,
+    FileKind::Metrics,
+    FileKind::Params,
+    FileKind::Summary,
+    FileKind::Session,
+    FileKind::Telemetry,
+];
 
 /// Appends the lines of all frames of `ring` from `from` on that are missing from the files, and counts their rows as written.
 /// Rows whose frames cannot be read and that are not in the files are put on record before.

@@ -4,17 +4,13 @@ use crate::primitives::Instant;
 use std::path::Path;
 
 use super::stream::{Recovered, bring_back, recover};
-use super::unsynced::Unsynced;
+use super::unsynced::{Unsynced, together};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fs::INTERNALS;
-use crate::journal::identity::Process;
-use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
-use crate::paths::{journal_path, lock_path};
-use crate::shard::name::Stream;
-
-/// Recoveries that are synced together: each holds a lock and some files meanwhile.
-pub const TOGETHER: usize = 16;
+use crate::fs::RunFolder;
+use crate::lock::{self, Attempt, Holder, Owner, Purpose, Strangers};
+use crate::paths::{INTERNALS, Stream, journal_path, lock_path, stream_of_journal, stream_of_lock};
+use crate::process::Process;
 
 /// Recovers every stream of `directory` but `own` whose writer is gone. With `foreign`, also those of other machines. Streams that
 /// are not begun by `deadline` are left to whoever comes next.
@@ -31,21 +27,23 @@ pub fn recover_all(
 ) -> Result<Recovered> {
     let mut total = Recovered::default();
     let mut outcome = Ok(());
+    // Opened once for all of them; where it cannot be, the first look says so.
+    let _folder = RunFolder::open(directory);
     let mut streams = journals(directory)?;
     streams.retain(|stream| Some(stream) != own);
-    for some in streams.chunks(TOGETHER) {
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+    for some in streams.chunks(together()) {
+        if is_over(deadline) {
             break;
         }
-        match recover_some(directory, some, process, clock, foreign) {
-            (recovered, Ok(())) => total.add(&recovered),
-            (recovered, failed) => {
-                total.add(&recovered);
-                outcome = outcome.and(failed);
-            }
-        }
+        let (recovered, done) = recover_some(directory, some, process, clock, foreign, deadline);
+        total.add(&recovered);
+        outcome = outcome.and(done);
     }
     outcome.map(|()| total)
+}
+
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// Recovers `stream` if its writer is gone. What cannot be done now is left to whoever comes next.
@@ -62,6 +60,30 @@ pub fn recover_one(directory: &Path, stream: &Stream, process: &Process, clock: 
 
 /// The streams that have a journal in `directory`, in text order.
 pub fn journals(directory: &Path) -> Result<Vec<Stream>> {
+    named_streams(directory, stream_of_journal)
+}
+
+/// The processes of this machine and PID namespace that have a stream of the run in `directory` open, in order of its name. By
+/// what their locks say of them: no lock is touched.
+///
+/// # Errors
+/// If the internals cannot be listed.
+pub fn writers(directory: &Path) -> Result<Vec<(Stream, u32)>> {
+    let observer = Process::current();
+    let pid_of = |stream: &Stream| {
+        // One that cannot be read is taken right now, or another user's.
+        let holder = Holder::read(&lock_path(directory, stream)).ok().flatten()?;
+        let is_here = holder.purpose() == Purpose::Write
+            && !holder.is_out_of_sight(&observer)
+            && !holder.is_surely_gone(&observer);
+        holder.process().filter(|_| is_here).map(|process| process.pid)
+    };
+    let streams = named_streams(directory, stream_of_lock)?;
+    Ok(streams.into_iter().filter_map(|stream| pid_of(&stream).map(|pid| (stream, pid))).collect())
+}
+
+/// The streams that have a file among the internals of `directory`, in text order.
+fn named_streams(directory: &Path, stream_of: fn(&str) -> Option<Stream>) -> Result<Vec<Stream>> {
     let folder = directory.join(INTERNALS);
     let names = match crate::fs::list(&folder) {
         Ok(names) => names,
@@ -74,8 +96,7 @@ pub fn journals(directory: &Path) -> Result<Vec<Stream>> {
     };
     let mut streams = Vec::new();
     for name in names {
-        let stream = name.to_str().and_then(|name| name.strip_prefix("journal-")).and_then(Stream::parse);
-        streams.extend(stream);
+        streams.extend(name.to_str().and_then(stream_of));
     }
     streams.sort();
     Ok(streams)
@@ -96,22 +117,26 @@ pub fn recover_directory(directory: &Path, foreign: bool) -> Result<Recovered> {
 /// Whether a process writes `stream` of the run in `directory`, as far as can be told.
 #[must_use]
 pub fn is_written(directory: &Path, stream: &Stream) -> bool {
-    owner::is_held(&lock_path(directory, stream), &Process::current())
+    lock::is_held(&lock_path(directory, stream), &Process::current())
 }
 
-/// Recovers some streams and syncs them together.
+/// Recovers some streams, as many as are begun by `deadline`, and syncs them together.
 fn recover_some(
     directory: &Path,
     streams: &[Stream],
     process: &Process,
     clock: &Clock,
     foreign: bool,
+    deadline: Option<Instant>,
 ) -> (Recovered, Result<()>) {
     let mut total = Recovered::default();
     let mut outcome = Ok(());
     let (mut held, mut unsynced) = (Vec::new(), Vec::new());
     let strangers = if foreign { Strangers::Gone } else { Strangers::Keep };
     for stream in streams {
+        if is_over(deadline) {
+            break;
+        }
         let attempt = Owner::acquire_from(&lock_path(directory, stream), process, Purpose::Recover, strangers);
         let recovered = attempt.and_then(|attempt| match attempt {
             Attempt::Taken(owner) => {
@@ -130,7 +155,7 @@ fn recover_some(
         }
     }
     if !unsynced.is_empty() {
-        outcome = outcome.and(Unsynced::settle(directory, unsynced));
+        outcome = outcome.and(Unsynced::settle(directory, &unsynced));
     }
     drop(held);
     (total, outcome)

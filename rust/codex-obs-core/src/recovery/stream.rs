@@ -20,21 +20,24 @@ use crate::error::Result;
 use crate::fs::FileId;
 use crate::journal::aside::set_aside;
 use crate::journal::distance::Distance;
-use crate::journal::identity::{Identity, Process};
+use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
 use crate::limits::DEFAULT_FILE_MODE;
-use crate::paths::{FileKind, journal_path};
+use crate::paths::{Coding, FileKind, Stream, journal_path, pack_note_path, shard_path};
+use crate::process::Process;
 use crate::recovery::belief::believed;
 use crate::recovery::space;
 use crate::recovery::unsynced::Unsynced;
 use crate::run::identity::{self, Home};
 use crate::scan::Snapshot;
-use crate::shard::name::Stream;
+use crate::shard::pack::is_due;
 use crate::shard::policy::Policy;
 use crate::stats::Stats;
 use crate::worker::drain::{Drain, Reporting};
 use crate::worker::files::Files;
+use crate::worker::keeper::KINDS;
 use crate::worker::loss::{self, Cause, Loss};
+use crate::worker::packer::Rules;
 use crate::worker::warnings::Warnings;
 
 /// What a recovery did.
@@ -103,7 +106,7 @@ pub fn recover(
 ) -> Result<Recovered> {
     let (recovered, unsynced) = bring_back(directory, stream, observer, clock, foreign)?;
     if let Some(unsynced) = unsynced {
-        Unsynced::settle(directory, vec![unsynced])?;
+        Unsynced::settle(directory, &[unsynced])?;
     }
     Ok(recovered)
 }
@@ -173,7 +176,8 @@ pub fn bring_back(
     recovered.rows_dropped = ring.dropped();
     let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
     let warnings = Arc::new(Warnings::default());
-    let reporting = Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feed: None, passed: None };
+    let reporting =
+        Reporting { stats: Arc::clone(&stats), warnings, syncer: None, feeds: Vec::new(), passed: None, packer: None };
     let is_boot = distance == Distance::Boot;
     let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
     if from.is_some() && drain.take_on(directory, stream)? {
@@ -192,6 +196,9 @@ pub fn bring_back(
             writer.open()?;
             writer.rotate()?;
         }
+        if from.is_some() {
+            drain.distrust()?;
+        }
         replay::replay(directory, stream, &ring, &identity, from.unwrap_or_default(), drain.files(), &stats, clock)?;
         drain.pass_all()?;
     }
@@ -203,11 +210,28 @@ pub fn bring_back(
         drain.keep_unreported(0);
     }
     mend_rest(directory, stream, drain.files(), &stats)?;
+    note_packing(directory, stream, &identity);
     recovered.rows_recovered = stats.rows_written.get();
     recovered.rows_damaged = stats.rows_damaged.get();
     recovered.frames_damaged = stats.frames_damaged.get();
     recovered.torn_tails = stats.torn_tails.get();
     Ok((recovered, Some(Unsynced::of(drain.files(), &path))))
+}
+
+/// Notes that shards are to be packed where the writer would have packed them: those that it left, and those that its rows
+/// filled just now.
+fn note_packing(directory: &Path, stream: &Stream, identity: &Identity) {
+    let note = pack_note_path(directory, stream);
+    let is_due = |kind: FileKind| {
+        let base = kind.path(directory, stream);
+        // Most streams never rotate, and to look at all names for each of thousands takes long.
+        let has_rotated = FileId::at(&shard_path(&base, 1, Coding::Plain)).is_ok_and(|id| id.is_some());
+        has_rotated && is_due(&base, identity.backup_count).unwrap_or(true)
+    };
+    if identity.packs && identity.backup_count != u64::MAX && KINDS.into_iter().any(is_due) {
+        // Without it they stay plain until somebody writes the stream, which loses nothing.
+        let _ = Rules { keep: identity.backup_count, mode: identity.file_mode }.note(&note);
+    }
 }
 
 /// Whether a journal is of this stream and run, as far as the run says who it is: rows of another are not mixed into its files.

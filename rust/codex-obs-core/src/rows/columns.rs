@@ -9,8 +9,9 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use super::dictionary::Dictionary;
 use super::parts::{self, Named, Parts};
 use crate::limits::MAX_NAME_BYTES;
+use crate::record::nonfinite;
 use crate::scan::parser::Parser;
-use crate::scan::{Name, Names, Position, Row, Sink, Value};
+use crate::scan::{Name, Names, Part, Position, Row, Sink, Value};
 use crate::summary::timestamp_type;
 
 const UTC: &str = "UTC";
@@ -62,15 +63,15 @@ impl Sink for Columns {
 
     const MAX_HELD: usize = MAX_NAME_BYTES;
 
-    fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>) {
-        self.parts.begin(number, stream, session);
+    fn begin(&mut self, part: &Part<'_>) {
+        self.parts.begin(part.number, part.stream, part.session);
     }
 
     fn row(&mut self, row: &Row<'_>, _names: &Names, _position: Position) {
         let Some(part) = self.parts.last() else { return };
         let mut tag = |text: Option<&str>| text.map_or(Name::NONE, |text| self.tag_names.number(text));
         let nonfinite = match row.value {
-            Value::NonFinite(value) => Some(spelling(value)),
+            Value::NonFinite(value) => Some(nonfinite::word(value)),
             Value::Finite(_) | Value::None => row.tags.nonfinite,
         };
         part.add([row.run_id, row.split, row.metric, row.dataset, tag(nonfinite), tag(row.tags.phase)]);
@@ -87,17 +88,6 @@ impl Sink for Columns {
 
     fn held(&self) -> usize {
         self.tag_names.held()
-    }
-}
-
-/// How the log spells a number that is not finite.
-fn spelling(value: f64) -> &'static str {
-    if value.is_nan() {
-        "NaN"
-    } else if value > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
     }
 }
 

@@ -1,6 +1,5 @@
 //! One list of distinct texts for a column that several threads filled.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::NullBufferBuilder;
@@ -12,10 +11,7 @@ use crate::scan::{Name, Names};
 
 /// Distinct texts of one column.
 #[derive(Debug, Default)]
-pub struct Dictionary {
-    texts: Vec<Box<str>>,
-    numbers: HashMap<Box<str>, u32>,
-}
+pub struct Dictionary(Names);
 
 impl Dictionary {
     /// Type of the columns.
@@ -26,13 +22,8 @@ impl Dictionary {
 
     /// The number of `text`.
     pub fn number(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.numbers.get(text) {
-            return number;
-        }
-        let number = self.texts.len() as u32;
-        self.texts.push(text.into());
-        self.numbers.insert(text.into(), number);
-        number
+        // Number 0 of the names stands for none, which a column says in another way.
+        self.0.number(text).0 - 1
     }
 
     /// Replaces a thread's numbers by this dictionary's. `known` remembers which stand for which; it is the thread's own.
@@ -53,7 +44,7 @@ impl Dictionary {
     /// The texts as an array.
     #[must_use]
     pub fn texts(&self) -> ArrayRef {
-        Arc::new(self.texts.iter().map(|text| Some(&**text)).collect::<StringViewArray>())
+        Arc::new(self.0.texts().skip(1).map(Some).collect::<StringViewArray>())
     }
 }
 

@@ -9,7 +9,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use super::dictionary::Dictionary;
 use super::parts::{self, NAME_COLUMNS, Named, Parts};
 use crate::limits::MAX_NAME_BYTES;
-use crate::scan::{Names, Payload, PayloadReader, Position, Sink};
+use crate::scan::{Names, Part, Payload, PayloadReader, Position, Sink};
 use crate::summary::timestamp_type;
 
 const UTC: &str = "UTC";
@@ -61,8 +61,8 @@ impl Sink for Payloads {
 
     const MAX_HELD: usize = MAX_NAME_BYTES;
 
-    fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>) {
-        self.parts.begin(number, stream, session);
+    fn begin(&mut self, part: &Part<'_>) {
+        self.parts.begin(part.number, part.stream, part.session);
     }
 
     fn row(&mut self, row: &Payload<'_>, _names: &Names, _position: Position) {

@@ -13,10 +13,10 @@ use crate::clock::Clock;
 use crate::encode::line;
 use crate::error::{Error, Result};
 use crate::fs;
-use crate::journal::identity::Process;
-use crate::journal::owner::{self, Attempt, Owner, Purpose, Strangers};
+use crate::lock::{self, Attempt, Owner, Purpose, Strangers};
+use crate::paths::INTERNALS;
+use crate::process::Process;
 use crate::record::timestamp;
-use crate::shard::tail::INTERNALS;
 
 /// File name of the identity.
 pub const FILE_NAME: &str = "run.json";
@@ -82,6 +82,23 @@ impl Home {
     pub fn of(directory: &Path) -> Result<Self> {
         let missing = || Error::no_log(format!("{} is no run directory: it has no {FILE_NAME}", directory.display()));
         Self::read(&directory.join(FILE_NAME))?.ok_or_else(missing)
+    }
+
+    /// The identity of the run in `directory`, or `None` if there is none yet: an empty file is one that another process has begun,
+    /// unless something was logged.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged.
+    pub fn begun(directory: &Path) -> Result<Option<Self>> {
+        let path = directory.join(FILE_NAME);
+        match look(&path)? {
+            Look::Whole(home) => Ok(Some(home)),
+            Look::Missing => Ok(None),
+            Look::Empty => Ok(match look_for_rows(directory, &path)? {
+                Look::Whole(home) => Some(home),
+                Look::Missing | Look::Empty => None,
+            }),
+        }
     }
 
     /// Notes the remote run of a destination in the identity of the run in `directory`. Processes that do this at once wait
@@ -214,7 +231,7 @@ impl Home {
                     pause = (pause * 2).min(PLACING_LOOK);
                 }
                 Attempt::Held(_) => {
-                    let holder = owner::stranger(&lock_path, &process);
+                    let holder = lock::stranger(&lock_path, &process);
                     let who = holder
                         .map_or_else(|| "another process".to_owned(), |(pid, host)| format!("process {pid} on {host}"));
                     return Err(Error::conflict(format!(
@@ -461,5 +478,15 @@ mod tests {
             assert!(message.contains("run.json is damaged"), "{message}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_run_that_another_process_has_just_begun_is_none_yet_and_half_of_one_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Home::begun(folder.path()).unwrap().is_none());
+        std::fs::write(folder.path().join(FILE_NAME), "").unwrap();
+        assert!(Home::begun(folder.path()).unwrap().is_none());
+        std::fs::write(folder.path().join(FILE_NAME), "{").unwrap();
+        assert!(Home::begun(folder.path()).is_err());
     }
 }

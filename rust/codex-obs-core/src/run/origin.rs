@@ -6,8 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::paths::FileKind;
-use crate::shard::name::Stream;
+use crate::paths::{FileKind, Stream};
 
 /// Where a training ran. What is not known is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

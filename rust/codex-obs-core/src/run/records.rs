@@ -8,10 +8,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::paths::FileKind;
+use crate::paths::{FileKind, Stream};
 use crate::record::timestamp;
 use crate::run::ending::RunStatus;
-use crate::shard::name::Stream;
 
 /// Longest line looked at. Ours have a few hundred bytes, and a file that somebody planted takes no more memory.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -121,6 +120,14 @@ pub fn last_status(directory: &Path, stream: &Stream) -> Result<Option<(RunStatu
     let micros = written.map(|metadata| metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);
     let time = last.started_micros;
     Ok(Some((RunStatus::Killed, micros.unwrap_or(time).max(time))))
+}
+
+/// Whether the last session of `stream` has a finish record. It may still be open then: rows are accepted to the last.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn is_finished(directory: &Path, stream: &Stream) -> Result<bool> {
+    Ok(sessions(directory, stream)?.pop().is_some_and(|last| last.finish.is_some()))
 }
 
 impl Recorded {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::listing::{Base, Log};
+use super::listing::Base;
+use crate::paths::FileKind;
 
 /// How deep they are looked for: `runs/<group>/<name>`.
 const DEPTH: usize = 3;
@@ -51,5 +52,5 @@ fn is_run(directory: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else { return false };
     entries
         .flatten()
-        .any(|entry| entry.file_name().to_str().is_some_and(|name| Base::parse(Log::Metrics, name).is_some()))
+        .any(|entry| entry.file_name().to_str().is_some_and(|name| Base::parse(FileKind::Metrics, name).is_some()))
 }

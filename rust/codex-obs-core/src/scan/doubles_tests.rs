@@ -1,8 +1,7 @@
 use std::path::Path;
 
-use super::super::listing::Log;
 use super::super::snapshot::Snapshot;
-use crate::shard::name::Stream;
+use crate::paths::{FileKind, Stream};
 
 fn row(second: u32) -> String {
     format!(
@@ -42,9 +41,9 @@ fn a_shard_under_two_names_is_read_once_and_named() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &[("metrics.ndjson", current), ("metrics.ndjson.1", rotated)]);
         assert_eq!(read(folder.path()), (vec![expected.to_owned()], 1));
-        assert_eq!(Snapshot::of_stream(folder.path(), &Stream::main()).unwrap().sources.len(), 1);
+        assert_eq!(Snapshot::of_stream(FileKind::Metrics, folder.path(), &Stream::main()).unwrap().sources.len(), 1);
         let paths = ["metrics.ndjson", "metrics.ndjson.1"].map(|name| folder.path().join(name));
-        assert_eq!(Snapshot::of_files(Log::Metrics, &paths).unwrap().sources.len(), 1);
+        assert_eq!(Snapshot::of_files(FileKind::Metrics, &paths).unwrap().sources.len(), 1);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::json::{Text, Token};
 use super::names::{Name, Names};
 use crate::limits::MAX_TEXT_BYTES;
-use crate::record::{text, timestamp};
+use crate::record::{nonfinite, text, timestamp};
 
 /// Numbers of this size and beyond are milliseconds since the epoch, smaller ones seconds: 1e11 is the year 5138 in seconds and
 /// 1973 in milliseconds.
@@ -249,11 +249,13 @@ pub(super) fn value(token: Token<'_>, legacy: bool) -> Held<Value> {
         Token::Bool(flag) => Value::Finite(f64::from(u8::from(flag))),
         Token::Bare(value) => Value::NonFinite(value),
         Token::Null => return Held::Null,
-        Token::Text(text) if text.equals("NaN") => Value::NonFinite(f64::NAN),
-        Token::Text(text) if text.equals("Infinity") => Value::NonFinite(f64::INFINITY),
-        Token::Text(text) if text.equals("-Infinity") => Value::NonFinite(f64::NEG_INFINITY),
-        Token::Text(_) | Token::Object(_) | Token::Array(_) if legacy => return Held::Null,
-        Token::Text(_) | Token::Object(_) | Token::Array(_) => return Held::Unreadable,
+        Token::Text(text) => match nonfinite::WORDS.into_iter().find(|(word, _)| text.equals(word)) {
+            Some((_, number)) => Value::NonFinite(number),
+            None if legacy => return Held::Null,
+            None => return Held::Unreadable,
+        },
+        Token::Object(_) | Token::Array(_) if legacy => return Held::Null,
+        Token::Object(_) | Token::Array(_) => return Held::Unreadable,
     };
     Held::Something(value, false)
 }

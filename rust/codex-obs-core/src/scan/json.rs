@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use crate::record::nonfinite;
+
 /// A line is not JSON. Where and why is not kept: readers report the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
@@ -178,9 +180,8 @@ impl<'a> Cursor<'a> {
 
     /// Reads `NaN`, `Infinity` or `-Infinity`, if one of them is next.
     fn bare(&mut self) -> Option<Token<'a>> {
-        const BARE: [(&str, f64); 3] =
-            [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)];
-        BARE.into_iter().find(|(literal, _)| self.take_literal(literal)).map(|(_, value)| Token::Bare(value))
+        let next = nonfinite::WORDS.into_iter().find(|(word, _)| self.take_literal(word));
+        next.map(|(_, number)| Token::Bare(number))
     }
 
     /// Reads a string.

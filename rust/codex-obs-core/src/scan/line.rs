@@ -3,13 +3,13 @@
 use super::lines::Piece;
 use super::names::Names;
 use super::parser::Parser;
-use super::reader::Lines;
-use super::row::{Refusal, Row};
+use super::reader::{LineReader, Lines};
+use super::row::Refusal;
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<T> {
-    /// A row, and what was made of it.
+    /// One that says something, and what was made of it.
     Row(T),
     /// Nothing but space.
     Blank,
@@ -17,13 +17,13 @@ pub enum Line<T> {
     Refused(Refusal),
 }
 
-/// Reads lines one by one.
+/// Reads lines one by one, those with rows unless told otherwise.
 #[derive(Debug, Default)]
-pub struct LineParser(Parser);
+pub struct LineParser<R = Parser>(R);
 
-impl LineParser {
-    /// Hands the row in `line`, which may end with a newline, to `make`.
-    pub fn read<T>(&mut self, line: &[u8], make: impl FnOnce(&Row<'_>, &Names) -> T) -> Line<T> {
+impl<R: LineReader> LineParser<R> {
+    /// Hands what is said in `line`, which may end with a newline, to `make`.
+    pub fn read<T>(&mut self, line: &[u8], make: impl FnOnce(&R::Row<'_>, &Names) -> T) -> Line<T> {
         let mut found = Line::Blank;
         let mut refused = None;
         let mut make = Some(make);
@@ -45,6 +45,6 @@ impl LineParser {
     /// The texts that rows refer to.
     #[must_use]
     pub fn names(&self) -> &Names {
-        &self.0.names
+        self.0.names()
     }
 }

@@ -7,54 +7,33 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::paths::{Coding, FileKind, ShardName, Stream, extension};
 use crate::shard::archive::{Archive, is_passing, log_name};
-use crate::shard::name::{Coding, ShardName, Stream};
 use crate::shard::ordinal::Shards;
-
-const EXTENSION: &str = "ndjson";
-
-/// Which log of a run is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Log {
-    /// The rows.
-    Metrics,
-    /// The structured values that rows refer to.
-    Manifest,
-}
-
-impl Log {
-    /// The first part of its files' names.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Metrics => "metrics",
-            Self::Manifest => "metrics_manifest",
-        }
-    }
-}
 
 /// A stream's place in the order, and the name of its current file. The main stream has no name in it and comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Base {
-    pub(super) log: Log,
+    pub(super) log: FileKind,
     pub(super) stream: Option<String>,
 }
 
 impl Base {
-    pub(super) fn of(log: Log, stream: &Stream) -> Self {
+    pub(super) fn of(log: FileKind, stream: &Stream) -> Self {
         Self { log, stream: (!stream.is_main()).then(|| stream.to_string()) }
     }
 
     /// The base of a shard's file name, its number and how it is stored.
-    pub(super) fn parse(log: Log, file_name: &str) -> Option<(Self, u64, Coding)> {
-        let shard = ShardName::parse(file_name, log.name())?;
+    pub(super) fn parse(log: FileKind, file_name: &str) -> Option<(Self, u64, Coding)> {
+        let shard = ShardName::parse(file_name, log.base())?;
         // Someone else's `metrics.main.ndjson` is not the main stream's file, though the stream has that name.
-        let behind = file_name.strip_prefix(log.name())?.strip_prefix('.')?;
-        let named = !behind.starts_with(EXTENSION);
+        let behind = file_name.strip_prefix(log.base())?.strip_prefix('.')?;
+        let named = !behind.starts_with(extension(log.base()));
         Some((Self { log, stream: named.then(|| shard.stream.to_string()) }, shard.number, shard.coding))
     }
 
     /// The base of an archive's name, and what the name stands for.
-    pub(super) fn parse_archive(log: Log, file_name: &str) -> Option<(Self, Archive, u64)> {
+    pub(super) fn parse_archive(log: FileKind, file_name: &str) -> Option<(Self, Archive, u64)> {
         let name = log_name(file_name)?;
         let (base, ..) =
             Self::parse(log, name).filter(|&(_, number, coding)| (number, coding) == (0, Coding::Plain))?;
@@ -63,15 +42,15 @@ impl Base {
     }
 
     pub(super) fn file_name(&self) -> String {
-        let kind = self.log.name();
+        let (kind, extension) = (self.log.base(), extension(self.log.base()));
         match &self.stream {
-            None => format!("{kind}.{EXTENSION}"),
-            Some(stream) => format!("{kind}.{stream}.{EXTENSION}"),
+            None => format!("{kind}.{extension}"),
+            Some(stream) => format!("{kind}.{stream}.{extension}"),
         }
     }
 
     pub(super) fn stream_name(&self) -> Arc<str> {
-        self.stream.as_deref().unwrap_or(crate::shard::name::MAIN).into()
+        self.stream.as_deref().unwrap_or(crate::paths::MAIN).into()
     }
 }
 
@@ -97,7 +76,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn of(log: Log, directory: &Path) -> Result<Self> {
+    pub(super) fn of(log: FileKind, directory: &Path) -> Result<Self> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => Error::no_log(format!("{} does not exist", directory.display())),
             _ => Error::io("list", directory, source),
@@ -137,10 +116,10 @@ impl Listing {
 /// Whether a file with this name has rows of a run: a shard, plain or packed.
 #[must_use]
 pub fn is_shard(file_name: &str) -> bool {
-    Base::parse(Log::Metrics, file_name).is_some() || Base::parse_archive(Log::Metrics, file_name).is_some()
+    Base::parse(FileKind::Metrics, file_name).is_some() || Base::parse_archive(FileKind::Metrics, file_name).is_some()
 }
 
-fn begins_like_a_log(log: Log, name: &OsString) -> bool {
-    let start = log.name().as_bytes();
+fn begins_like_a_log(log: FileKind, name: &OsString) -> bool {
+    let start = log.base().as_bytes();
     name.as_encoded_bytes().get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
 }

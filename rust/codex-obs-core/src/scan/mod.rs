@@ -23,14 +23,15 @@ mod shape;
 pub mod snapshot;
 pub mod source;
 mod tags;
+mod unit;
 mod unread;
 mod walk;
 
 pub use faults::{Fault, Faults};
 pub use line::{Line, LineParser};
-pub use listing::{Log, is_shard};
+pub use listing::is_shard;
 pub use names::{Name, Names};
-pub use pass::{Outcome, Pages, Position, Progress, Sink, Tick, run};
+pub use pass::{Outcome, Pages, Part, Position, Progress, Sink, Tick, run};
 pub use payload::{Payload, PayloadReader};
 pub use reader::{LineReader, Parsed};
 pub use report::Report;

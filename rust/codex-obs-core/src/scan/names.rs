@@ -1,8 +1,8 @@
 //! Texts that repeat from row to row, each kept once and known by a number.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A text of [`Names`], or none.
@@ -23,33 +23,48 @@ impl Default for Name {
 /// Distinct texts in the order in which they were first seen. One thread's own.
 #[derive(Debug)]
 pub struct Names {
-    texts: Vec<Box<str>>,
-    numbers: HashMap<Box<str>, u32, Seeded>,
+    /// One behind the other: there may be hundreds of thousands, of each thread and column.
+    texts: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+    /// Their numbers, by the hash of the text.
+    numbers: HashTable<u32>,
+    seeded: Seeded,
     /// For each text the one that followed when it was met last.
     next: Vec<Name>,
     held: usize,
 }
 
-/// What a text costs beside its bytes: two boxes, an entry in the map and what the ways of reading keep for each.
+/// What a text costs beside its bytes: its place, an entry in the table and what the ways of reading keep for each.
 const BYTES_A_NAME: usize = 176;
 
 impl Default for Names {
     fn default() -> Self {
         // Number 0 stands for no text, so it is in no map.
-        Self { texts: vec![Box::default()], numbers: HashMap::default(), next: vec![Name::NONE], held: 0 }
+        Self {
+            texts: String::new(),
+            ends: vec![0],
+            numbers: HashTable::new(),
+            seeded: Seeded::default(),
+            next: vec![Name::NONE],
+            held: 0,
+        }
     }
 }
 
 impl Names {
     /// The number of `text`.
     pub fn number(&mut self, text: &str) -> Name {
-        if let Some(&number) = self.numbers.get(text) {
+        let hash = self.seeded.hash_one(text);
+        if let Some(&number) = self.numbers.find(hash, |&number| self.text(Name(number)) == text) {
             return Name(number);
         }
-        let number = u32::try_from(self.texts.len()).expect("4 billion distinct texts do not fit into memory");
-        self.texts.push(text.into());
+        let number = u32::try_from(self.ends.len()).expect("4 billion distinct texts do not fit into memory");
+        self.texts.push_str(text);
+        self.ends.push(self.texts.len());
         self.next.push(Name::NONE);
-        self.numbers.insert(text.into(), number);
+        let Self { texts, ends, numbers, seeded, .. } = self;
+        numbers.insert_unique(hash, number, |&number| seeded.hash_one(text_at(texts, ends, number)));
         self.held += BYTES_A_NAME + 2 * text.len();
         Name(number)
     }
@@ -76,14 +91,21 @@ impl Names {
     #[inline]
     #[must_use]
     pub fn text(&self, name: Name) -> &str {
-        &self.texts[name.0 as usize]
+        text_at(&self.texts, &self.ends, name.0)
     }
 
     /// Every text, beginning with the empty one that stands for none.
     #[must_use]
     pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.texts.iter().map(|text| &**text)
+        (0..self.ends.len()).map(|number| self.text(Name(number as u32)))
     }
+}
+
+#[inline]
+fn text_at<'t>(texts: &'t str, ends: &[usize], number: u32) -> &'t str {
+    let number = number as usize;
+    let start = number.checked_sub(1).map_or(0, |before| ends[before]);
+    &texts[start..ends[number]]
 }
 
 /// A fast hash of one text, or of one number, with a seed that nobody knows, so that nobody can make texts that collide.

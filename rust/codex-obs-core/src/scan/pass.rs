@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,15 +20,15 @@ use super::names::Names;
 use super::reader::{LineReader, Lines, Parsed};
 use super::report::Report;
 use super::row::Refusal;
-use super::segment::{self, Segment};
 use super::snapshot::Snapshot;
 use super::source::Source;
+use super::unit::{Unit, chunks, units};
 use crate::error::{Error, Result};
 use crate::limits::{
-    ALONE, MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, PAGE_BYTES, SCAN_CHUNK_BYTES,
-    SCAN_UNIT_BYTES, USUAL_COMPRESSION, USUAL_ZSTD_WINDOW_BITS,
+    ALONE, MAX_GROUP_BYTES, MAX_REPORTED_LINES, MAX_SCAN_THREADS, MAX_ZSTD_WINDOW_BITS, PAGE_BYTES,
+    USUAL_ZSTD_WINDOW_BITS,
 };
-use crate::shard::name::Coding;
+use crate::paths::Coding;
 
 /// Time between two calls of [`Tick`].
 const TICK: Duration = Duration::from_millis(50);
@@ -57,6 +57,19 @@ impl Position {
     }
 }
 
+/// A part of a source, all of one session.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// In order of position.
+    pub number: usize,
+    /// Index of the source in its snapshot.
+    pub source: usize,
+    /// The stream.
+    pub stream: &'a Arc<str>,
+    /// The session that wrote it, if that is known.
+    pub session: Option<u64>,
+}
+
 /// What becomes of the rows that one thread reads.
 pub trait Sink: Send {
     /// What makes rows of lines.
@@ -65,9 +78,8 @@ pub trait Sink: Send {
     /// Most bytes that the texts of all threads, and what [`held`](Self::held) counts, may take.
     const MAX_HELD: usize = MAX_GROUP_BYTES;
 
-    /// The rows of a part of a shard follow, all of one session. Parts come in order of `number`; other threads have those
-    /// between.
-    fn begin(&mut self, number: usize, stream: &Arc<str>, session: Option<u64>);
+    /// The rows of a part of a shard follow. Parts come in order of their numbers; other threads have those between.
+    fn begin(&mut self, part: &Part<'_>);
 
     /// The next row.
     fn row(&mut self, row: &<Self::Reader as LineReader>::Row<'_>, names: &Names, position: Position);
@@ -83,14 +95,6 @@ pub struct Outcome<S> {
     pub parts: Vec<(S, Names)>,
     /// What was read.
     pub report: Report,
-}
-
-/// A part of a source.
-#[derive(Clone, Copy, Debug)]
-struct Unit {
-    source: usize,
-    range: lines::Range,
-    segment: Segment,
 }
 
 /// What one thread has besides its sink.
@@ -138,6 +142,9 @@ impl Tally {
     }
 }
 
+/// What every thread has: its sink and its texts, and beside them its tally.
+type Found<S> = (Vec<(S, Names)>, Vec<Tally>);
+
 /// What the threads share.
 #[derive(Debug, Default)]
 struct Shared {
@@ -166,7 +173,7 @@ pub fn run<S: Sink>(
     is_written: impl Fn(&Source) -> bool,
     tick: Tick<'_>,
 ) -> Result<Outcome<S>> {
-    run_units(snapshot, &units(&snapshot.sources), new_sink, is_written, tick)
+    run_units(snapshot, &units(&snapshot.sources), &new_sink, is_written, tick)
 }
 
 /// A pass in pages, each of which takes about as much memory, however many there are.
@@ -206,7 +213,7 @@ impl Pages {
         if first == self.next && first > 0 {
             return Ok(None);
         }
-        let mut outcome = run_units(&self.snapshot, &self.units[first..self.next], new_sink, is_written, tick)?;
+        let mut outcome = run_units(&self.snapshot, &self.units[first..self.next], &new_sink, is_written, tick)?;
         outcome.report.examples.clear();
         outcome.report.faults.clear();
         // What was said of the files is said once.
@@ -220,15 +227,44 @@ impl Pages {
 fn run_units<S: Sink>(
     snapshot: &Snapshot,
     units: &[Unit],
-    new_sink: impl Fn() -> S + Sync,
+    new_sink: &(impl Fn() -> S + Sync),
     is_written: impl Fn(&Source) -> bool,
     tick: Tick<'_>,
 ) -> Result<Outcome<S>> {
     let chunks = chunks(&snapshot.sources, units);
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(MAX_SCAN_THREADS).min(chunks.len()).max(1);
+    // Asked only where it matters: the answer comes out of several files.
+    let cores = if chunks.len() > 1 { std::thread::available_parallelism().map_or(1, NonZero::get) } else { 1 };
+    let mut threads = cores.min(MAX_SCAN_THREADS).min(chunks.len()).max(1);
+    loop {
+        match run_on(threads, snapshot, units, &chunks, new_sink, tick)? {
+            Some((parts, tallies)) => {
+                let report = report(snapshot, units, tallies, is_written);
+                return Ok(Outcome { parts, report });
+            }
+            // Threads that meet the same groups have each of them once more. How many fit must not depend on the cores, so
+            // what is too much for many is read by one.
+            None if threads > 1 => threads = 1,
+            None => return Err(too_many_groups(&first_path(snapshot), S::MAX_HELD)),
+        }
+    }
+}
+
+fn first_path(snapshot: &Snapshot) -> PathBuf {
+    snapshot.sources.first().map(|source| source.path.clone()).unwrap_or_default()
+}
+
+/// What some threads found; `None` if that is more than they may hold.
+fn run_on<S: Sink>(
+    threads: usize,
+    snapshot: &Snapshot,
+    units: &[Unit],
+    chunks: &[Range<usize>],
+    new_sink: &(impl Fn() -> S + Sync),
+    tick: Tick<'_>,
+) -> Result<Option<Found<S>>> {
+    let mut goes_on = true;
     let shared = Shared { readers: AtomicUsize::new(threads), ..Shared::default() };
-    let work = || read_units(&snapshot.sources, units, &chunks, &shared, new_sink());
+    let work = || read_units(&snapshot.sources, units, chunks, &shared, new_sink());
     // A run that fits into one unit is not worth a thread.
     let results = if units.len() <= 1 && units.iter().all(|unit| unit.range.end < u64::MAX) {
         vec![work()]
@@ -251,8 +287,9 @@ fn run_units<S: Sink>(
                     Err(RecvTimeoutError::Disconnected) => break results,
                     // Relaxed: the flag guards nothing but itself.
                     Err(RecvTimeoutError::Timeout)
-                        if !tick(progress(&snapshot.sources, units, &chunks, &shared.next)) =>
+                        if !tick(progress(&snapshot.sources, units, chunks, &shared.next)) =>
                     {
+                        goes_on = false;
                         shared.stopped.store(true, Ordering::Relaxed);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -260,12 +297,11 @@ fn run_units<S: Sink>(
             }
         })
     };
-    let path = || snapshot.sources.first().map(|source| source.path.clone()).unwrap_or_default();
-    if shared.held.load(Ordering::Relaxed) > S::MAX_HELD {
-        return Err(too_many_groups(&path(), S::MAX_HELD));
+    if !goes_on {
+        return Err(Error::io("read", &first_path(snapshot), io::ErrorKind::Interrupted.into()));
     }
-    if shared.stopped.load(Ordering::Relaxed) {
-        return Err(Error::io("read", &path(), io::ErrorKind::Interrupted.into()));
+    if shared.held.load(Ordering::Relaxed) > S::MAX_HELD {
+        return Ok(None);
     }
     let mut parts = Vec::with_capacity(results.len());
     let mut tallies = Vec::with_capacity(results.len());
@@ -274,7 +310,7 @@ fn run_units<S: Sink>(
         parts.push((sink, names));
         tallies.push(tally);
     }
-    Ok(Outcome { parts, report: report(snapshot, units, tallies, is_written) })
+    Ok(Some((parts, tallies)))
 }
 
 #[cold]
@@ -298,45 +334,6 @@ fn progress(sources: &[Source], units: &[Unit], chunks: &[Range<usize>], next: &
     let taken = taken.map_or(if next.load(Ordering::Relaxed) == 0 { 0 } else { units.len() }, |chunk| chunk.end);
     let done = units[..taken].iter().map(bytes).sum();
     Progress { done, total: done + units[taken..].iter().map(bytes).sum::<u64>() }
-}
-
-fn units(sources: &[Source]) -> Vec<Unit> {
-    let mut units = Vec::new();
-    for (source, file) in sources.iter().enumerate() {
-        let mut add = |range| {
-            let parts = segment::parts(range, &file.segments).filter(|(range, _)| range.start < range.end);
-            units.extend(parts.map(|(range, segment)| Unit { source, range, segment }));
-        };
-        let Some(length) = file.length() else {
-            add(lines::Range { start: 0, end: u64::MAX });
-            continue;
-        };
-        for start in (0..length).step_by(SCAN_UNIT_BYTES as usize) {
-            add(lines::Range { start, end: (start + SCAN_UNIT_BYTES).min(length) });
-        }
-    }
-    units
-}
-
-/// Units that are read in a row: one large one, or small ones up to a size.
-fn chunks(sources: &[Source], units: &[Unit]) -> Vec<Range<usize>> {
-    let weight = |unit: &Unit| match unit.range.end {
-        u64::MAX => sources[unit.source].stored_length().saturating_mul(USUAL_COMPRESSION),
-        end => end - unit.range.start,
-    };
-    let mut chunks = Vec::new();
-    let (mut start, mut bytes) = (0, 0_u64);
-    for (number, unit) in units.iter().enumerate() {
-        bytes = bytes.saturating_add(weight(unit));
-        if bytes >= SCAN_CHUNK_BYTES {
-            chunks.push(start..number + 1);
-            (start, bytes) = (number + 1, 0);
-        }
-    }
-    if start < units.len() {
-        chunks.push(start..units.len());
-    }
-    chunks
 }
 
 impl Shared {
@@ -386,7 +383,8 @@ fn read_units<S: Sink>(
         // What a panic of another thread leaves is no state to worry about.
         let turn = (!is_usual).then(|| shared.large_windows.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(mut bytes) = source.bytes(unit.range.read_from())? else { continue };
-        sink.begin(number, &source.stream, unit.segment.session);
+        let (stream, session) = (&source.stream, unit.segment.session);
+        sink.begin(&Part { number, source: unit.source, stream, session });
         let superseded_from = unit.segment.superseded_from.unwrap_or(i64::MAX);
         let is_rewound = unit.segment.superseded_from.is_some();
         let mut lines = Lines::default();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::faults::Fault;
 use super::row::Refusal;
 use crate::limits::MAX_REPORTED_LINES;
+use crate::problem::Problem;
 
 /// Counts of lines, and the first ones that are no rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Report {
     /// The first of them by name.
     pub unread: Vec<PathBuf>,
     /// Journals whose rows may be missing, and why.
-    pub journals: Vec<(PathBuf, String)>,
+    pub journals: Vec<(PathBuf, Problem)>,
     /// What else the user should hear.
     pub notes: Vec<String>,
     /// Rows that a later session has superseded; they are in none of the other counts but the lines.

@@ -7,14 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::listing::{Base, Listing, Log, Names};
+use super::listing::{Base, Listing, Names};
 use super::report::Report;
 use super::source::{Content, Lines, Source};
 use super::walk::{Found, OpenFiles, Walk, read_once};
 use super::{below, doubles, unread};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
-use crate::shard::name::{Coding, Stream};
+use crate::paths::{Coding, FileKind, Stream};
 
 /// Walks until one without a rotation is given up.
 const WALKS: u32 = 16;
@@ -47,7 +47,7 @@ impl Snapshot {
     /// # Errors
     /// If the directory does not exist, holds no shard, or cannot be read.
     pub fn of_directory(directory: &Path, tails: &[Tail]) -> Result<Self> {
-        let snapshot = Self::of_log(Log::Metrics, directory, tails)?;
+        let snapshot = Self::of_log(FileKind::Metrics, directory, tails)?;
         if snapshot.sources.is_empty() { Err(no_log(directory, &snapshot.report)) } else { Ok(snapshot) }
     }
 
@@ -55,7 +55,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// If the directory does not exist or cannot be read.
-    pub fn of_log(log: Log, directory: &Path, tails: &[Tail]) -> Result<Self> {
+    pub fn of_log(log: FileKind, directory: &Path, tails: &[Tail]) -> Result<Self> {
         let mut listing = Listing::of(log, directory)?;
         let mut tail_of: HashMap<Base, &Tail> = HashMap::new();
         for tail in tails {
@@ -90,6 +90,7 @@ impl Snapshot {
                     coding: Coding::Plain,
                     ordinal: 0,
                     content: Content::Lines(Arc::clone(&tail.lines)),
+                    start: 0,
                     segments: Vec::new(),
                 });
             }
@@ -112,27 +113,27 @@ impl Snapshot {
     /// # Errors
     /// If the directory does not exist or cannot be read.
     pub fn streams(directory: &Path) -> Result<Vec<Stream>> {
-        let bases = Listing::of(Log::Metrics, directory)?.shards.into_keys();
+        let bases = Listing::of(FileKind::Metrics, directory)?.shards.into_keys();
         Ok(bases.filter_map(|base| base.stream.map_or(Some(Stream::main()), |name| Stream::parse(&name))).collect())
     }
 
-    /// The metrics shards of one stream, none if there are none.
+    /// The shards that one stream has of a log, none if there are none.
     ///
     /// # Errors
     /// If the directory does not exist or cannot be read.
-    pub fn of_stream(directory: &Path, stream: &Stream) -> Result<Self> {
-        let (mut snapshot, doubled) = Self::with_doubles(directory, stream)?;
+    pub fn of_stream(log: FileKind, directory: &Path, stream: &Stream) -> Result<Self> {
+        let (mut snapshot, doubled) = Self::with_doubles(log, directory, stream)?;
         snapshot.report.name_doubles(&doubled);
         Ok(snapshot)
     }
 
-    fn with_doubles(directory: &Path, stream: &Stream) -> Result<(Self, Vec<(PathBuf, PathBuf)>)> {
-        let base = Base::of(Log::Metrics, stream);
-        let names = Listing::of(Log::Metrics, directory)?.shards.remove(&base).unwrap_or_default();
+    fn with_doubles(log: FileKind, directory: &Path, stream: &Stream) -> Result<(Self, Vec<(PathBuf, PathBuf)>)> {
+        let base = Base::of(log, stream);
+        let names = Listing::of(log, directory)?.shards.remove(&base).unwrap_or_default();
         let mut listing = Listing { shards: BTreeMap::from([(base.clone(), names)]), others: Vec::new() };
         let name = base.stream_name();
         let mut snapshot = Self::default();
-        for walk in stable_walks(Log::Metrics, directory, &mut listing)?.into_values() {
+        for walk in stable_walks(log, directory, &mut listing)?.into_values() {
             snapshot.sources.extend(walk.found.into_iter().rev().map(|found| found.source(&name)));
         }
         let doubled = doubles::leave_out(&mut snapshot.sources)?;
@@ -144,8 +145,8 @@ impl Snapshot {
     /// # Errors
     /// If the directory or a file cannot be read.
     pub fn is_doubled(directory: &Path, stream: &Stream) -> Result<bool> {
-        let current = directory.join(Base::of(Log::Metrics, stream).file_name());
-        let doubled = Self::with_doubles(directory, stream)?.1;
+        let current = directory.join(Base::of(FileKind::Metrics, stream).file_name());
+        let doubled = Self::with_doubles(FileKind::Metrics, directory, stream)?.1;
         Ok(doubled.iter().any(|(double, _)| *double == current))
     }
 
@@ -154,7 +155,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// If a file does not exist, is no regular file or cannot be read.
-    pub fn of_files(log: Log, paths: &[PathBuf]) -> Result<Self> {
+    pub fn of_files(log: FileKind, paths: &[PathBuf]) -> Result<Self> {
         let mut files = Vec::new();
         let mut plain = BTreeSet::new();
         for path in paths {
@@ -213,7 +214,7 @@ fn coding_by_suffix(path: &Path) -> Coding {
 
 /// The files of every stream in `listing`, each found in a walk during which none of them moved, or in the last one tried. The
 /// numbers in `listing` are then those of the last look.
-fn stable_walks(log: Log, directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base, Walk>> {
+fn stable_walks(log: FileKind, directory: &Path, listing: &mut Listing) -> Result<BTreeMap<Base, Walk>> {
     let mut walks = BTreeMap::new();
     let mut open_files = OpenFiles::new();
     let mut moving: Vec<Base> = listing.shards.keys().cloned().collect();

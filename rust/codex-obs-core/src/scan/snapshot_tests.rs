@@ -2,6 +2,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
+use crate::paths::FileKind;
 use crate::pulse::Pulse;
 use crate::scan::source::Content;
 use crate::shard::retention::retire;
@@ -122,12 +123,12 @@ fn given_files_are_ordered_by_their_names_and_read_once() {
     write(folder.path(), &names.map(|name| (name, name)));
     let mut paths: Vec<PathBuf> = names.iter().map(|name| folder.path().join(name)).collect();
     paths.push(folder.path().join("metrics.ndjson"));
-    let snapshot = Snapshot::of_files(Log::Metrics, &paths).unwrap();
+    let snapshot = Snapshot::of_files(FileKind::Metrics, &paths).unwrap();
     let expected =
         [("main", "metrics.ndjson.2"), ("main", "metrics.ndjson"), ("main", "any.txt"), ("r", "metrics.r.ndjson")];
     assert_eq!(contents(&snapshot), owned(&expected));
     paths.push(folder.path().join("missing"));
-    assert!(Snapshot::of_files(Log::Metrics, &paths).unwrap_err().is_no_log());
+    assert!(Snapshot::of_files(FileKind::Metrics, &paths).unwrap_err().is_no_log());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
 use crate::limits::{MAX_ZSTD_WINDOW_BITS, USUAL_ZSTD_WINDOW_BITS};
-use crate::shard::name::Coding;
+use crate::paths::Coding;
 
 /// One shard as it was when the snapshot was taken, or lines that a journal adds.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Source {
     pub ordinal: u64,
     /// Its bytes.
     pub content: Content,
+    /// Where reading begins: lines that begin before this offset are not wanted.
+    pub start: u64,
     /// Who wrote which part of it, in order; empty where nobody asked.
     pub segments: Vec<Segment>,
 }

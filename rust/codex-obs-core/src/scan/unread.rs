@@ -6,10 +6,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::line::{Line, LineParser};
-use super::listing::{Listing, Log};
+use super::listing::Listing;
+use super::parser::Parser;
 use super::report::Report;
 use crate::fs::open_read;
-use crate::shard::name::{Coding, shard_path};
+use crate::paths::{Coding, FileKind, shard_path};
 
 /// What is looked at of a file whose name does not say enough, and of two files to see whether one is a copy.
 const SAMPLE_BYTES: usize = 64 << 10;
@@ -21,12 +22,12 @@ const LOGS: [&str; 2] = ["ndjson", "jsonl"];
 const ARCHIVES: [&str; 5] = [".tar", ".tgz", ".txz", ".zip", ".7z"];
 
 /// Notes the files of `directory` that look like a log and are none of the shards.
-pub(super) fn note(log: Log, directory: &Path, listing: &Listing, report: &mut Report) {
+pub(super) fn note(log: FileKind, directory: &Path, listing: &Listing, report: &mut Report) {
     let mut unread: Vec<_> = listing
         .others
         .iter()
         .map(|name| directory.join(name))
-        .filter(|path| log == Log::Manifest || !is_ours(path.file_name().unwrap_or_default()))
+        .filter(|path| log == FileKind::Manifest || !is_ours(path.file_name().unwrap_or_default()))
         .filter(|path| looks_like_a_log(path, path.file_name().unwrap_or_default()))
         .collect();
     // What lay unread beside a shard lies unread beside its archive.
@@ -65,7 +66,7 @@ fn looks_like_a_log(path: &Path, name: &OsStr) -> bool {
 fn begins_with_a_row(file: File, name: &str) -> io::Result<bool> {
     let mut sample = Vec::new();
     open(file, coding_of(name))?.take(SAMPLE_BYTES as u64).read_to_end(&mut sample)?;
-    let mut parser = LineParser::default();
+    let mut parser = LineParser::<Parser>::default();
     let mut lines = sample.split(|&byte| byte == b'\n').map(|line| parser.read(line, |_, _| ()));
     Ok(lines.find(|line| *line != Line::Blank) == Some(Line::Row(())))
 }

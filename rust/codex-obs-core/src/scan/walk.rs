@@ -28,9 +28,9 @@ use super::listing::{Base, Names};
 use super::source::{Content, Identity, Source};
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_read};
+use crate::paths::{Coding, shard_path};
 use crate::shard::archive::Archive;
 use crate::shard::footer::{Birth, Footer};
-use crate::shard::name::{Coding, shard_path};
 use crate::shard::ordinal::{Shards, gone};
 
 /// A file that was opened.
@@ -61,6 +61,7 @@ impl Found {
             coding: self.coding,
             ordinal: self.ordinal,
             content,
+            start: 0,
             segments: Vec::new(),
         }
     }

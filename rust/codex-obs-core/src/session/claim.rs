@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
-use crate::paths::lock_path;
+use crate::lock::{Attempt, Owner, Purpose};
+use crate::paths::{Stream, lock_path};
+use crate::process::Process;
 use crate::recovery::stream::{Recovered, recover};
-use crate::shard::name::Stream;
 
 /// Longest wait for a recovery of the stream by another process.
 const RECOVERY_WAIT: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Session;
+use super::{Session, shards};
 use crate::follow::backlog::Backlog;
 use crate::paths::journal_path;
 use crate::primitives::{Condvar, Instant, Mutex, MutexGuard};
@@ -28,7 +28,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Closing {
     state: Mutex<(bool, Option<bool>)>,
     ended: Condvar,
-    left: Mutex<Option<Backlog>>,
+    left: Mutex<Vec<Backlog>>,
 }
 
 impl Closing {
@@ -43,7 +43,7 @@ impl Closing {
     }
 
     /// What destinations did not get.
-    pub(super) fn left(&self) -> Option<Backlog> {
+    pub(super) fn left(&self) -> Vec<Backlog> {
         lock(&self.left).clone()
     }
 
@@ -111,6 +111,8 @@ impl Session {
         if deadline.is_none_or(|deadline| Instant::now() < deadline) {
             self.recover_siblings(deadline);
         }
+        // Nothing more is looked up in it.
+        drop(lock(&self.folder).take());
         drained
     }
 
@@ -130,10 +132,19 @@ impl Session {
         if self.delivered.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Some(exporter) = &self.exporter {
-            let left = exporter.close(status, self.end_micros(status), deadline.map(before_the_end));
-            *lock(&self.closing.left) = left;
+        if let Some(sidecar) = &self.sidecar {
+            sidecar.retire();
         }
+        if self.exporters.is_empty() {
+            return;
+        }
+        let end_micros = self.end_micros(status);
+        let until = deadline.map(|deadline| Instant::now() + before_the_end(deadline));
+        // All of them hear of the end before one of them is waited for.
+        for exporter in &self.exporters {
+            exporter.begin_close(status, end_micros, until);
+        }
+        *lock(&self.closing.left) = self.exporters.iter().filter_map(|exporter| exporter.close(until)).collect();
     }
 
     /// When the session ended: what its record says, so that a later delivery has nothing else to tell, or now.
@@ -184,6 +195,9 @@ impl Session {
         if let Ok(recovered) = recover_all(&self.directory, own, &self.process, clock, false, deadline) {
             self.stats.rows_recovered.add(recovered.rows_recovered);
         }
+        // What cannot be packed stays plain, which loses nothing.
+        let goes_on = || deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let _ = shards::pack_left(&self.directory, &self.process, &goes_on);
     }
 }
 
@@ -226,7 +240,7 @@ impl Drop for Session {
 mod tests {
     use super::super::Settings;
     use super::*;
-    use crate::journal::owner::{Attempt, Owner, Purpose};
+    use crate::lock::{Attempt, Owner, Purpose};
     use crate::paths::lock_path;
 
     #[test]

@@ -1,4 +1,4 @@
-//! The session's exporter: made with the session, started with its threads.
+//! The session's deliveries: made with the session, started with its threads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use crossbeam_channel::Receiver;
 use super::{Session, Settings};
 use crate::deliver::context::Context;
 use crate::deliver::destination::Destination;
-use crate::deliver::settings::StreamFolder;
+use crate::deliver::rejected::require_place;
+use crate::deliver::settings::{DeliverySettings, RunFolder};
 use crate::deliver::thread::DeliveryThread;
 use crate::error::Result;
 use crate::follow::backlog::Backlog;
 use crate::follow::holds::{Holds, promise};
-use crate::shard::hold::{Claims, Hold};
-use crate::shard::name::Stream;
+use crate::paths::Stream;
+use crate::shard::hold::{Claims, Hold, Part};
 use crate::stats::Stats;
 use crate::worker::feed::{Batch, Feed};
 use crate::worker::notes::Notes;
@@ -23,15 +24,16 @@ use crate::worker::warnings::Warnings;
 /// What comes of it if it is not known, or not noted, what is still to be delivered.
 const UNPROMISED: &str = "retention may delete rows before they are delivered";
 
-/// What an exporter and the writer share, before either exists.
+/// What a delivery and the writer share, before either exists.
 pub(super) struct Exporting {
+    settings: DeliverySettings,
     destination: Box<dyn Destination>,
     pub(super) feed: Arc<Feed>,
     receiver: Receiver<Batch>,
-    hold: Arc<Hold>,
+    hold: Part,
 }
 
-/// What retention has to keep: for the exporter of this session, and for those of earlier ones that did not finish.
+/// What retention has to keep: for the deliveries of this session, and for those of earlier ones that did not finish.
 pub(super) fn keep(
     directory: &Path,
     stream: &Stream,
@@ -42,35 +44,41 @@ pub(super) fn keep(
     let others = Holds::find(directory, stream, warnings, is_new)
         .inspect_err(|error| warnings.push("promises", || format!("{error}: {UNPROMISED}")));
     let others = others.ok().map(|promises| Box::new(promises) as Box<dyn Claims>);
-    let most = settings.max_unexported_shards;
-    let hold = if settings.export.as_ref().is_some_and(|export| export.includes(stream)) {
-        Hold::new(most).and_for(others)
-    } else {
-        Hold::for_others(most, others?)
-    };
-    Some(Arc::new(hold))
+    let is_exported = settings.exports.iter().any(|export| export.includes(stream));
+    if !is_exported && others.is_none() {
+        return None;
+    }
+    Some(Arc::new(Hold::new(settings.max_unexported_shards).and_for(others)))
 }
 
 impl Exporting {
-    /// For a stream that is exported.
+    /// For each destination of the stream.
     ///
     /// # Errors
-    /// If the set-up of the destination cannot work.
+    /// If the set-up of a destination cannot work.
     pub(super) fn prepare(
         directory: &Path,
         stream: &Stream,
         settings: &Settings,
         hold: Option<&Arc<Hold>>,
-    ) -> Result<Option<Self>> {
-        let export = settings.export.as_ref().filter(|export| export.includes(stream));
-        let Some((export, hold)) = export.zip(hold) else { return Ok(None) };
-        let destination =
-            export.connector.connect(&StreamFolder { directory, stream, file_mode: settings.file_mode })?;
-        let (feed, receiver) = Feed::new();
-        Ok(Some(Self { destination, feed: Arc::new(feed), receiver, hold: Arc::clone(hold) }))
+    ) -> Result<Vec<Self>> {
+        let mut exporting = Vec::new();
+        let Some(hold) = hold else { return Ok(exporting) };
+        for export in settings.exports.iter().filter(|export| export.includes(stream)) {
+            require_place(directory, stream)?;
+            let destination = export.connector.connect(&RunFolder { directory, file_mode: settings.file_mode })?;
+            let (feed, receiver) = Feed::new();
+            let hold = hold.part();
+            if !destination.follows().holds {
+                hold.let_go();
+            }
+            let settings = export.clone();
+            exporting.push(Self { settings, destination, feed: Arc::new(feed), receiver, hold });
+        }
+        Ok(exporting)
     }
 
-    /// The exporter, which has not begun.
+    /// The delivery, which has not begun.
     pub(super) fn begin(
         self,
         directory: &Path,
@@ -79,11 +87,11 @@ impl Exporting {
         stats: &Arc<Stats>,
         warnings: &Arc<Warnings>,
         notes: &Arc<Notes>,
-    ) -> Option<DeliveryThread> {
+    ) -> DeliveryThread {
         let context = Context {
             directory: directory.to_owned(),
             stream: stream.clone(),
-            settings: settings.export.clone()?,
+            settings: self.settings,
             file_mode: settings.file_mode,
             clock: settings.clock.clone(),
             stats: Arc::clone(stats),
@@ -96,17 +104,19 @@ impl Exporting {
             leads: stream.is_main(),
             lock: Arc::default(),
         };
-        if let Err(error) = promise(directory, stream, &self.destination.address(), self.destination.meant_run()) {
+        if self.destination.follows().holds
+            && let Err(error) = promise(directory, stream, &self.destination.address(), self.destination.meant_run())
+        {
             context.warnings.push("promises", || format!("{error}: {UNPROMISED}"));
         }
-        Some(DeliveryThread::new(context, self.destination))
+        DeliveryThread::new(context, self.destination)
     }
 }
 
 impl Session {
-    /// What was still to be delivered when the session was closed; `None` if nothing was, or nothing is exported.
+    /// What was still to be delivered to each destination when the session was closed.
     #[must_use]
-    pub fn export_left(&self) -> Option<Backlog> {
+    pub fn exports_left(&self) -> Vec<Backlog> {
         self.closing.left()
     }
 }

@@ -1,23 +1,19 @@
 //! Hooks around `fork`: the threads pause, and a child turns away from what its parent has open.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Session;
-use crate::generation;
+use crate::deliver::thread::DeliveryThread;
+use crate::generation::{self, PerProcess};
 use crate::limits::FORK_WAIT_S;
 use crate::primitives::Instant;
 
-/// The sessions that the process of one generation opened.
-struct Registry {
-    generation: u64,
-    sessions: Mutex<Vec<Weak<Session>>>,
-}
+/// The sessions that this process opened.
+type Sessions = Mutex<Vec<Weak<Session>>>;
 
-/// Never freed: in a child made without hooks the old one's lock may be held by a thread that does not exist.
-static REGISTRY: AtomicPtr<Registry> = AtomicPtr::new(std::ptr::null_mut());
+static SESSIONS: PerProcess<Sessions> = PerProcess::new();
 static HOOKS: Once = Once::new();
 
 thread_local! {
@@ -25,55 +21,30 @@ thread_local! {
     static HELD: RefCell<Option<MutexGuard<'static, Vec<Weak<Session>>>>> = const { RefCell::new(None) };
 }
 
-/// The registry of this process. In a child that finds its parent's, the parent's locks are let go of.
-fn registry() -> &'static Registry {
-    let generation = generation::current();
-    let known = REGISTRY.load(Ordering::Acquire);
-    // SAFETY: registries are made by Box and never freed.
-    if let Some(registry) = unsafe { known.as_ref() }
-        && registry.generation == generation
-    {
-        return registry;
-    }
-    let fresh = Box::into_raw(Box::new(Registry { generation, sessions: Mutex::default() }));
-    // AcqRel: pairs with the acquire above and with that of whoever loses the race here.
-    match REGISTRY.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {
-            // SAFETY: as above.
-            if let Some(inherited) = unsafe { known.as_ref() } {
-                abandon(inherited);
-            }
-            // SAFETY: as above.
-            unsafe { &*fresh }
-        }
-        Err(winner) => {
-            // SAFETY: `fresh` was made above and given to nobody; `winner` is a registry.
-            unsafe {
-                drop(Box::from_raw(fresh));
-                &*winner
-            }
-        }
-    }
+/// The sessions of this process. In a child that finds its parent's, the parent's locks are let go of.
+fn sessions() -> &'static Sessions {
+    SESSIONS.get_after(abandon)
 }
 
 /// Lets go of the locks of a parent's sessions without freeing them.
-fn abandon(inherited: &Registry) {
-    let Ok(sessions) = inherited.sessions.try_lock() else { return };
+fn abandon(inherited: &Sessions) {
+    let Ok(sessions) = inherited.try_lock() else { return };
     for session in sessions.iter().filter_map(Weak::upgrade) {
         session.tenure.abandon();
-        if let Some(exporter) = &session.exporter {
-            exporter.abandon();
+        session.exporters.iter().for_each(DeliveryThread::abandon);
+        if let Some(sidecar) = &session.sidecar {
+            sidecar.abandon();
         }
     }
 }
 
 fn lock() -> MutexGuard<'static, Vec<Weak<Session>>> {
-    registry().sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    sessions().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Turns away from what a parent has open, if this process is a child that has not done so yet.
 pub(super) fn settle() {
-    let _ = registry();
+    let _ = sessions();
 }
 
 /// After a fork, in the parent: has sessions that export go on without waiting for their next call. Not done by the hooks, for
@@ -87,7 +58,7 @@ pub fn resume_exporters() {
 /// Whether there is a session for which [`resume_exporters`] does something.
 #[must_use]
 pub fn has_exporters() -> bool {
-    lock().iter().filter_map(Weak::upgrade).any(|session| session.exporter.is_some())
+    lock().iter().filter_map(Weak::upgrade).any(|session| !session.exporters.is_empty())
 }
 
 /// Includes a session in what is done around forks.

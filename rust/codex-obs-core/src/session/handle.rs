@@ -11,12 +11,10 @@ use super::open::Entry;
 use super::{Session, Settings, fork};
 use crate::error::Result;
 use crate::generation;
-use crate::paths::FileKind;
+use crate::paths::{FileKind, INTERNALS, Stream};
 use crate::primitives::Instant;
 use crate::run::ending::RunStatus;
 use crate::run::identity::Home;
-use crate::shard::name::Stream;
-use crate::shard::tail::INTERNALS;
 use crate::stats::Stats;
 use crate::worker::loss::Loss;
 

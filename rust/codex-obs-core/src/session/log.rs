@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> Appended {
+    pub(super) fn append(&self, producer: &mut Producer, frames: &mut [u8]) -> Appended {
         let (appended, outcome) = self.ring.append(producer, frames);
         if let Err(error) = outcome {
             self.stats.journal_errors.add(1);
@@ -240,7 +240,13 @@ impl Session {
             if producer.closed {
                 return false;
             }
-            if producer.reserved.is_none() && self.append(&mut producer, frame) != Appended::Full {
+            if producer.reserved.is_none()
+                && let Appended::Done { backlog } = self.append(&mut producer, frame)
+            {
+                drop(producer);
+                if backlog {
+                    self.control.kick_if_parked();
+                }
                 return true;
             }
             drop(producer);

@@ -15,6 +15,7 @@ pub mod places;
 pub mod settings;
 mod shards;
 pub mod steps;
+mod telemetry;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -30,15 +31,17 @@ pub use settings::{Overflow, Settings};
 
 use crate::deliver::thread::DeliveryThread;
 use crate::error::Result;
+use crate::fs::RunFolder;
 use crate::generation;
 use crate::journal::frame::{LineFile, line_frame};
-use crate::journal::identity::Process;
 use crate::journal::ring::Ring;
+use crate::paths::Stream;
 use crate::primitives::{AtomicBool, AtomicU64, Instant, Mutex};
+use crate::process::Process;
 use crate::pulse::Pulse;
 use crate::run::identity::Home;
 use crate::run::records::Place;
-use crate::shard::name::Stream;
+use crate::sidecar::Sidecar;
 use crate::stats::Stats;
 use crate::timeline::Timeline;
 use crate::worker::control::{Control, Waited};
@@ -79,7 +82,9 @@ pub struct Session {
     /// The largest step of the rows of earlier sessions, once it is known.
     largest_before: OnceLock<Option<i64>>,
     /// Where metrics go beside the files.
-    exporter: Option<DeliveryThread>,
+    exporters: Vec<DeliveryThread>,
+    /// What runs beside this process.
+    sidecar: Option<Arc<Sidecar>>,
     threads: Mutex<Threads>,
     /// Whether the writer thread was started and not stopped since.
     running: AtomicBool,
@@ -96,6 +101,8 @@ pub struct Session {
     generation: u64,
     /// Where in the metrics its rows begin.
     begins_at: Option<Place>,
+    /// Its directory, open. The last field: the locks and files that go before it are in there.
+    folder: Mutex<Option<Arc<RunFolder>>>,
 }
 
 impl Session {
@@ -156,6 +163,12 @@ impl Session {
     #[must_use]
     pub fn present_micros(&self) -> i64 {
         self.timeline.present_micros()
+    }
+
+    /// What runs beside this process, if it started something.
+    #[must_use]
+    pub fn sidecar(&self) -> Option<&Sidecar> {
+        self.sidecar.as_deref()
     }
 
     /// Words for the user.
@@ -225,5 +238,5 @@ impl Session {
 /// # Errors
 /// If something cannot be packed: it stays as it is, and is read as it is.
 pub fn pack_directory(directory: &Path) -> Result<()> {
-    shards::pack_left(directory, &Process::current())
+    shards::pack_left(directory, &Process::current(), &|| true)
 }

@@ -12,21 +12,20 @@ use super::settings::{Overflow, Settings};
 use super::{fork, places, shards, steps};
 use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
+use crate::fs::RunFolder;
 use crate::generation;
-use crate::journal::identity::{Identity, Process};
-use crate::journal::owner::{self, Owner};
+use crate::journal::identity::Identity;
 use crate::journal::ring::Ring;
 use crate::limits::FIRST_RING_BYTES;
-use crate::paths::FileKind;
-use crate::paths::journal_path;
-use crate::paths::lock_path;
+use crate::lock::{self, Owner};
+use crate::paths::{FileKind, INTERNALS, Stream, journal_path, lock_path};
 use crate::primitives::{AtomicBool, AtomicU64, Mutex};
+use crate::process::Process;
 use crate::recovery::run::{recover_all, recover_one};
 use crate::recovery::stream::Recovered;
 use crate::run::identity::Home;
 use crate::run::records::Place;
-use crate::shard::name::Stream;
-use crate::shard::tail::INTERNALS;
+use crate::sidecar::{self, Sidecar};
 use crate::stats::Stats;
 use crate::timeline::Timeline;
 use crate::words::{count, was};
@@ -68,18 +67,29 @@ impl Session {
         let ring_size = settings.ring_size()?;
         let internals = directory.join(INTERNALS);
         crate::fs::create_folder(directory, settings.file_mode)?;
+        // From here on names in it are looked up where it lies, whatever becomes of the path.
+        let folder = RunFolder::open(directory)?;
         crate::fs::create_folder(&internals, settings.file_mode)?;
         crate::fs::require_folder(&internals)?;
         let home = Home::open(directory, entry.run_id, entry.name, settings.file_mode, &settings.clock)?;
         let process = Process::current();
         let claim = claim::claim(directory, entry.seat, settings.rank, &process, &settings.clock)?;
         let Some(claim) = claim else { return Ok(None) };
-        Self::begin(directory, home, claim, process, entry, settings, ring_size).map(Some)
+        let session = Self::begin(directory, folder, home, claim, process, entry, settings, ring_size)?;
+        match &session.sidecar {
+            Some(sidecar) if sidecar.is_at_once() => sidecar.start(),
+            // One that does not hear of it delivers what this session logs too, which does no harm.
+            _ if session.stream.is_main() => drop(sidecar::retract(directory, session.settings.file_mode)),
+            _ => {}
+        }
+        Ok(Some(session))
     }
 
     /// Writes the stream that `claim` gave to this process.
+    #[expect(clippy::too_many_arguments, reason = "what `enter` has found, for one call")]
     fn begin(
         directory: &Path,
+        folder: Arc<RunFolder>,
         home: Home,
         claim: Claim,
         process: Process,
@@ -109,16 +119,8 @@ impl Session {
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);
-        let passed =
-            settings.retention.packs.then(|| Arc::new(Passed::new(Arc::clone(&ring), directory.join(INTERNALS))));
-        let reporting = Reporting {
-            stats: Arc::clone(&stats),
-            warnings: Arc::clone(&warnings),
-            syncer: Some(Arc::clone(&syncer)),
-            feed: exporting.as_ref().map(|exporting| Arc::clone(&exporting.feed)),
-            passed: passed.clone(),
-        };
-        let encoder = RowEncoder::new(&home.run_id, settings.legacy);
+        let passed = shards::needs_floors(&settings)
+            .then(|| Arc::new(Passed::new(Arc::clone(&ring), directory.join(INTERNALS))));
         let timeline = Arc::new(match entry.parent {
             Some(parent) => Timeline::after(&parent.timeline, Arc::clone(&stats)),
             None => Timeline::new(settings.clock.clone(), Arc::clone(&stats)),
@@ -132,10 +134,18 @@ impl Session {
             stats: &stats,
             warnings: &warnings,
         };
-        let keeper = shards::keeper(&around, &mut files, kept, passed, is_new);
+        let keeper = shards::keeper(&around, &mut files, kept, passed.clone(), is_new);
         let packer = keeper.packer.clone();
+        let reporting = Reporting {
+            stats: Arc::clone(&stats),
+            warnings: Arc::clone(&warnings),
+            syncer: Some(Arc::clone(&syncer)),
+            feeds: exporting.iter().map(|exporting| Arc::clone(&exporting.feed)).collect(),
+            passed,
+            packer: packer.clone(),
+        };
         let pulse = Arc::clone(files.pulse());
-        let mut drain = Drain::new(Arc::clone(&ring), files, encoder, reporting);
+        let mut drain = Drain::new(Arc::clone(&ring), files, RowEncoder::new(&home.run_id, settings.legacy), reporting);
         let largest_before = largest_before(directory, &stream, is_new)?;
         if let Err(error) = drain.open(FileKind::Metrics) {
             let _ = crate::fs::remove(&journal_path(directory, &stream));
@@ -146,10 +156,10 @@ impl Session {
 
         // Nobody else appends to the stream now, and what was recovered is in it.
         let begins_at = if is_helper && is_new { Some(Place::START) } else { places::end(directory, &stream).ok() };
-        let losses = Arc::new(Losses::default());
-        let notes = Arc::new(Notes::default());
+        let (losses, notes) = (Arc::new(Losses::default()), Arc::new(Notes::default()));
         let (counters, words) = (Arc::clone(&stats), Arc::clone(&warnings));
         let tenure = Arc::new(Tenure::new(owner, process.clone(), settings.file_mode, counters, words));
+        let sidecar = beside(directory, &stream, &settings, is_helper);
         let reporter = Reporter {
             losses: Arc::clone(&losses),
             notes: Arc::clone(&notes),
@@ -157,9 +167,10 @@ impl Session {
             tenure: Arc::clone(&tenure),
             watch: Watch::over(&journal_path(directory, &stream)),
             keeper,
+            sidecar: sidecar.clone(),
         };
-        let exporter =
-            exporting.and_then(|exporting| exporting.begin(directory, &stream, &settings, &stats, &warnings, &notes));
+        let begin = |exporting: Exporting| exporting.begin(directory, &stream, &settings, &stats, &warnings, &notes);
+        let exporters = exporting.into_iter().map(begin).collect();
         let session = Arc::new(Self {
             directory: directory.to_owned(),
             home,
@@ -176,7 +187,8 @@ impl Session {
             warnings,
             losses,
             largest_before,
-            exporter,
+            exporters,
+            sidecar,
             threads: Mutex::default(),
             running: AtomicBool::new(false),
             stalled_at: AtomicU64::new(u64::MAX),
@@ -187,10 +199,20 @@ impl Session {
             generation: generation::current(),
             begins_at,
             settings,
+            folder: Mutex::new(Some(folder)),
         });
         fork::register(&session);
         Ok(session)
     }
+}
+
+/// What runs beside the process: the one that writes its rank's own stream has it, its helpers do not.
+fn beside(directory: &Path, stream: &Stream, settings: &Settings, is_helper: bool) -> Option<Arc<Sidecar>> {
+    if is_helper || *stream != Stream::of_rank(settings.rank) {
+        return None;
+    }
+    let wanted = settings.sidecar.clone()?;
+    Some(Arc::new(Sidecar::new(wanted, directory, settings.file_mode)))
 }
 
 /// Recovers what the writers of other streams left.
@@ -226,7 +248,7 @@ fn note_owner(directory: &Path, rank: u64, owner: &Owner, process: &Process, war
         )
     });
     let wanted = Stream::of_rank(rank);
-    if let Some((pid, host)) = owner::stranger(&lock_path(directory, &wanted), process) {
+    if let Some((pid, host)) = lock::stranger(&lock_path(directory, &wanted), process) {
         warnings.push("stranger", || {
             format!(
                 "{} is recorded as written by process {pid} on {host}: if that process is dead, \
@@ -292,6 +314,7 @@ fn create_ring(
         max_shard_bytes: settings.policy.max_bytes.unwrap_or(u64::MAX),
         max_shard_age: settings.policy.max_age_micros.unwrap_or(u64::MAX),
         backup_count: settings.policy.backup_count.unwrap_or(u64::MAX),
+        packs: settings.retention.packs,
     };
     let path = journal_path(directory, stream);
     let file = crate::fs::create_new(&path, 0o600)?;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::paths::FileKind;
+use crate::paths::{FileKind, Stream};
 use crate::recovery::run::is_written;
 use crate::run::records::Place;
 use crate::scan::Snapshot;
-use crate::shard::name::Stream;
 use crate::shard::ordinal::Shards;
 
 /// The end of the metrics of `stream` as it is now.

@@ -9,6 +9,7 @@ use crate::journal::memory::Backing;
 use crate::limits;
 use crate::shard::policy::Policy;
 use crate::shard::retention::Retention;
+use crate::sidecar::SidecarSettings;
 use crate::worker::syncer::SyncPolicy;
 
 /// What `log` does when the ring is full.
@@ -51,7 +52,9 @@ pub struct Settings {
     /// How the ring outlives the process.
     pub backing: Backing,
     /// Where metrics go beside the files; `None`: nowhere.
-    pub export: Option<DeliverySettings>,
+    pub exports: Vec<DeliverySettings>,
+    /// What is started beside the process that writes the rank's own stream.
+    pub sidecar: Option<SidecarSettings>,
 }
 
 impl Default for Settings {
@@ -74,7 +77,8 @@ impl Default for Settings {
             legacy: false,
             clock: Clock::System,
             backing: Backing::Auto,
-            export: None,
+            exports: Vec::new(),
+            sidecar: None,
         }
     }
 }

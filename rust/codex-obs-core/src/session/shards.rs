@@ -1,22 +1,19 @@
 //! What a session does with the shards of its stream: it adopts, packs and deletes them.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Settings;
 use crate::error::Result;
 use crate::fs::FileId;
-use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
-use crate::paths::journal_path;
-use crate::paths::lock_path;
+use crate::lock::{Attempt, Owner, Purpose};
+use crate::paths::{INTERNALS, Stream, journal_path, lock_path, pack_note_path, stream_of_pack_note};
+use crate::process::Process;
 use crate::run::identity::Home;
 use crate::shard::adopt::adopt;
 use crate::shard::hold::Hold;
-use crate::shard::name::Stream;
 use crate::shard::pack::pack_all;
-use crate::shard::tail::INTERNALS;
 use crate::shard::writer::last_bytes;
 use crate::stats::Stats;
 use crate::timeline::Timeline;
@@ -24,10 +21,9 @@ use crate::worker::files::Files;
 use crate::worker::keeper::{KINDS, Keeper};
 use crate::worker::packer::{Log, Packer, Rules};
 use crate::worker::passed::Passed;
+use crate::worker::syncer::SyncPolicy;
 use crate::worker::warnings::Warnings;
 
-/// Start of the name of a stream's note that there is something to pack.
-const NOTE: &str = "pack-";
 /// Longest note read; ours have some twenty bytes.
 const MAX_NOTE_BYTES: usize = 64;
 
@@ -45,13 +41,8 @@ pub(super) fn adopt_packed(directory: &Path, stream: &Stream, warnings: &Warning
     Ok(())
 }
 
-/// Where it stands that shards of `stream` are to be packed.
-fn note_path(directory: &Path, stream: &Stream) -> PathBuf {
-    directory.join(INTERNALS).join(format!("{NOTE}{stream}"))
-}
-
-/// Packs what writers that are gone left to be packed in `directory`.
-pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
+/// Packs what writers that are gone left to be packed in `directory`, as far as it `goes_on`.
+pub(super) fn pack_left(directory: &Path, process: &Process, goes_on: &dyn Fn() -> bool) -> Result<()> {
     let folder = directory.join(INTERNALS);
     let names = match crate::fs::list(&folder) {
         Ok(names) => names,
@@ -59,8 +50,10 @@ pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
         Err(error) => return Err(error),
     };
     for name in names {
-        let stream = name.to_str().and_then(|name| name.strip_prefix(NOTE)).and_then(Stream::parse);
-        let Some(stream) = stream else { continue };
+        let Some(stream) = name.to_str().and_then(stream_of_pack_note) else { continue };
+        if !goes_on() {
+            break;
+        }
         let Attempt::Taken(_held) = Owner::acquire(&lock_path(directory, &stream), process, Purpose::Recover)? else {
             continue;
         };
@@ -70,16 +63,24 @@ pub(super) fn pack_left(directory: &Path, process: &Process) -> Result<()> {
         }
         // So that a power cut does not bring back one that was.
         crate::fs::sync_folder(&folder)?;
-        let path = note_path(directory, &stream);
+        let path = pack_note_path(directory, &stream);
         let text = last_bytes(&path, MAX_NOTE_BYTES)?;
         if let Some(rules) = std::str::from_utf8(&text).ok().and_then(Rules::parse) {
             for kind in KINDS {
-                pack_all(&kind.path(directory, &stream), rules.keep, rules.mode)?;
+                pack_all(&kind.path(directory, &stream), rules.keep, rules.mode, goes_on)?;
             }
         }
-        crate::fs::remove(&path)?;
+        if goes_on() {
+            crate::fs::remove(&path)?;
+        }
     }
     Ok(())
+}
+
+/// Whether a shard is to be put behind the journal on the disk before it goes: what follows a power cut might bring its rows
+/// back, beside the archive that has them or after they were counted as deleted. Without syncs nothing is promised of that.
+pub(super) fn needs_floors(settings: &Settings) -> bool {
+    settings.policy.backup_count.is_some() && (settings.retention.packs || settings.sync != SyncPolicy::Never)
 }
 
 /// What a session is surrounded by.
@@ -103,12 +104,12 @@ pub(super) fn keeper(
 ) -> Keeper {
     let settings = around.settings;
     let keep = settings.policy.backup_count.unwrap_or(u64::MAX);
-    let packer = passed.filter(|_| settings.policy.backup_count.is_some()).map(|passed| {
+    let packer = passed.clone().filter(|_| settings.retention.packs).map(|passed| {
         let logs = KINDS.map(|kind| {
             let writer = files.get(kind);
             Log { kind, base: writer.path().to_owned(), names: writer.names() }
         });
-        let note = note_path(around.directory, around.stream);
+        let note = pack_note_path(around.directory, around.stream);
         let (stats, warnings) = (Arc::clone(around.stats), Arc::clone(around.warnings));
         let packer = Packer::new(logs.into(), keep, settings.file_mode, note, passed, stats, warnings);
         if !is_new {
@@ -120,6 +121,7 @@ pub(super) fn keeper(
         keep,
         retention: settings.retention,
         kept,
+        passed,
         packer,
         run_id: around.home.run_id.clone(),
         timeline: Arc::clone(around.timeline),

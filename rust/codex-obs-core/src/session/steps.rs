@@ -8,10 +8,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::fs::FileId;
-use crate::paths::FileKind;
+use crate::paths::{Coding, FileKind, Stream, shard_path};
 use crate::shard::archive::Archive;
 use crate::shard::footer::Footer;
-use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::ordinal::Shards;
 use crate::shard::tally::Tally;
 use crate::shard::writer::last_bytes;

@@ -64,7 +64,7 @@ impl Session {
         if let Some(packer) = &self.packer {
             packer.resume();
         }
-        if let Some(exporter) = &self.exporter {
+        for exporter in &self.exporters {
             exporter.start();
         }
         self.running.store(true, Ordering::Release);
@@ -82,11 +82,9 @@ impl Session {
         loop {
             match self.threads.try_lock() {
                 Ok(threads) => {
-                    if let Some(exporter) = &self.exporter {
-                        exporter.halt();
-                    }
+                    self.exporters.iter().for_each(DeliveryThread::halt);
                     self.stop(threads, deadline);
-                    if let Some(exporter) = &self.exporter {
+                    for exporter in &self.exporters {
                         exporter.wait_home(deadline.checked_duration_since(Instant::now()).unwrap_or_default());
                     }
                     return;
@@ -100,14 +98,12 @@ impl Session {
 
     /// After a fork, in the parent: an exporter that waits for an answer goes on.
     pub(super) fn release(&self) {
-        if let Some(exporter) = &self.exporter {
-            exporter.release();
-        }
+        self.exporters.iter().for_each(DeliveryThread::release);
     }
 
     /// Starts the threads again that a fork stopped, if the session exports: rows must arrive without another call.
     pub(super) fn resume(&self) {
-        if self.exporter.as_ref().is_some_and(DeliveryThread::has_started) {
+        if self.exporters.iter().any(DeliveryThread::has_started) {
             self.ensure_writer();
         }
     }

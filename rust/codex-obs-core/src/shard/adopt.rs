@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::name::{Coding, shard_path};
 use super::rotate::{MOVING, rename_new, shift};
 use crate::error::Result;
+use crate::paths::{Coding, shard_path};
 use crate::pulse::Pulse;
 
 /// Moves `<base>.gz` or `<base>.zst` to the next rotated number. If the log has a plain current file, which is the one that is

@@ -2,8 +2,7 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 
@@ -51,8 +50,8 @@ impl Need {
 
 /// Who needs shards beside the follower of this process.
 pub trait Claims: Debug + Send + Sync {
-    /// What they need. What `own` is the progress of counts as this process's.
-    fn need(&self, own: Option<&Path>) -> Result<Need>;
+    /// What they need. What `own` are the progresses of counts as this process's.
+    fn need(&self, own: &[PathBuf]) -> Result<Need>;
 
     /// Hears of the deletion of shard `ordinal` before it happens.
     fn leave(&self, ordinal: u64);
@@ -63,11 +62,9 @@ pub trait Claims: Debug + Send + Sync {
 pub struct Hold {
     /// Shards kept beyond limit and count at most.
     most: u64,
-    /// The follower of this process, if there is one.
-    own: Option<Mutex<Own>>,
+    /// The followers of this process.
+    own: Mutex<Vec<Own>>,
     others: Option<Box<dyn Claims>>,
-    /// Shards behind the one that this process's follower had reached which were deleted.
-    lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -77,19 +74,55 @@ struct Own {
     reached: Option<(u64, u64)>,
     /// Where its progress is on disk.
     progress: Option<PathBuf>,
+    /// Shards behind the one that it had reached which were deleted.
+    lost: u64,
+}
+
+impl Own {
+    fn need(&self) -> Need {
+        self.reached.map_or(Need::Everything, |(ordinal, offset)| Need::From { ordinal, offset })
+    }
+}
+
+/// What is held for one follower of this process: everything while it is not known what was delivered.
+#[derive(Clone, Debug)]
+pub struct Part {
+    hold: Arc<Hold>,
+    index: usize,
+}
+
+impl Part {
+    /// Notes the shard that holds the last delivered row, and where in it that ends.
+    pub fn note(&self, ordinal: u64, offset: u64) {
+        self.with(|own| own.reached = Some((ordinal, offset)));
+    }
+
+    /// Notes where the progress of the follower is on disk.
+    pub fn note_progress(&self, path: &Path) {
+        self.with(|own| own.progress = Some(path.to_owned()));
+    }
+
+    /// Holds nothing for the follower.
+    pub fn let_go(&self) {
+        self.note(u64::MAX, 0);
+    }
+
+    /// How many shards behind the one that the follower had reached were deleted.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.with(|own| own.lost)
+    }
+
+    fn with<T>(&self, with: impl FnOnce(&mut Own) -> T) -> T {
+        with(&mut self.hold.own()[self.index])
+    }
 }
 
 impl Hold {
-    /// Keeps at most `most` shards longer for a follower of this process, all of them while it is not known what was delivered.
+    /// Keeps at most `most` shards longer for followers of this process, which have a [`part`](Self::part) each.
     #[must_use]
     pub fn new(most: u64) -> Self {
-        Self { most, own: Some(Mutex::default()), others: None, lost: AtomicU64::new(0) }
-    }
-
-    /// Keeps at most `most` shards longer for others only.
-    #[must_use]
-    pub fn for_others(most: u64, others: Box<dyn Claims>) -> Self {
-        Self { most, own: None, others: Some(others), lost: AtomicU64::new(0) }
+        Self { most, own: Mutex::default(), others: None }
     }
 
     /// Keeps shards also for others.
@@ -98,43 +131,26 @@ impl Hold {
         Self { others, ..self }
     }
 
-    /// Notes the shard that holds the last delivered row, and where in it that ends.
-    pub fn note(&self, ordinal: u64, offset: u64) {
-        if let Some(mut own) = self.own() {
-            own.reached = Some((ordinal, offset));
-        }
-    }
-
-    /// Notes where the progress of this process's follower is on disk.
-    pub fn note_progress(&self, path: &Path) {
-        if let Some(mut own) = self.own() {
-            own.progress = Some(path.to_owned());
-        }
-    }
-
-    /// How many shards behind the one that this process's follower had reached were deleted.
+    /// What is held for one more follower of this process.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        // Acquire: pairs with the release of `leave`, which comes before the deletion that the follower sees.
-        self.lost.load(Ordering::Acquire)
+    pub fn part(self: &Arc<Self>) -> Part {
+        let mut own = self.own();
+        own.push(Own::default());
+        Part { hold: Arc::clone(self), index: own.len() - 1 }
     }
 
-    fn own(&self) -> Option<MutexGuard<'_, Own>> {
-        self.own.as_ref().map(|own| own.lock().unwrap_or_else(PoisonError::into_inner))
+    fn own(&self) -> MutexGuard<'_, Vec<Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is needed of the log.
     #[must_use]
     pub fn need(&self) -> Need {
-        let path = self.own().and_then(|own| own.progress.clone());
+        let own: Vec<PathBuf> = self.own().iter().filter_map(|own| own.progress.clone()).collect();
         // What cannot be told is kept, up to the limit.
-        let others = self.others.as_ref().map_or(Ok(Need::Nothing), |others| others.need(path.as_deref()));
-        self.own_need().and(others.unwrap_or(Need::Everything))
-    }
-
-    fn own_need(&self) -> Need {
-        let Some(own) = self.own() else { return Need::Nothing };
-        own.reached.map_or(Need::Everything, |(ordinal, offset)| Need::From { ordinal, offset })
+        let others = self.others.as_ref().map_or(Ok(Need::Nothing), |others| others.need(&own));
+        let need = self.own().iter().map(Own::need).fold(Need::Nothing, Need::and);
+        need.and(others.unwrap_or(Need::Everything))
     }
 
     /// How many of the shards `due`, the oldest first, go although a destination may be behind.
@@ -146,8 +162,8 @@ impl Hold {
 
     /// Shard `ordinal` is about to be deleted.
     pub fn leave(&self, ordinal: u64) {
-        if self.own.is_some() && self.own_need().start_in(ordinal) == Some(0) {
-            self.lost.fetch_add(1, Ordering::Release);
+        for own in self.own().iter_mut().filter(|own| own.need().start_in(ordinal) == Some(0)) {
+            own.lost += 1;
         }
         if let Some(others) = &self.others {
             others.leave(ordinal);
@@ -162,20 +178,28 @@ mod tests {
     #[test]
     fn shards_from_the_one_reached_on_stay_up_to_a_limit() {
         let due = [4, 5, 6, 7, 8];
-        let kept = Hold::new(3);
-        let spare = || kept.spare(kept.need(), &due);
+        let hold = Arc::new(Hold::new(3));
+        assert_eq!(hold.spare(hold.need(), &due), 5, "nobody needs anything");
+        let kept = hold.part();
+        let spare = || hold.spare(hold.need(), &due);
         assert_eq!(spare(), 2, "nothing is known yet");
         for (reached, go) in [(9, 5), (8, 4), (7, 3), (6, 2), (5, 2), (1, 2)] {
             kept.note(reached, 3);
             assert_eq!(spare(), go, "reached {reached}");
-            assert_eq!(kept.need(), Need::From { ordinal: reached, offset: 3 });
+            assert_eq!(hold.need(), Need::From { ordinal: reached, offset: 3 });
         }
-        assert_eq!(kept.spare(Need::Nothing, &due), 5);
-        assert_eq!(kept.spare(Need::Everything, &[]), 0);
+        assert_eq!(hold.spare(Need::Nothing, &due), 5);
+        assert_eq!(hold.spare(Need::Everything, &[]), 0);
         for ordinal in [1, 2, 3] {
-            kept.leave(ordinal);
+            hold.leave(ordinal);
         }
         assert_eq!(kept.lost(), 2, "behind the one that was reached");
+        let slower = hold.part();
+        kept.note(9, 0);
+        slower.note(2, 7);
+        assert_eq!(hold.need(), Need::From { ordinal: 2, offset: 7 }, "the one that is behind counts");
+        hold.leave(3);
+        assert_eq!((kept.lost(), slower.lost()), (2, 1));
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub mod archive;
 pub mod behind;
 pub mod footer;
 pub mod hold;
-pub mod name;
+pub mod line_log;
 pub mod ordinal;
 pub mod pack;
 pub mod policy;

@@ -12,8 +12,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::archive::Archive;
-use super::name::ShardName;
 use crate::error::{Error, Result};
+use crate::paths::ShardName;
 
 /// The record in `run.ndjson` that says what was deleted.
 pub const RETIRED: &str = "retired";
@@ -60,8 +60,6 @@ impl Shards {
     pub fn with(base: &Path, known: Option<Gone>) -> Result<Self> {
         let folder = base.parent().unwrap_or(Path::new("."));
         let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
-        let own = ShardName::parse(name, kind).map(|shard| shard.stream);
         let failed = |source| Error::io("list", folder, source);
         let mut shards = Self { gone: known.map_or_else(|| gone(base), Ok)?, ..Self::default() };
         for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -73,12 +71,11 @@ impl Shards {
                     Archive::Packed => shards.archives.insert(ordinal),
                     Archive::Leaving => shards.leaving.insert(ordinal),
                 };
-            } else if let Some(shard) = ShardName::parse(file_name, kind)
-                && shard.number > 0
-                && Some(&shard.stream) == own.as_ref()
+            } else if let Some((number, _)) = file_name.strip_prefix(name).and_then(ShardName::behind)
+                && number > 0
                 && entry.file_type().is_ok_and(|found| found.is_file())
             {
-                shards.numbers.insert(shard.number);
+                shards.numbers.insert(number);
             }
         }
         Ok(shards)

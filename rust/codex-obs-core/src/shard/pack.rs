@@ -12,13 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::archive::{Archive, draft_path};
 use super::footer::{Birth, Footer};
-use super::name::{Coding, shard_path};
 use super::ordinal::Shards;
 use super::rotate::{MOVING, rename_new};
 use super::tally::Tally;
 use crate::error::{Error, Result};
-use crate::fs::{FileId, create_new, open_read, sync_file, sync_folder};
+use crate::fs::{FileId, create_new, open_read, remove_if_there, rename, sync_file, sync_folder};
 use crate::limits::SCAN_BLOCK_BYTES;
+use crate::paths::{Coding, shard_path};
 
 /// Rows of eight random floats become 21 times smaller at 0.9 GB/s a core; level 3 packs worse at half the speed.
 const LEVEL: i32 = 1;
@@ -32,13 +32,6 @@ fn lock(names: &Names) -> MutexGuard<'_, ()> {
 
 fn folder(base: &Path) -> &Path {
     base.parent().unwrap_or(Path::new("."))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome.map_err(|source| Error::io("delete", path, source)),
-    }
 }
 
 fn is_file(path: &Path) -> bool {
@@ -55,7 +48,7 @@ fn coding_of(base: &Path, number: u64) -> Option<Coding> {
 /// # Errors
 /// If the folder cannot be read, or a file cannot be removed.
 pub fn tidy(base: &Path) -> Result<()> {
-    remove(&draft_path(base))?;
+    remove_if_there(&draft_path(base))?;
     let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let folder = folder(base);
     let failed = |source| Error::io("list", folder, source);
@@ -68,7 +61,7 @@ pub fn tidy(base: &Path) -> Result<()> {
             && let Ok(file) = open_read(&path)
             && Footer::of(&file, &path)?.is_some()
         {
-            remove(&path)?;
+            remove_if_there(&path)?;
         }
     }
     Ok(())
@@ -93,6 +86,19 @@ fn finished(base: &Path, shards: &Shards) -> Result<Option<u64>> {
     let path = shard_path(base, number, Coding::Zstandard);
     let footer = Footer::of(&open_read(&path)?, &path)?;
     Ok(footer.filter(|footer| footer.ordinal == shards.ordinal(number)).map(|_| number))
+}
+
+/// Whether the file at `path` is a second copy of an archive that has its name: one that got a shard's number later than the file
+/// system said, when the shard had another.
+fn is_left_over(base: &Path, path: &Path) -> Result<bool> {
+    let Some(footer) = Footer::of(&open_read(path)?, path)? else { return Ok(false) };
+    let archive = Archive::Packed.path(base, footer.ordinal);
+    let archived = match open_read(&archive) {
+        Ok(file) => Footer::of(&file, &archive)?,
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(archived.is_some_and(|archived| Footer { own: footer.own, ..archived } == footer))
 }
 
 /// A shard that is being packed, a block at a time, so that it can be left at any block and gone on with.
@@ -132,6 +138,11 @@ impl Job {
             };
             let Some(coding) = coding_of(base, number) else { return Ok(None) };
             let path = shard_path(base, number, coding);
+            if coding == Coding::Zstandard && is_left_over(base, &path)? {
+                sync_folder(folder(base))?;
+                remove_if_there(&path)?;
+                continue;
+            }
             return Self::of(base, path, ordinal_of(number), coding, mode).map(Some);
         }
     }
@@ -149,7 +160,7 @@ impl Job {
             }
         };
         let draft = draft_path(base);
-        remove(&draft)?;
+        remove_if_there(&draft)?;
         let file = create_new(&draft, mode)?;
         let own = FileId::of(&file, &draft)?;
         let encoder = zstd::Encoder::new(file, LEVEL).and_then(|mut encoder| {
@@ -230,7 +241,7 @@ impl Job {
     /// # Errors
     /// If it cannot be removed.
     pub fn discard(base: &Path) -> Result<()> {
-        remove(&draft_path(base))
+        remove_if_there(&draft_path(base))
     }
 }
 
@@ -266,6 +277,15 @@ impl Packed {
             let _names = lock(names);
             self.number()?
         };
+        if number.is_some() && self.is_archived()? {
+            remove_if_there(&draft)?;
+            sync_folder(folder(base))?;
+            let _names = lock(names);
+            if let Some(number) = self.number()? {
+                remove_if_there(&shard_path(base, number, self.coding))?;
+            }
+            return Ok(true);
+        }
         if let Some(number) = number {
             sync_file(&self.source, &shard_path(base, number, self.coding))?;
             sync_folder(folder(base))?;
@@ -274,28 +294,40 @@ impl Packed {
         {
             let _names = lock(names);
             let Some(number) = self.number()? else {
-                remove(&draft)?;
+                remove_if_there(&draft)?;
                 return Ok(false);
             };
             let target = shard_path(base, number, Coding::Zstandard);
-            fs::rename(&draft, &target).map_err(|source| Error::io("rename", &draft, source))?;
+            rename(&draft, &target)?;
         }
+        self.replace(names)
+    }
+
+    /// Once the archive stands beside the shard: deletes the shard, and gives the archive its own name.
+    fn replace(&self, names: &Names) -> Result<bool> {
+        let base = &self.base;
         sync_folder(folder(base))?;
         if self.coding != Coding::Zstandard {
             let _names = lock(names);
-            let Some(number) = self.number()? else {
-                if let Some(number) = self.own_number()? {
-                    remove(&shard_path(base, number, Coding::Zstandard))?;
+            match self.number()? {
+                Some(number) => {
+                    // A copy that was not read would be read once the plain file is gone.
+                    let copy = shard_path(base, number, Coding::Gzip);
+                    if self.coding == Coding::Plain && is_file(&copy) {
+                        let aside = Archive::Packed.path(base, self.footer.ordinal).with_extension("gz");
+                        rename(&copy, &aside)?;
+                    }
+                    remove_if_there(&shard_path(base, number, self.coding))?;
                 }
-                return Ok(false);
-            };
-            // A copy that was not read would be read once the plain file is gone.
-            let copy = shard_path(base, number, Coding::Gzip);
-            if self.coding == Coding::Plain && is_file(&copy) {
-                let aside = Archive::Packed.path(base, self.footer.ordinal).with_extension("gz");
-                fs::rename(&copy, &aside).map_err(|source| Error::io("rename", &copy, source))?;
+                None if self.has_source()? => {
+                    if let Some(number) = self.own_number()? {
+                        remove_if_there(&shard_path(base, number, Coding::Zstandard))?;
+                    }
+                    return Ok(false);
+                }
+                // Gone meanwhile, as where a deletion that was answered with an error is done later: the archive has the only rows.
+                None => {}
             }
-            remove(&shard_path(base, number, self.coding))?;
         }
         sync_folder(folder(base))?;
         let _names = lock(names);
@@ -317,6 +349,30 @@ impl Packed {
         Ok(is_it.then_some(number))
     }
 
+    /// Whether the file that was packed is still a shard, perhaps changed or under another number.
+    fn has_source(&self) -> Result<bool> {
+        for &number in &Shards::of(&self.base)?.numbers {
+            if FileId::at(&shard_path(&self.base, number, self.coding))? == Some(self.birth.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the newest archive is of this very shard: names that change later than the file system says bring a shard back
+    /// that was packed. Where files have no time of creation, none is known to be the same.
+    fn is_archived(&self) -> Result<bool> {
+        let Some(newest) = Shards::of(&self.base)?.archives.last().copied() else { return Ok(false) };
+        let path = Archive::Packed.path(&self.base, newest);
+        let archived = Footer::of(&open_read(&path)?, &path)?;
+        Ok(self.birth.created > 0
+            && archived.is_some_and(|archived| {
+                let Footer { rows, plain_bytes, hash, source, .. } = self.footer;
+                (archived.rows, archived.plain_bytes, archived.hash, archived.source)
+                    == (rows, plain_bytes, hash, source)
+            }))
+    }
+
     /// The archive's number, while it has one.
     fn own_number(&self) -> Result<Option<u64>> {
         for &number in Shards::of(&self.base)?.numbers.iter().rev() {
@@ -328,18 +384,20 @@ impl Packed {
     }
 }
 
-/// Packs what is due of the log `base`, where nobody writes it and no journal is left. Gives how many archives were made.
+/// Packs what is due of the log `base`, where nobody writes it and no journal is left, as far as it `goes_on`. Gives how
+/// many archives were made.
 ///
 /// # Errors
 /// If that is impossible: then the shards are as they were.
-pub fn pack_all(base: &Path, keep: u64, mode: u32) -> Result<u64> {
+pub fn pack_all(base: &Path, keep: u64, mode: u32, goes_on: &dyn Fn() -> bool) -> Result<u64> {
     let names = Names::default();
     let mut packed = 0;
     if !is_due(base, keep)? {
         return Ok(0);
     }
     tidy(base)?;
-    while let Some(mut job) = Job::begin(base, keep, mode, &names)? {
+    while goes_on() {
+        let Some(mut job) = Job::begin(base, keep, mode, &names)? else { break };
         let outcome = loop {
             match job.step() {
                 Ok(false) => {}

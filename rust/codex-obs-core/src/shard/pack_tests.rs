@@ -52,7 +52,7 @@ fn names(folder: &Path) -> BTreeMap<String, u64> {
 fn the_oldest_shards_beyond_the_count_become_archives_with_all_that_is_needed_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let (base, all) = log(folder.path(), 5);
-    assert_eq!(pack_all(&base, 2, 0o600).unwrap(), 3);
+    assert_eq!(pack_all(&base, 2, 0o600, &|| true).unwrap(), 3);
     let found: Vec<String> = names(folder.path()).into_keys().collect();
     let expected = ["metrics.ndjson", "metrics.ndjson.1", "metrics.ndjson.2"];
     let archives = [1, 2, 3].map(|ordinal| format!("metrics.ndjson.archive-{ordinal:06}.zst"));
@@ -66,7 +66,7 @@ fn the_oldest_shards_beyond_the_count_become_archives_with_all_that_is_needed_to
         assert_eq!(footer.own, FileId::at(&path).unwrap().unwrap());
     }
     assert!(!is_due(&base, 2).unwrap());
-    assert_eq!(pack_all(&base, 2, 0o600).unwrap(), 0);
+    assert_eq!(pack_all(&base, 2, 0o600, &|| true).unwrap(), 0);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn what_others_packed_is_packed_anew_and_a_copy_that_was_not_read_stays_unread()
     fs::write(shard_path(&base, 2, Coding::Gzip), gzip("another\n")).unwrap();
     fs::write(shard_path(&base, 2, Coding::Zstandard), zstd::encode_all(&b"a third\n"[..], 1).unwrap()).unwrap();
     assert_eq!(read(&base), all);
-    assert_eq!(pack_all(&base, 0, 0o600).unwrap(), 4);
+    assert_eq!(pack_all(&base, 0, 0o600, &|| true).unwrap(), 4);
     assert_eq!(read(&base), all);
     assert!(folder.path().join("metrics.ndjson.archive-000003.gz").exists());
 }
@@ -94,7 +94,7 @@ fn an_archive_that_cannot_be_unpacked_stays_and_is_named() {
     let whole = gzip(&"{\"step\":1}\n".repeat(100_000));
     fs::write(shard_path(&base, 2, Coding::Gzip), &whole[..whole.len() / 2]).unwrap();
     let before = names(folder.path());
-    let message = pack_all(&base, 1, 0o600).unwrap_err().to_string();
+    let message = pack_all(&base, 1, 0o600, &|| true).unwrap_err().to_string();
     assert!(message.contains("metrics.ndjson.2.gz") && message.contains("move it elsewhere"), "{message}");
     assert_eq!(names(folder.path()), before);
 }
@@ -135,7 +135,7 @@ fn a_death_between_any_two_steps_leaves_every_row_once_and_the_next_packer_finis
                 all.push("{\"now\":2}".to_owned());
                 assert_eq!(read(&base), all, "stage {stage}, rotated");
             }
-            pack_all(&base, 2, 0o600).unwrap();
+            pack_all(&base, 2, 0o600, &|| true).unwrap();
             assert_eq!(read(&base), all, "stage {stage}, finished");
             let left: Vec<String> =
                 names(folder.path()).into_keys().filter(|name| !name.contains("archive-0")).collect();
@@ -184,7 +184,7 @@ fn a_shard_stays_as_it_is_until_the_journal_has_passed_it() {
     assert!(job.finish().unwrap().place(&names_lock, &refuse).is_err());
     Job::discard(&base).unwrap();
     assert_eq!(names(folder.path()), before);
-    assert_eq!(pack_all(&base, 2, 0o600).unwrap(), 1);
+    assert_eq!(pack_all(&base, 2, 0o600, &|| true).unwrap(), 1);
     assert_eq!(read(&base), all);
 }
 
@@ -196,8 +196,87 @@ fn identical_shards_are_told_apart_by_their_ordinals() {
         fs::write(shard_path(&base, number, Coding::Plain), "{\"a\":1}\n{\"a\":1}\n").unwrap();
     }
     for keep in [4, 3, 0] {
-        pack_all(&base, keep, 0o600).unwrap();
+        pack_all(&base, keep, 0o600, &|| true).unwrap();
         assert_eq!(read(&base).len(), 14);
     }
     assert_eq!(Shards::of(&base).unwrap().archives.len(), 6);
+}
+
+#[test]
+fn a_shard_that_comes_back_behind_its_archive_is_not_packed_twice() {
+    for keep in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, all) = log(folder.path(), 5);
+        let (last, aside) = (shard_path(&base, keep + 1, Coding::Plain), folder.path().join("aside"));
+        fs::hard_link(&last, &aside).unwrap();
+        pack_all(&base, keep, 0o600, &|| true).unwrap();
+        assert!(!last.exists());
+        // As if its deletion had been answered and was not done.
+        fs::rename(&aside, &last).unwrap();
+        pack_all(&base, keep, 0o600, &|| true).unwrap();
+        assert_eq!(read(&base), all, "{keep}");
+        assert!(!last.exists());
+        // An equal one that is another file is no copy of it.
+        fs::write(&last, fs::read(folder.path().join("metrics.ndjson")).unwrap()).unwrap();
+        let more = read(&base);
+        pack_all(&base, keep, 0o600, &|| true).unwrap();
+        assert_eq!(read(&base), more, "{keep}");
+    }
+}
+
+#[test]
+fn an_archive_that_got_a_number_too_late_is_not_packed_anew() {
+    for number in 1..=3 {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, _) = log(folder.path(), 5);
+        // Made before, as by a packer that died.
+        pack_all(&base, 4, 0o600, &|| true).unwrap();
+        let stale = fs::read(Archive::Packed.path(&base, 1)).unwrap();
+        pack_all(&base, number - 1, 0o600, &|| true).unwrap();
+        let all = read(&base);
+        fs::write(shard_path(&base, number, Coding::Zstandard), stale).unwrap();
+        pack_all(&base, number - 1, 0o600, &|| true).unwrap();
+        assert_eq!(read(&base), all, "{number}");
+    }
+}
+
+#[test]
+fn a_shard_that_goes_once_its_archive_stands_beside_it_leaves_the_archive() {
+    for coding in [Coding::Plain, Coding::Gzip] {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, all) = log(folder.path(), 3);
+        let path = shard_path(&base, 3, coding);
+        if coding == Coding::Gzip {
+            let plain = shard_path(&base, 3, Coding::Plain);
+            fs::write(&path, gzip(&fs::read_to_string(&plain).unwrap())).unwrap();
+            fs::remove_file(plain).unwrap();
+        }
+        let names_lock = Names::default();
+        let mut job = Job::begin(&base, 2, 0o600, &names_lock).unwrap().unwrap();
+        while !job.step().unwrap() {}
+        let packed = job.finish().unwrap();
+        fs::rename(draft_path(&base), shard_path(&base, 3, Coding::Zstandard)).unwrap();
+        // A deletion by an earlier packer that was answered with an error and is done now.
+        fs::remove_file(&path).unwrap();
+        assert!(packed.replace(&names_lock).unwrap());
+        assert_eq!(read(&base), all);
+        assert!(Archive::Packed.path(&base, 1).exists());
+    }
+}
+
+#[test]
+fn a_shard_that_changes_once_its_archive_stands_beside_it_stays_and_the_archive_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, mut all) = log(folder.path(), 3);
+    let names_lock = Names::default();
+    let mut job = Job::begin(&base, 2, 0o600, &names_lock).unwrap().unwrap();
+    while !job.step().unwrap() {}
+    let packed = job.finish().unwrap();
+    fs::rename(draft_path(&base), shard_path(&base, 3, Coding::Zstandard)).unwrap();
+    let path = shard_path(&base, 3, Coding::Plain);
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"more\":1}\n").unwrap();
+    all.insert(2, "{\"more\":1}".to_owned());
+    assert!(!packed.replace(&names_lock).unwrap());
+    assert_eq!(read(&base), all);
+    assert!(!shard_path(&base, 3, Coding::Zstandard).exists());
 }

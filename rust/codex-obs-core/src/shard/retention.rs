@@ -3,19 +3,20 @@
 //! A shard that goes is renamed first; the name says its ordinal. Then its rows are counted and put on record, and then it is
 //! deleted. Whoever finds such a name later does the rest of that.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
 use super::footer::Footer;
 use super::hold::{Hold, Need};
-use super::name::{Coding, shard_path};
 use super::ordinal::{Gone, Shards};
 use super::rotate::rename_new;
 use super::tally::Tally;
 use crate::error::{Error, Result};
+use crate::fs::remove_if_there;
 use crate::limits::SCAN_BLOCK_BYTES;
+use crate::paths::{Coding, shard_path};
 use crate::pulse::Pulse;
 
 /// What happens to rotated shards beyond the count.
@@ -170,16 +171,9 @@ fn move_out(base: &Path, number: u64, target: &Path) -> Result<Option<Coding>> {
     let mut codings = Coding::ALL.into_iter().filter(is_file);
     let Some(read) = codings.next() else { return Ok(None) };
     for copy in codings {
-        remove(&shard_path(base, number, copy))?;
+        remove_if_there(&shard_path(base, number, copy))?;
     }
     Ok(rename_new(&shard_path(base, number, read), target)?.then_some(read))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome.map_err(|source| Error::io("delete", path, source)),
-    }
 }
 
 fn open(path: &Path) -> Result<Option<File>> {
@@ -242,7 +236,7 @@ impl Leaving {
     /// # Errors
     /// If it cannot be deleted.
     pub fn delete(&self) -> Result<()> {
-        remove(&self.path)
+        remove_if_there(&self.path)
     }
 
     /// Gives its bytes back and leaves its name: there is no room to put on record what it was.

@@ -1,5 +1,7 @@
 use super::*;
 use crate::shard::footer::Footer;
+use std::fs;
+use std::sync::Arc;
 
 fn write(folder: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
@@ -54,11 +56,12 @@ fn lines_that_a_destination_still_needed_are_told_from_the_others() {
         for number in 1..=5 {
             fs::write(shard_path(&base, number, Coding::Plain), "a\nb\nc\n").unwrap();
         }
-        let kept = Hold::new(0);
-        kept.note(ordinal, offset);
+        let kept = Arc::new(Hold::new(0));
+        let follower = kept.part();
+        follower.note(ordinal, offset);
         let gone = retire(&base, 2, Some(&kept), &Pulse::default()).unwrap();
         assert_eq!((gone.rows, gone.undelivered), (9, undelivered), "from {offset} in {ordinal}");
-        assert_eq!(kept.lost(), (1..=3).filter(|&shard| shard > ordinal).count() as u64);
+        assert_eq!(follower.lost(), (1..=3).filter(|&shard| shard > ordinal).count() as u64);
     }
 }
 
@@ -75,14 +78,15 @@ fn archives_beyond_the_limit_go_but_the_newest_and_what_a_destination_needs() {
     assert_eq!(due(bytes), []);
     assert_eq!(due(bytes - 1), [Due::Archive(1)]);
     assert_eq!(due(1), [Due::Archive(1), Due::Archive(2), Due::Archive(3)]);
-    let kept = Hold::new(1);
-    kept.note(1, 2);
+    let kept = Arc::new(Hold::new(1));
+    let follower = kept.part();
+    follower.note(1, 2);
     let plan = plan(1, Some(&kept));
     assert_eq!(plan.due, [Due::Archive(1), Due::Archive(2)], "one is kept longer");
     let first = plan.begin(plan.due[0], Some(&kept), &Pulse::default()).unwrap().unwrap();
     assert_eq!((first.rows, first.undelivered), (2, 1));
     let second = plan.begin(plan.due[1], Some(&kept), &Pulse::default()).unwrap().unwrap();
-    assert_eq!((second.rows, second.undelivered, kept.lost()), (2, 2, 1));
+    assert_eq!((second.rows, second.undelivered, follower.lost()), (2, 2, 1));
 }
 
 #[test]

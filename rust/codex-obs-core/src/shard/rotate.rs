@@ -8,9 +8,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::name::{Coding, ShardName, shard_path};
 use crate::error::{Error, Result};
 use crate::fs::FileId;
+use crate::paths::{Coding, ShardName, shard_path};
 use crate::pulse::Pulse;
 
 /// Numbers of the rotated shards of `base` that exist in any coding, ascending.
@@ -22,18 +22,14 @@ pub fn rotated_numbers(base: &Path) -> Result<BTreeSet<u64>> {
 fn listed(base: &Path, pulse: &Pulse) -> Result<BTreeMap<u64, u32>> {
     let folder = base.parent().unwrap_or(Path::new("."));
     let name = base.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let (kind, _) = name.split_once('.').unwrap_or((name, ""));
-    let current = ShardName::parse(name, kind);
     let mut numbers = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|source| Error::io("list", folder, source))? {
         pulse.beat();
         let entry = entry.map_err(|source| Error::io("list", folder, source))?;
-        let shard = entry.file_name().to_str().and_then(|name| ShardName::parse(name, kind));
-        if let Some(shard) = shard
-            && shard.number > 0
-            && Some(&shard.stream) == current.as_ref().map(|current| &current.stream)
-        {
-            *numbers.entry(shard.number).or_insert(0) += 1;
+        let file_name = entry.file_name();
+        let rest = file_name.to_str().and_then(|file_name| file_name.strip_prefix(name));
+        if let Some((number, _)) = rest.and_then(ShardName::behind).filter(|&(number, _)| number > 0) {
+            *numbers.entry(number).or_insert(0) += 1;
         }
     }
     Ok(numbers)
@@ -64,7 +60,7 @@ fn move_up(base: &Path, number: u64, has_copies: bool) -> Result<()> {
             let mut waiting = path.clone().into_os_string();
             waiting.push(MOVING);
             // One that a death left there is the same copy, or one that was never read.
-            fs::rename(&path, &waiting).map_err(|source| Error::io("rotate", &path, source))?;
+            crate::fs::rename(&path, Path::new(&waiting))?;
             aside.push((PathBuf::from(waiting), coding));
         }
     }

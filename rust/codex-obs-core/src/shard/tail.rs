@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fs::{create_folder, create_new, open_existing};
 use crate::limits::DEFAULT_FILE_MODE;
 
-pub use crate::fs::INTERNALS;
+use crate::paths::INTERNALS;
 
 /// Bytes looked at in one step.
 const BLOCK_BYTES: u64 = 64 << 10;

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::sync::Arc;
 
 use super::statistics::Statistics;
 use crate::prefetch::prefetch;
 use crate::scan::names::Seeded;
 use crate::scan::parser::Parser;
-use crate::scan::{Name, Names, Position, Row, Sink};
+use crate::scan::{Name, Names, Part, Position, Row, Sink};
 
 const UNKNOWN_RUN: &str = "unknown";
 /// As many groups stay in the nearest caches, so that asking for the next one in time would only cost.
@@ -54,7 +53,7 @@ fn packed(key: Key) -> u128 {
 impl Sink for Totals {
     type Reader = Parser;
 
-    fn begin(&mut self, _number: usize, _stream: &Arc<str>, _session: Option<u64>) {}
+    fn begin(&mut self, _part: &Part<'_>) {}
 
     #[inline]
     fn row(&mut self, row: &Row<'_>, _names: &Names, position: Position) {

@@ -3,6 +3,7 @@
 mod journal;
 mod rotation;
 mod settle;
+mod telemetry;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use super::feed::Feed;
 use super::files::Files;
 use super::owed::Owed;
+use super::packer::Packer;
 use super::passed::Passed;
 use super::syncer::Syncer;
 use super::warnings::Warnings;
@@ -19,7 +21,7 @@ use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor::{self, Cursor, Extent, Intent};
-use crate::journal::frame::{Frame, Kind};
+use crate::journal::frame::{Frame, Kind, LineFile};
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
 use crate::paths::FileKind;
@@ -40,9 +42,11 @@ pub struct Reporting {
     /// Learns of every file that has new bytes; `None` while recovering, which syncs at the end.
     pub syncer: Option<Arc<Syncer>>,
     /// Gets what was appended to the metrics, where something is exported.
-    pub feed: Option<Arc<Feed>>,
-    /// Learns of rotated shards, where they are packed.
+    pub feeds: Vec<Arc<Feed>>,
+    /// Learns of rotated shards, where they are packed or deleted.
     pub passed: Option<Arc<Passed>>,
+    /// Learns of rotations before they happen, where shards are packed.
+    pub packer: Option<Arc<Packer>>,
 }
 
 /// The only reader of a ring and the only writer of its stream's files.
@@ -58,6 +62,8 @@ pub struct Drain {
     ready: u64,
     metrics: Vec<u8>,
     manifest: Vec<u8>,
+    /// Lines of telemetry in it, which has no rows then.
+    telemetry: Vec<u8>,
     /// Rows in the batch under construction.
     rows: u64,
     /// The append that failed last, while it is not known to be done.
@@ -92,6 +98,7 @@ impl Drain {
             ready: published,
             metrics: Vec::new(),
             manifest: Vec::new(),
+            telemetry: Vec::new(),
             rows: 0,
             owed: None,
             reporting,
@@ -179,6 +186,7 @@ impl Drain {
         self.settle()?;
         self.metrics.clear();
         self.manifest.clear();
+        self.telemetry.clear();
         self.rows = 0;
         self.make_room();
         self.make_ready();
@@ -190,6 +198,7 @@ impl Drain {
                 break;
             }
             match frame.kind {
+                Kind::Metrics if !self.telemetry.is_empty() => return self.commit_telemetry(at),
                 Kind::Metrics => {
                     if let Some(end) = self.add_call(&frame, at, next)? {
                         return self.commit(end);
@@ -202,6 +211,16 @@ impl Drain {
                         at = next;
                         continue;
                     };
+                    if file == LineFile::Telemetry {
+                        if let Some(end) = self.add_telemetry(line, at, next)? {
+                            return self.commit_telemetry(end);
+                        }
+                        at = next;
+                        continue;
+                    }
+                    if !self.telemetry.is_empty() {
+                        return self.commit_telemetry(at);
+                    }
                     if !self.lost_meanwhile() {
                         self.append_line(file.into(), line, next)?;
                     }
@@ -210,6 +229,9 @@ impl Drain {
                 Kind::Pad | Kind::End => {}
             }
             at = next;
+        }
+        if !self.telemetry.is_empty() {
+            return self.commit_telemetry(at);
         }
         if self.is_lost && self.rows == 0 && at.position < ring.published() {
             self.skip_lost();
@@ -366,7 +388,7 @@ impl Drain {
             return Err(error);
         }
         self.done(pieces.iter().map(|(kind, bytes)| (*kind, bytes.len())), after, rows);
-        if let Some(feed) = &self.reporting.feed {
+        for feed in &self.reporting.feeds {
             for ((kind, bytes), extent) in pieces.iter().zip(extents) {
                 if let Some(extent) = extent.filter(|_| *kind == FileKind::Metrics) {
                     feed.offer(extent.id, extent.length, bytes);

@@ -6,8 +6,8 @@ use crate::clock::Clock;
 use crate::journal::frame::{Call, FrameBuilder};
 use crate::journal::identity::Identity;
 use crate::journal::memory::{Backing, while_unwritable};
+use crate::paths::Stream;
 use crate::record::Tags;
-use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::worker::control::{Control, Waited};
 use crate::worker::thread::{Errands, Station};
@@ -33,7 +33,7 @@ fn drain(folder: &Path, steps: std::ops::Range<i64>, backing: Backing) -> Drain 
     }
     let files = Files::new(folder, &Stream::main(), Policy::OFF, 0o600, &Clock::System);
     let (stats, warnings) = (Arc::default(), Arc::default());
-    let reporting = Reporting { stats, warnings, syncer: None, feed: None, passed: None };
+    let reporting = Reporting { stats, warnings, syncer: None, feeds: Vec::new(), passed: None, packer: None };
     Drain::new(Arc::new(ring), files, RowEncoder::new("r1", false), reporting)
 }
 

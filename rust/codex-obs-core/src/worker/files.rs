@@ -4,16 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::paths::FileKind;
+use crate::paths::{FileKind, Stream};
 use crate::pulse::Pulse;
-use crate::shard::name::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::writer::ShardWriter;
 
 /// A writer for each file of a stream.
 #[derive(Debug)]
 pub struct Files {
-    writers: [ShardWriter; 5],
+    writers: [ShardWriter; FileKind::ALL.len()],
     pulse: Arc<Pulse>,
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::drain::Drain;
 use super::packer::Packer;
+use super::passed::Passed;
 use super::warnings::Warnings;
 use crate::encode::line::{Tracking, session, tracking};
 use crate::error::Result;
+use crate::fs::FileId;
 use crate::limits::ARCHIVES_NOTICE_BYTES;
-use crate::paths::FileKind;
+use crate::paths::{Coding, FileKind, shard_path};
 use crate::shard::archive::Archive;
 use crate::shard::hold::Hold;
 use crate::shard::ordinal::{Gone, RETIRED, Shards};
@@ -20,7 +22,7 @@ use crate::timeline::Timeline;
 use crate::words::{count, was};
 
 /// The kinds of files that are packed, or deleted beyond the count.
-pub const KINDS: [FileKind; 3] = [FileKind::Metrics, FileKind::Manifest, FileKind::Summary];
+pub const KINDS: [FileKind; 4] = [FileKind::Metrics, FileKind::Manifest, FileKind::Summary, FileKind::Telemetry];
 
 /// Keeps to the limits of a stream's files, on the writer's thread: the only one that writes records.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Keeper {
     pub retention: Retention,
     /// What destinations need of the metrics.
     pub kept: Option<Arc<Hold>>,
+    /// What the journal has passed, if that matters after a power cut.
+    pub passed: Option<Arc<Passed>>,
     /// Packs, where that is what happens.
     pub packer: Option<Arc<Packer>>,
     /// Identity of the run.
@@ -95,7 +99,8 @@ impl Keeper {
         let mut outcome = Ok(());
         for &due in &plan.due {
             let pulse = Arc::clone(drain.files().pulse());
-            let began = plan.begin(due, needed.as_deref(), &pulse);
+            let secured = self.secure(kind, &base, due);
+            let began = secured.and_then(|()| plan.begin(due, needed.as_deref(), &pulse));
             let leaving = match began {
                 Ok(Some(leaving)) => leaving,
                 Ok(None) => continue,
@@ -124,6 +129,14 @@ impl Keeper {
             self.say(drain, rows, undelivered, is_needed, matches!(plan.due.last(), Some(Due::Archive(_))));
         }
         outcome
+    }
+
+    /// Lets the journal pass a shard on the disk before it goes, or a power cut could bring rows back that are counted as
+    /// deleted. Archives were passed when they were made.
+    fn secure(&self, kind: FileKind, base: &Path, due: Due) -> Result<()> {
+        let (Some(passed), Due::Rotated { number, .. }) = (&self.passed, due) else { return Ok(()) };
+        let id = FileId::at(&shard_path(base, number, Coding::Plain))?;
+        passed.secure(kind, id, number)
     }
 
     fn record(&self, kind: FileKind, gone: &Gone) -> Vec<u8> {

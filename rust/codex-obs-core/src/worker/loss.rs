@@ -14,6 +14,7 @@ use crate::encode::line::{Tracking, tracking};
 use crate::journal::ring::Gap;
 use crate::paths::FileKind;
 use crate::primitives::{AtomicBool, Mutex, MutexGuard};
+use crate::sidecar::Sidecar;
 use crate::timeline::Timeline;
 use crate::words::{count, was};
 
@@ -142,6 +143,8 @@ pub struct Reporter {
     pub watch: Watch,
     /// Looks after the shards that rotation leaves behind.
     pub keeper: Keeper,
+    /// What runs beside the trainer.
+    pub sidecar: Option<Arc<Sidecar>>,
 }
 
 impl Errands for Reporter {
@@ -155,6 +158,9 @@ impl Errands for Reporter {
         self.notes.write(drain);
         self.watch.look(&self.tenure, drain);
         self.keeper.after_batch(drain);
+        if let Some(words) = self.sidecar.as_ref().and_then(|sidecar| sidecar.look()) {
+            self.keeper.warnings.say(words);
+        }
         if let Some(rows) = drain.take_lost() {
             self.losses.note(Cause::Journal, Loss { rows, ..Loss::default() }, |_| {});
         }

@@ -28,6 +28,13 @@ impl Notes {
         self.waiting.store(true, Ordering::Release);
     }
 
+    /// What is queued, for who has no writer.
+    #[must_use]
+    pub fn take(&self) -> Vec<Vec<u8>> {
+        self.waiting.store(false, Ordering::Release);
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Writes what is queued; what cannot be written waits for the next time.
     #[inline]
     pub fn write(&self, drain: &mut Drain) {
@@ -38,12 +45,7 @@ impl Notes {
 
     #[cold]
     fn write_all(&self, drain: &mut Drain) {
-        let lines = {
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            self.waiting.store(false, Ordering::Release);
-            std::mem::take(&mut *lines)
-        };
-        for line in lines {
+        for line in self.take() {
             if let Err(error) = drain.write_line(FileKind::Summary, &line) {
                 drain.note_error(&error);
                 self.push(line);

@@ -10,12 +10,11 @@ use crate::encode::row::RowEncoder;
 use crate::error::{Error, Result};
 use crate::fs::FileId;
 use crate::journal::cursor::{Cursor, Extent, Intent};
-use crate::journal::frame::Kind;
+use crate::journal::frame::{Kind, LineFile};
 use crate::journal::ring::Ring;
 use crate::limits::BATCH_BYTES;
-use crate::paths::FileKind;
+use crate::paths::{FileKind, Stream};
 use crate::shard::behind::Behind;
-use crate::shard::name::Stream;
 
 /// What one file is owed.
 #[derive(Debug)]
@@ -31,13 +30,14 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Whether the file that has the name is the one whose length was noted, and goes on as the lines do.
+    /// Whether the file that has the name is the one whose length was noted, and goes on as the lines do. What cannot be looked
+    /// at right now is not known to be another: it may fit at the next attempt, which must not find it half replayed.
     fn fits(&self, directory: &Path, stream: &Stream) -> Result<bool> {
         let path = self.kind.path(directory, stream);
         if FileId::at(&path)? != Some(self.id) {
             return Ok(false);
         }
-        let Ok(file) = crate::fs::open_read(&path) else { return Ok(false) };
+        let Some(file) = crate::fs::open_ours(&path)? else { return Ok(false) };
         if FileId::of(&file, &path)? != self.id {
             return Ok(false);
         }
@@ -72,7 +72,7 @@ impl Owed {
     #[must_use]
     pub fn again(ring: &Ring, cursor: Cursor, intent: &Intent, encoder: &mut RowEncoder) -> Option<Self> {
         let most = BATCH_BYTES + usize::try_from(ring.size()).ok()?;
-        let mut lines: [Vec<u8>; 5] = Default::default();
+        let mut lines: [Vec<u8>; FileKind::ALL.len()] = Default::default();
         let (mut at, mut rows, mut is_line) = (cursor, 0, false);
         let is_end = |at: Cursor| {
             let end = &intent.after;
@@ -101,9 +101,14 @@ impl Owed {
                     }
                     at = if is_last && rows - before == wanted { intent.after } else { next };
                 }
-                // A line is written alone.
-                (Kind::Line, _, Some((file, line))) if rows == 0 && !is_line && !is_last => {
-                    lines[FileKind::from(file) as usize] = line.to_vec();
+                // A line is written alone, but for those of telemetry, which go together.
+                (Kind::Line, _, Some((file, line))) if rows == 0 && !is_last => {
+                    let lines = &mut lines[FileKind::from(file) as usize];
+                    let goes_on = file == LineFile::Telemetry && !lines.is_empty();
+                    if is_line && !goes_on || lines.len() > most {
+                        return None;
+                    }
+                    lines.extend_from_slice(line);
                     is_line = true;
                     at = next;
                 }

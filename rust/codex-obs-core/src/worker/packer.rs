@@ -1,6 +1,6 @@
 //! The thread that packs shards which rotation has left behind: there while there is something to pack, at low priority.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -39,12 +39,16 @@ pub struct Packer {
     logs: Vec<Log>,
     keep: u64,
     mode: u32,
-    /// Says on disk, while something is to be packed, by which rules, so that others can do it.
+    /// Says on disk by which rules shards are packed, so that others can do it.
     note: PathBuf,
+    /// The note is there.
+    is_noted: AtomicBool,
     /// What the journal has passed.
     passed: Arc<Passed>,
     state: Mutex<State>,
     changed: Condvar,
+    /// The thread has left something undone.
+    is_left: AtomicBool,
     /// The thread is to leave its work as it is.
     stop: AtomicBool,
     /// An archive was made since that was last asked.
@@ -79,6 +83,14 @@ impl Rules {
         format!("{} {:o}\n", self.keep, self.mode)
     }
 
+    /// Puts them into the note at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn note(self, path: &Path) -> Result<()> {
+        crate::fs::replace(path, self.text().as_bytes(), self.mode)
+    }
+
     /// Back from the text; `None` if it is another.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -96,7 +108,8 @@ enum Worked {
 }
 
 impl Packer {
-    /// For logs of which `keep` rotated shards stay plain. While there is something to pack, `note` says so on disk.
+    /// For logs of which `keep` rotated shards stay plain. From the first rotation on `note` says so on disk, until nothing is
+    /// left to pack at the end.
     #[must_use]
     pub fn new(
         logs: Vec<Log>,
@@ -112,9 +125,11 @@ impl Packer {
             keep,
             mode,
             note,
+            is_noted: AtomicBool::new(false),
             passed,
             state: Mutex::default(),
             changed: Condvar::new(),
+            is_left: AtomicBool::new(false),
             // Until the session's threads start.
             stop: AtomicBool::new(true),
             placed: AtomicBool::new(false),
@@ -132,7 +147,19 @@ impl Packer {
         // What cannot be read now is looked at by the thread, which says so.
         let is_due = |log: &Log| pack::is_due(&log.base, self.keep).unwrap_or(true);
         if self.logs.iter().any(is_due) {
+            self.announce();
             self.lock().asked = true;
+        }
+    }
+
+    /// Says on disk, before shards become due, by which rules they are packed: whoever comes after the death of this process
+    /// does it by them. Called by one thread at a time.
+    pub fn announce(&self) {
+        // Relaxed: whoever announces is alone, and whoever asks has waited for that.
+        if !self.is_noted.load(Ordering::Relaxed) {
+            // Without it the next session of the stream packs what is left.
+            let written = Rules { keep: self.keep, mode: self.mode }.note(&self.note);
+            self.is_noted.store(written.is_ok(), Ordering::Relaxed);
         }
     }
 
@@ -204,14 +231,21 @@ impl Packer {
         }
     }
 
-    /// Lets go of what was begun, once the thread has stopped for good.
+    /// Lets go of what was begun, once the thread has stopped for good, and of the note if nothing is left to pack.
     pub fn end(&self) {
-        let mut state = self.lock();
-        if !state.running
-            && let Some((index, _)) = state.job.take()
-        {
-            // Else the next packer does it.
+        let (job, is_done) = {
+            let mut state = self.lock();
+            if state.running {
+                return;
+            }
+            // Relaxed: stored under the lock too.
+            (state.job.take(), !state.asked && !self.is_left.load(Ordering::Relaxed))
+        };
+        // Else the next packer does both.
+        if let Some((index, _)) = job {
             let _ = Job::discard(&self.logs[index].base);
+        } else if is_done && self.is_noted.swap(false, Ordering::Relaxed) {
+            let _ = crate::fs::remove(&self.note);
         }
     }
 
@@ -234,8 +268,6 @@ impl Packer {
             // Of this thread alone; a system that refuses it loses nothing but politeness.
             let _ = rustix::process::setpriority_process(None, NICENESS);
         }
-        // Without it the next session of the stream packs what is left.
-        let _ = crate::fs::replace(&self.note, Rules { keep: self.keep, mode: self.mode }.text().as_bytes(), self.mode);
         let mut retry = FIRST_RETRY;
         let mut is_tidy = false;
         loop {
@@ -246,6 +278,7 @@ impl Packer {
             }
             let mut state = self.lock();
             state.failing = matches!(outcome, Worked::Failed);
+            self.is_left.store(!matches!(outcome, Worked::Done), Ordering::Relaxed);
             if state.failing && !self.must_stop() {
                 self.changed.notify_all();
                 let wait = self.changed.wait_timeout(state, retry);
@@ -257,9 +290,6 @@ impl Packer {
                 retry = FIRST_RETRY;
             }
             if self.must_stop() || !state.asked {
-                if !self.must_stop() {
-                    let _ = crate::fs::remove(&self.note);
-                }
                 state.running = false;
                 drop(state);
                 self.changed.notify_all();
@@ -325,7 +355,7 @@ impl Packer {
                 Err(error) => break Err(error),
             }
         };
-        let secure = |id, number| self.passed.secure(log.kind, id, number);
+        let secure = |id, number| self.passed.secure(log.kind, Some(id), number);
         let placed = finished.and_then(|packed| packed.place(&log.names, &secure)).inspect_err(|_| {
             // So that its room is free; who is asked again begins with that as well.
             let _ = Job::discard(&log.base);

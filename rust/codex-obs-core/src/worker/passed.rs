@@ -1,4 +1,4 @@
-//! Which shards the journal has durably passed: packing waits for that, since what follows it is deleted.
+//! Which shards the journal has durably passed: packing waits for that, since what follows it is deleted, and so does deletion.
 //!
 //! After a power cut the journal's frames may be older than the files that have their rows. Recovery compares them with the
 //! files then, but a shard that became an archive may be anywhere by that time. So before it is packed, its rows are on the disk
@@ -26,7 +26,7 @@ pub struct Passed {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of each kind of file the shards that were rotated and not packed, oldest first, and where the journal was then.
+    /// Of each kind of file the shards that were rotated and are plain, oldest first, and where the journal was then.
     left: [Vec<(FileId, Cursor)>; FileKind::ALL.len()],
     /// Journals of earlier sessions are gone for good.
     is_alone: bool,
@@ -49,15 +49,15 @@ impl Passed {
     }
 
     /// Puts on the disk that the journal has passed the rows of the shard `id`, the oldest one, which has `number`. The rows
-    /// are on the disk.
+    /// are on the disk, or are to be deleted.
     ///
     /// # Errors
     /// If the disk refuses it: then the shard is to stay as it is.
-    pub fn secure(&self, kind: FileKind, id: FileId, number: u64) -> Result<()> {
+    pub fn secure(&self, kind: FileKind, id: Option<FileId>, number: u64) -> Result<()> {
         let (at, is_alone) = {
             let state = self.lock();
             let left = &state.left[kind as usize];
-            let index = left.iter().position(|(known, _)| *known == id).or_else(|| {
+            let index = left.iter().position(|(known, _)| Some(*known) == id).or_else(|| {
                 // Somebody else packed it, which gave it another inode. The newest shard has number 1.
                 left.len().checked_sub(usize::try_from(number).ok()?)
             });

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::warnings::Warnings;
 use crate::error::Result;
 use crate::fs;
-use crate::journal::identity::Process;
-use crate::journal::owner::{Attempt, Owner, Purpose};
+use crate::lock::{Attempt, Owner, Purpose};
+use crate::process::Process;
 use crate::stats::Stats;
 
 /// A stream's lock, which its session and its writer thread look after.
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn tenure(folder: &std::path::Path) -> (Tenure, std::path::PathBuf) {
-        let internals = folder.join(fs::INTERNALS);
+        let internals = folder.join(crate::paths::INTERNALS);
         fs::create_folder(&internals, 0o600).unwrap();
         let (path, process) = (internals.join("lock-main"), Process::current());
         let Attempt::Taken(owner) = Owner::acquire(&path, &process, Purpose::Write).unwrap() else { panic!("held") };
@@ -142,7 +142,7 @@ mod tests {
             assert!(matches!(again, Attempt::Held(Purpose::Write)));
         }
         let said = tenure.warnings.take();
-        assert!(said.len() == 1 && said[0].contains("was created again"), "{said:?}");
+        assert!(said.len() == 1 && said[0].what.contains("was created again"), "{said:?}");
         tenure.end();
         assert!(tenure.is_over() && !path.exists());
     }
@@ -156,7 +156,7 @@ mod tests {
         tenure.look();
         tenure.look();
         assert_eq!(tenure.stats.files_disturbed.get(), 1, "counted once");
-        assert!(tenure.warnings.take()[0].contains("another process"));
+        assert!(tenure.warnings.take()[0].what.contains("another process"));
         let Attempt::Taken(theirs) = theirs else { panic!("held") };
         assert!(theirs.still_holds().unwrap());
         drop(theirs);

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::problem::Problem;
 use crate::words::count;
 
 /// At most one warning of a kind in this time.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Texts kept at most until somebody takes them.
-const MAX_TEXTS: usize = 256;
+/// Problems kept at most until somebody takes them.
+const MAX_PROBLEMS: usize = 256;
 
 /// A queue of warnings, at most one of a kind per ten seconds.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub struct Warnings {
 
 #[derive(Debug, Default)]
 struct Queue {
-    texts: Vec<String>,
+    problems: Vec<Problem>,
     last: HashMap<&'static str, (Instant, u64)>,
 }
 
@@ -50,16 +51,16 @@ impl Warnings {
             }
         };
         queue.last.insert(kind, (now, 0));
-        queue.texts.push(text);
+        queue.problems.push(text.into());
         // Release: pairs with the acquire in `waiting`.
         self.waiting.store(true, Ordering::Release);
     }
 
-    /// Queues a text that is said once anyway.
-    pub fn say(&self, text: String) {
+    /// Queues what is said once anyway.
+    pub fn say(&self, problem: impl Into<Problem>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.texts.len() < MAX_TEXTS {
-            queue.texts.push(text);
+        if queue.problems.len() < MAX_PROBLEMS {
+            queue.problems.push(problem.into());
         }
         self.waiting.store(true, Ordering::Release);
     }
@@ -73,11 +74,11 @@ impl Warnings {
 
     /// Takes what is queued.
     #[must_use]
-    pub fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> Vec<Problem> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.store(false, Ordering::Release);
-        let texts = std::mem::take(&mut queue.texts);
-        texts.into_iter().map(|text| format!("{}{text}", self.about)).collect()
+        let problems = std::mem::take(&mut queue.problems);
+        problems.into_iter().map(|problem| problem.in_words(|what| format!("{}{what}", self.about))).collect()
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
         }
         warnings.push("disk", || "the disk is full".into());
         assert!(warnings.waiting());
-        assert_eq!(warnings.take(), ["the ring is full", "the disk is full"]);
+        assert_eq!(warnings.take(), ["the ring is full", "the disk is full"].map(Problem::from));
         assert!(!warnings.waiting());
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::journal::frame::{FrameBuilder, first_length};
-use codex_obs_core::journal::identity::Process;
 use codex_obs_core::journal::layout;
 use codex_obs_core::journal::ring::Ring;
+use codex_obs_core::process::Process;
 use codex_obs_core::reading::read_rows;
 use codex_obs_core::recovery::run::recover_directory;
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use codex_obs_core::clock::Clock;
 use codex_obs_core::deliver::settings::Ranks;
 use codex_obs_core::deliver::sync::{SyncOptions, sync};
-use codex_obs_core::follow::cursor::Missing;
+use codex_obs_core::follow::progress::Missing;
 use codex_obs_core::journal::frame::LineFile;
+use codex_obs_core::problem::Problem;
 use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::session::{Session, Settings};
 use codex_obs_core::shard::policy::Policy;
@@ -18,12 +19,17 @@ use crate::support::{DELETES, count, log, text};
 
 const LONG: Duration = Duration::from_hours(1);
 
+/// What the session has to say went wrong.
+fn said(session: &Session) -> Vec<String> {
+    session.warnings().take().iter().map(Problem::to_string).collect()
+}
+
 fn open(directory: &Path, remote: &Remote) -> Arc<Session> {
     open_with(directory, remote, Settings::default())
 }
 
 fn open_with(directory: &Path, remote: &Remote, settings: Settings) -> Arc<Session> {
-    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..settings };
+    let settings = Settings { ring_bytes: 256 << 10, exports: vec![remote.settings()], ..settings };
     Session::open(directory, Some("r1"), Some("name"), settings).unwrap()
 }
 
@@ -44,7 +50,7 @@ fn everything_arrives_once_and_in_order_and_then_the_status() {
     remote.wait_for(|store| store.points.len() == 4000);
     log(&session, 500, 8);
     assert!(session.close_with(RunStatus::Failed, Some(soon())));
-    assert_eq!(session.export_left(), None);
+    assert_eq!(session.exports_left(), []);
     assert_eq!(remote.keys(), expected(0..501, 8));
     remote.store(|store| {
         assert_eq!(store.params, [("lr".to_owned(), "0.1".to_owned())]);
@@ -68,7 +74,7 @@ fn a_run_that_goes_on_sends_only_what_is_new() {
         assert!(session.write_line(LineFile::Params, params.as_bytes()));
         log(&session, round, 2);
         assert!(session.close(Some(soon())));
-        assert_eq!(session.export_left(), None);
+        assert_eq!(session.exports_left(), []);
         assert_eq!(count(&session, "params_changed"), u64::from(round > 0));
     }
     assert_eq!(remote.keys(), expected(0..3, 2));
@@ -101,12 +107,12 @@ fn an_outage_holds_nothing_up_and_loses_nothing() {
     assert_eq!(remote.keys(), expected(0..1200, 8));
     assert_eq!(count(&session, "rows_retired_undelivered"), 0);
     assert!(count(&session, "rows_retired") > 0, "what was delivered is deleted");
-    let words = session.warnings().take().join("\n");
+    let words = said(&session).join("\n");
     assert!(words.contains("all of them were delivered") && !words.contains("not delivered yet"), "{words}");
     assert!(count(&session, "export_retries") > 0);
     remote.store(|store| assert!(store.batches.contains(&1000), "a backlog goes in large batches"));
     let summary = text(folder.path(), "tracking_summary.ndjson");
-    assert!(summary.contains(r#""status":"degraded","reason":"it is down""#), "{summary}");
+    assert!(summary.contains(r#""status":"degraded","reason":"test:it is down""#), "{summary}");
 }
 
 #[test]
@@ -125,14 +131,14 @@ fn an_outage_beyond_what_retention_keeps_is_counted_and_the_rest_arrives() {
     let retired = count(&session, "rows_retired");
     assert!(retired > 0 && (1..=3).all(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()));
     assert!(!folder.path().join("metrics.ndjson.4").exists());
-    let words = session.warnings().take().join("\n");
+    let words = said(&session).join("\n");
     assert!(words.contains("not delivered yet"), "{words}");
     let undelivered = count(&session, "rows_retired_undelivered");
     assert!((1..=retired).contains(&undelivered), "{undelivered} of {retired}");
     assert!(!words.contains("has begun to delete"), "{words}");
     remote.act(Act::Accept);
     assert!(session.close(Some(soon())));
-    assert_eq!(session.export_left(), None);
+    assert_eq!(session.exports_left(), []);
     // An open shard is read to its end although it was deleted; then comes what is still there.
     let (all, arrived) = (expected(0..1000, 8), remote.keys());
     assert!(arrived.len() as u64 >= 8000 - retired && arrived.len() < 8000 && arrived.last() == all.last());
@@ -193,7 +199,7 @@ fn a_session_without_a_destination_keeps_what_one_before_could_not_deliver() {
         // Nothing more was promised.
         let (oldest, session) = go_on_without(folder.path(), 200..300, 64);
         assert!(oldest > 200 && count(&session, "rows_retired") > 800, "{oldest}");
-        let words = session.warnings().take().join("\n");
+        let words = said(&session).join("\n");
         assert!(words.contains("has begun to delete") && !words.contains("were delivered"), "{words}");
     }
 }
@@ -213,7 +219,7 @@ fn what_a_session_without_a_destination_keeps_for_others_is_bounded_and_ends_wit
     let (oldest, session) = go_on_without(folder.path(), 50..400, 3);
     let shards = (1..100).filter(|number| folder.path().join(format!("metrics.ndjson.{number}")).exists()).count();
     assert!(shards == 1 && oldest > 10, "{shards} {oldest}: what was promised is gone");
-    let words = session.warnings().take().join("\n");
+    let words = said(&session).join("\n");
     assert!(words.contains("not delivered yet"), "{words}");
 }
 
@@ -226,7 +232,7 @@ fn what_a_run_that_was_asked_for_does_not_have_is_kept_though_another_one_has_it
         let session = open(folder.path(), &remote);
         (0..10).for_each(|step| log(&session, step, 8));
         assert!(session.close(Some(soon())));
-        assert_eq!(session.export_left().is_none(), is_reached);
+        assert_eq!(session.exports_left().is_empty(), is_reached);
         remote.act(Act::Later(LONG));
     }
     let (oldest, session) = go_on_without(folder.path(), 10..100, 64);
@@ -249,7 +255,7 @@ fn nothing_is_kept_for_a_run_that_another_one_replaced_until_someone_goes_back_t
     assert_eq!(deliver("a", 20..25), expected(10..25, 8), "it goes on where it was");
     assert_eq!(deliver("b", 25..30), expected(20..30, 8));
     let (oldest, session) = go_on_without(folder.path(), 30..200, 2);
-    let words = session.warnings().take().join("\n");
+    let words = said(&session).join("\n");
     assert!(oldest > 30 && !words.contains("not delivered to"), "{oldest}: {words}");
     drop(session);
     // Asked for again, though nobody could be told yet.
@@ -266,7 +272,7 @@ fn a_delivered_shard_that_is_deleted_leaves_no_gap() {
     let session = open(folder.path(), &remote);
     (0..10).for_each(|step| log(&session, step, 8));
     assert!(session.close(Some(soon())));
-    assert_eq!(session.export_left(), None);
+    assert_eq!(session.exports_left(), []);
     drop(session);
     // Rotated before the first row, and deleted by the rotation that follows.
     let policy = Policy { max_bytes: Some(1), max_age_micros: None, backup_count: Some(1) };
@@ -297,13 +303,15 @@ fn a_close_ends_a_back_off_and_says_what_is_left() {
     let calls = remote.store(|store| store.calls);
     assert!(session.close(Some(Instant::now() + LONG)), "the files have everything");
     assert!(remote.store(|store| store.calls) > calls, "it was tried once more");
-    let left = session.export_left().unwrap();
+    let left = session.exports_left().pop().unwrap();
     assert_eq!((left.rows, left.bytes), (Some(3), text(folder.path(), "metrics.ndjson").len() as u64));
-    let command = format!("codex-ndjson sync {} --to test --uri http://remote", folder.path().display());
-    assert_eq!(left.command, command);
-    let words = session.warnings().take();
-    let told = |text: &String| text.contains("3 rows and the run status (") && text.contains(&command);
-    assert!(words.iter().any(told), "{words:?}");
+    let directory = folder.path().to_str().unwrap();
+    let command = [("directory", directory), ("to", "test"), ("uri", "http://remote")];
+    assert_eq!(left.command, command.map(|(name, value)| (name, value.to_owned())));
+    let warnings = session.warnings().take();
+    let told =
+        |problem: &Problem| problem.what.contains("3 rows and the run status (") && problem.facts == left.command;
+    assert!(warnings.iter().any(|problem| problem.kind == "undelivered" && told(problem)), "{warnings:?}");
 
     remote.act(Act::Accept);
     let session = open(folder.path(), &remote);
@@ -320,7 +328,7 @@ fn a_close_without_a_deadline_waits_for_a_destination_that_comes_back() {
     let session = open(folder.path(), &remote);
     log(&session, 1, 3);
     assert!(session.close(None));
-    assert_eq!(session.export_left(), None);
+    assert_eq!(session.exports_left(), []);
     assert_eq!(remote.keys(), expected([1], 3));
     assert_eq!(remote.store(|store| store.finished.len()), 1);
 }
@@ -332,7 +340,7 @@ fn a_close_without_a_deadline_does_not_wait_for_ever() {
     let session = open(folder.path(), &remote);
     log(&session, 1, 3);
     assert!(session.close(None));
-    assert_eq!(session.export_left().unwrap().rows, Some(3));
+    assert_eq!(session.exports_left().pop().unwrap().rows, Some(3));
 }
 
 #[test]
@@ -345,9 +353,9 @@ fn parameters_and_the_end_that_were_not_delivered_are_named() {
     let line = b"{\"config\":{\"lr\":0.1,\"seed\":1},\"metadata\":{\"tags\":{\"team\":\"x\"}}}\n";
     assert!(session.write_line(LineFile::Params, line));
     assert!(session.close(Some(soon())));
-    let left = session.export_left().unwrap();
+    let left = session.exports_left().pop().unwrap();
     assert_eq!((left.rows, left.params, left.tags, left.status), (Some(0), 2, 1, true));
-    let words = session.warnings().take().join("\n");
+    let words = said(&session).join("\n");
     assert!(words.contains("http://remote: 2 parameters, 1 tag and the run status ("), "{words}");
 
     remote.act(Act::Accept);
@@ -392,8 +400,8 @@ fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
     log(&session, 2, 3);
     assert!(session.close(Some(soon())));
     assert_eq!(remote.store(|store| (store.calls, store.points.len())), (1, 0));
-    assert_eq!(session.export_left().unwrap().rows, Some(6));
-    let words = session.warnings().take();
+    assert_eq!(session.exports_left().pop().unwrap().rows, Some(6));
+    let words = said(&session);
     assert!(words.iter().any(|text| text.contains("the run was deleted; choose another")), "{words:?}");
     let last = words.last().unwrap();
     assert!(
@@ -401,7 +409,10 @@ fn a_destination_that_is_gone_for_good_ends_the_export_and_nothing_else() {
         "{last}"
     );
     let summary = text(folder.path(), "tracking_summary.ndjson");
-    assert!(summary.contains(r#""status":"disabled","reason":"the run was deleted; choose another""#), "{summary}");
+    assert!(
+        summary.contains(r#""status":"disabled","reason":"test:the run was deleted; choose another""#),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -425,7 +436,7 @@ fn other_streams_are_exported_only_if_asked_for_and_under_their_names() {
         let settings = |rank| {
             let mut export = remote.settings();
             export.ranks = ranks;
-            Settings { rank, ring_bytes: 256 << 10, export: Some(export), ..Settings::default() }
+            Settings { rank, ring_bytes: 256 << 10, exports: vec![export], ..Settings::default() }
         };
         let other = Session::open(folder.path(), Some("r1"), None, settings(1)).unwrap();
         log(&other, 1, 1);

@@ -13,5 +13,6 @@ mod recovery;
 mod remote;
 mod schedules;
 mod sessions;
+mod several;
 mod support;
 mod syncing;

@@ -1,7 +1,8 @@
 //! What readers say of journals that they cannot bring back.
 
 use codex_obs_core::clock::Clock;
-use codex_obs_core::journal::identity::Process;
+use codex_obs_core::problem::Problem;
+use codex_obs_core::process::Process;
 use codex_obs_core::reading::{read_rows, summarize};
 use codex_obs_core::recovery::run::recover_directory;
 use codex_obs_core::scan::Report;
@@ -16,7 +17,7 @@ fn report(directory: &std::path::Path) -> [Report; 2] {
 }
 
 #[test]
-fn a_journal_of_another_machine_is_named_with_the_command_that_recovers_it() {
+fn a_journal_of_another_machine_is_named_for_the_command_that_recovers_it() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("a run");
     std::fs::create_dir(&directory).unwrap();
@@ -26,8 +27,8 @@ fn a_journal_of_another_machine_is_named_with_the_command_that_recovers_it() {
     for report in report(&directory) {
         let [(path, why)] = report.journals.as_slice() else { panic!("{report:?}") };
         assert_eq!(*path, directory.join(".codex_obs/journal-main"));
-        let command = format!("codex-ndjson recover --input '{}'", directory.display());
-        assert!(why.contains("another machine") && why.ends_with(&command), "{why}");
+        let facts = vec![("directory", directory.to_str().unwrap().to_owned())];
+        assert_eq!(*why, Problem::new("foreign_journal", "was left by a process on another machine", facts));
         assert_eq!(report.rows, 0);
     }
     assert_eq!(recover_directory(&directory, true).unwrap().rows_recovered, 10);
@@ -44,6 +45,6 @@ fn a_journal_that_is_none_is_named_where_it_cannot_be_set_aside() {
     std::fs::create_dir_all(directory.join(".codex_obs/journal-main")).unwrap();
     for report in report(directory) {
         let [(_, why)] = report.journals.as_slice() else { panic!("{report:?}") };
-        assert!(why.starts_with("cannot be read: "), "{why}");
+        assert!(why.what.starts_with("cannot be read: "), "{why}");
     }
 }

@@ -9,34 +9,44 @@ use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
 use codex_obs_core::journal::distance::Distance;
 use codex_obs_core::journal::frame::{FrameBuilder, LineFile, first_length, line_frame};
-use codex_obs_core::journal::identity::{Identity, Process};
+use codex_obs_core::journal::identity::Identity;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
-use codex_obs_core::paths::FileKind;
+use codex_obs_core::paths::{FileKind, Stream};
+use codex_obs_core::process::Process;
 use codex_obs_core::recovery::pending::recover_for_reading;
 use codex_obs_core::recovery::run::recover_directory;
-use codex_obs_core::shard::name::Stream;
 
 use crate::support::{call, lines, open, text};
 
 /// Leaves the journal of a dead process in `directory`: calls with two numbers and the steps 0 to `calls`.
 pub fn leave_journal(directory: &Path, process: Process, calls: i64) -> Ring {
-    let internals = directory.join(".codex_obs");
-    std::fs::create_dir_all(&internals).unwrap();
-    let path = internals.join("journal-main");
-    let file = codex_obs_core::fs::create_new(&path, 0o600).unwrap();
+    leave_journal_of(directory, &identity(process, "main"), calls)
+}
+
+/// Whose rows never rotate.
+pub fn identity(process: Process, stream: &str) -> Identity {
     let off = u64::MAX;
-    let identity = Identity {
+    Identity {
         process,
         run_id: "r1".into(),
-        stream: "main".into(),
+        stream: stream.into(),
         legacy: false,
         file_mode: 0o600,
         max_shard_bytes: off,
         max_shard_age: off,
         backup_count: off,
-    };
-    let ring = Ring::create(file, &path, 256 << 10, Backing::Auto, &identity).unwrap();
+        packs: false,
+    }
+}
+
+/// As [`leave_journal`], of this identity.
+pub fn leave_journal_of(directory: &Path, identity: &Identity, calls: i64) -> Ring {
+    let internals = directory.join(".codex_obs");
+    std::fs::create_dir_all(&internals).unwrap();
+    let path = internals.join(format!("journal-{}", identity.stream));
+    let file = codex_obs_core::fs::create_new(&path, 0o600).unwrap();
+    let ring = Ring::create(file, &path, 256 << 10, Backing::Auto, identity).unwrap();
     let mut builder = FrameBuilder::default();
     for step in 0..calls {
         call(&mut builder, step, step, 2, 4096);
@@ -131,6 +141,45 @@ fn leave_unfinished(directory: &Path, file: FileKind, id: FileId, noted: u64) {
     cursor::complete(ring.memory()).unwrap();
     let extent = Extent { file: file as u64, id, length: noted };
     cursor::begin(ring.memory(), &Intent { after: at(4), extents: [None, Some(extent)] }).unwrap();
+}
+
+#[test]
+fn an_append_that_did_not_fit_once_is_compared_for_good() {
+    // How many of the lines behind the noted length the append itself wrote before its writer died.
+    for written in 0..=2 {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("metrics.ndjson"), folder.path().join("moved"));
+        std::fs::write(&path, lines(0..1, 2)).unwrap();
+        let (id, noted) = (id_of(&path), lines(0..1, 2).len() as u64);
+        let begun: String = lines(1..2, 2).split_inclusive('\n').take(written).collect();
+        std::fs::write(&path, lines(0..1, 2) + &begun).unwrap();
+        let ring = leave_journal(folder.path(), gone(), 4);
+        let mut builder = FrameBuilder::default();
+        call(&mut builder, 0, 0, 2, 4096);
+        let length = first_length(builder.bytes_mut()).unwrap() as u64;
+        let at = |calls: u64| Cursor { position: calls * length, sequence: calls, rows: 0, row: 2 * calls };
+        cursor::begin(ring.memory(), &Intent { after: at(1), extents: [None; 2] }).unwrap();
+        cursor::complete(ring.memory()).unwrap();
+        // The append had one call of three that wait.
+        let extents = [None, Some(Extent { file: 0, id, length: noted })];
+        cursor::begin(ring.memory(), &Intent { after: at(2), extents }).unwrap();
+        let params = line::params(0, "r1", &line::Params { cli: b"{}", config: b"{}", derived: b"{}", metadata: b"" });
+        let (appended, outcome) = ring.append(&mut ring.lock(), &mut line_frame(LineFile::Params, &params));
+        assert!(matches!(appended, Appended::Done { .. }) && outcome.is_ok());
+        drop(ring);
+        // It does not fit, and what is done instead fails amid it.
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::create_dir(folder.path().join("params.ndjson")).unwrap();
+        recover_directory(folder.path(), false).unwrap_err();
+        // Now it fits: the file has what was appended meanwhile.
+        let appended: String = text(folder.path(), "metrics.ndjson").split_inclusive('\n').skip(written).collect();
+        std::fs::write(&moved, lines(0..1, 2) + &begun + &appended).unwrap();
+        std::fs::rename(&moved, &path).unwrap();
+        std::fs::remove_dir(folder.path().join("params.ndjson")).unwrap();
+        recover(folder.path(), false);
+        assert_eq!(text(folder.path(), "metrics.ndjson"), lines(0..4, 2), "{written}");
+        assert_eq!(text(folder.path(), "params.ndjson").as_bytes(), params);
+    }
 }
 
 fn id_of(path: &Path) -> FileId {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use codex_obs_core::deliver::destination::{Answer, Destination, RunFacts};
-use codex_obs_core::deliver::settings::{Connector, DeliverySettings, StreamFolder};
+use codex_obs_core::deliver::settings::{Connector, DeliverySettings, RunFolder};
 use codex_obs_core::follow::point::Point;
+use codex_obs_core::paths::Stream;
 use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::wait::Wait;
 
@@ -48,6 +49,8 @@ pub struct Store {
     /// What the last batch was that was not taken: the same must come again.
     pub refused: Option<Vec<Point>>,
     pub calls: u64,
+    /// What its address ends with.
+    pub name: String,
     /// The remote run that is asked for.
     pub meant: Option<String>,
     /// Calls that are held.
@@ -81,7 +84,7 @@ impl Remote {
 
     pub fn settings(&self) -> DeliverySettings {
         let remote = self.clone();
-        let connect = move |_: &StreamFolder<'_>| {
+        let connect = move |_: &RunFolder<'_>| {
             let meant = remote.store(|store| store.meant.clone());
             Ok(Box::new(Scripted { remote: remote.clone(), run: None, meant }) as Box<dyn Destination>)
         };
@@ -97,7 +100,7 @@ impl Remote {
 /// As [`Remote::keys`].
 pub fn key(point: &Point) -> (String, i64, u64) {
     let name = format!("{}{}/{}", point.stream_prefix, point.split, point.metric);
-    (name, point.step, point.value.to_bits())
+    (name, point.step, point.number().to_bits())
 }
 
 #[derive(Debug)]
@@ -136,7 +139,7 @@ impl Scripted {
 
 impl Destination for Scripted {
     fn address(&self) -> String {
-        "test http://remote".into()
+        self.remote.store(|store| format!("test http://remote{}", store.name))
     }
 
     fn remote_run(&self) -> Option<&str> {
@@ -168,21 +171,21 @@ impl Destination for Scripted {
         delivery
     }
 
-    fn params(&mut self, params: &[(String, String)], _: &Wait) -> Answer {
+    fn params(&mut self, _: &Stream, params: &[(String, String)], _: &Wait) -> Answer {
         self.call(|store| {
             store.params.extend_from_slice(params);
             0
         })
     }
 
-    fn tags(&mut self, tags: &[(String, String)], _: &Wait) -> Answer {
+    fn tags(&mut self, _: &Stream, tags: &[(String, String)], _: &Wait) -> Answer {
         self.call(|store| {
             store.tags.extend_from_slice(tags);
             0
         })
     }
 
-    fn deliver(&mut self, points: &[Point], _: &Wait) -> Answer {
+    fn deliver(&mut self, _: &Stream, points: &[Point], _: &Wait) -> Answer {
         let delivery = self.call(|store| {
             if let Some(refused) = &store.refused {
                 assert_eq!(refused, points, "a retry has the same points");
@@ -198,7 +201,7 @@ impl Destination for Scripted {
         delivery
     }
 
-    fn finish(&mut self, status: RunStatus, end_micros: i64, _: &Wait) -> Answer {
+    fn finish(&mut self, _: &Stream, status: RunStatus, end_micros: i64, _: &Wait) -> Answer {
         self.call(|store| {
             store.finished.push(status);
             store.ends.push(end_micros);

@@ -7,14 +7,15 @@ use std::time::Duration;
 use codex_obs_core::clock::Clock;
 use codex_obs_core::deliver::context::Context;
 use codex_obs_core::deliver::delivery::{Delivery, Step};
+use codex_obs_core::deliver::destination::Destination;
 use codex_obs_core::session::{Session, Settings};
-use codex_obs_core::shard::name::Stream;
 use codex_obs_core::shard::policy::Policy;
 use codex_obs_core::wait::Wait;
 use proptest::prelude::*;
 
 use crate::remote::{Act, Remote, expected};
 use crate::support::log;
+use codex_obs_core::paths::Stream;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ fn open(directory: &Path) -> Arc<Session> {
     Session::open(directory, Some("r1"), None, settings).unwrap()
 }
 
-fn delivery(directory: &Path, remote: &Remote) -> Delivery {
+fn delivery(directory: &Path, remote: &Remote) -> (Delivery, Box<dyn Destination>) {
     let context = Context {
         directory: directory.to_owned(),
         stream: Stream::main(),
@@ -71,7 +72,7 @@ fn delivery(directory: &Path, remote: &Remote) -> Delivery {
         lock: Arc::default(),
     };
     let destination = context.connect().unwrap();
-    Delivery::new(Arc::new(context), destination)
+    (Delivery::new(Arc::new(context), &*destination), destination)
 }
 
 proptest! {
@@ -82,7 +83,7 @@ proptest! {
         let (folder, remote, wait) = (tempfile::tempdir().unwrap(), Remote::default(), Wait::default());
         remote.store(|store| store.poison.insert("m1".into()));
         let mut session = open(folder.path());
-        let mut at_work = delivery(folder.path(), &remote);
+        let (mut at_work, mut destination) = delivery(folder.path(), &remote);
         let mut next = 0;
         let mut is_sure = true;
         for event in events {
@@ -92,10 +93,10 @@ proptest! {
                     next += count;
                     prop_assert!(session.flush(None, false));
                 }
-                Event::Steps(count) => (0..count).for_each(|_| drop(at_work.step(&wait, true))),
+                Event::Steps(count) => (0..count).for_each(|_| drop(at_work.step(&mut *destination, &wait, true))),
                 Event::Die => {
                     drop(at_work);
-                    at_work = delivery(folder.path(), &remote);
+                    (at_work, destination) = delivery(folder.path(), &remote);
                     // Another process may put other points together.
                     remote.store(|store| store.refused = None);
                     is_sure = false;
@@ -111,7 +112,7 @@ proptest! {
             }
         }
         remote.act(Act::Accept);
-        while at_work.step(&wait, true) != Step::Idle(None) {}
+        while at_work.step(&mut *destination, &wait, true) != Step::Idle(None) {}
         let arrived: Vec<_> = expected(0..next, 3).into_iter().filter(|key| key.0 != "train/m1").collect();
         let mut seen = remote.keys();
         if !is_sure {

@@ -138,7 +138,7 @@ fn shards_rotate_between_rows_and_the_oldest_go_with_a_count() {
     let shards = ["metrics.ndjson.2", "metrics.ndjson.1", "metrics.ndjson"].map(|name| text(folder.path(), name));
     assert_eq!(shards, [lines(14..16, 1), lines(16..18, 1), lines(18..19, 1)]);
     assert_eq!((count(&session, "rotations"), count(&session, "rows_retired")), (4, 4));
-    assert!(session.warnings().take().iter().any(|text| text.contains("retention")));
+    assert!(session.warnings().take().iter().any(|problem| problem.what.contains("retention")));
 }
 
 #[test]

@@ -5,25 +5,31 @@ use std::time::{Duration, Instant};
 
 use codex_obs_core::clock::Clock;
 use codex_obs_core::deliver::settings::Ranks;
-use codex_obs_core::deliver::sync::{SyncOptions, SyncOutcome, sync};
+use codex_obs_core::deliver::sync::{StreamOutcome, SyncOptions, SyncOutcome, sync};
 use codex_obs_core::journal::frame::LineFile;
+use codex_obs_core::problem::Problem;
 use codex_obs_core::run::ending::RunStatus;
 use codex_obs_core::session::{Session, Settings};
 
 use crate::recovery::{gone, leave_journal};
 use crate::remote::{Act, Remote, expected};
-use crate::support::{log, open};
+use crate::support::{log, open, text};
 
-fn run(directory: &Path, remote: &Remote, options: SyncOptions) -> SyncOutcome {
-    sync(directory, &remote.settings(), &options, &Clock::System, &mut |_| true).unwrap()
+fn run(directory: &Path, remote: &Remote, options: &SyncOptions) -> SyncOutcome {
+    sync(directory, &remote.settings(), options, &Clock::System, &mut |_| true).unwrap()
+}
+
+/// Why not everything of a stream was delivered.
+fn problem(stream: &StreamOutcome) -> String {
+    stream.problem.as_ref().map(Problem::to_string).unwrap()
 }
 
 /// More than anything here takes, were the machine ever so busy.
 const LONG: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_hours(1);
-const ONCE: SyncOptions = SyncOptions { follow: false, dry_run: false };
-const FOLLOW: SyncOptions = SyncOptions { follow: true, dry_run: false };
-const DRY: SyncOptions = SyncOptions { follow: false, dry_run: true };
+const ONCE: SyncOptions = SyncOptions { follow: false, dry_run: false, aside: None };
+const FOLLOW: SyncOptions = SyncOptions { follow: true, dry_run: false, aside: None };
+const DRY: SyncOptions = SyncOptions { follow: false, dry_run: true, aside: None };
 
 fn start(session: &Session) {
     assert!(session.write_line(LineFile::Session, b"{\"record\":\"start\"}\n"));
@@ -45,18 +51,18 @@ fn an_offline_run_is_delivered_once_with_its_parameters_and_its_end() {
     (0..400).for_each(|step| log(&session, step, 8));
     finish(&session, "failed");
 
-    let counted = run(folder.path(), &remote, DRY);
+    let counted = run(folder.path(), &remote, &DRY);
     assert_eq!((counted.streams[0].delivered, remote.store(|store| store.calls)), (3200, 0));
-    let outcome = run(folder.path(), &remote, ONCE);
+    let outcome = run(folder.path(), &remote, &ONCE);
     assert_eq!(remote.keys(), expected(0..400, 8));
     let stream = &outcome.streams[0];
     assert_eq!((stream.delivered, stream.params, stream.done), (3200, 1, true), "{stream:?}");
     assert_eq!((stream.remote_run.as_deref(), stream.status), (Some("remote-0"), Some(RunStatus::Failed)));
     assert_eq!(remote.store(|store| store.finished.clone()), [RunStatus::Failed]);
-    let again = run(folder.path(), &remote, ONCE);
+    let again = run(folder.path(), &remote, &ONCE);
     assert_eq!((again.streams[0].delivered, again.streams[0].params, again.streams[0].done), (0, 0, true));
     assert_eq!(remote.store(|store| (store.points.len(), store.finished.len(), store.runs.len())), (3200, 1, 1));
-    assert_eq!(run(folder.path(), &remote, DRY).streams[0].delivered, 0);
+    assert_eq!(run(folder.path(), &remote, &DRY).streams[0].delivered, 0);
 }
 
 #[test]
@@ -67,10 +73,10 @@ fn a_dry_run_counts_what_lies_in_the_journal_of_a_dead_process() {
     assert!(session.close(None));
     drop(session);
     drop(leave_journal(folder.path(), gone(), 50));
-    let counted = run(folder.path(), &remote, DRY);
+    let counted = run(folder.path(), &remote, &DRY);
     assert_eq!((counted.streams[0].delivered, counted.rows_recovered), (120, 100));
     assert_eq!(remote.store(|store| store.calls), 0);
-    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].delivered, 120);
+    assert_eq!(run(folder.path(), &remote, &ONCE).streams[0].delivered, 120);
 }
 
 #[test]
@@ -79,19 +85,19 @@ fn a_dry_run_and_what_is_left_are_of_the_remote_run_that_was_asked_for() {
     let session = open(folder.path());
     (0..10).for_each(|step| log(&session, step, 2));
     assert!(session.close(None));
-    assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+    assert!(run(folder.path(), &remote, &ONCE).streams[0].done);
     remote.store(|store| store.meant = Some("another".into()));
-    let counted = run(folder.path(), &remote, DRY);
+    let counted = run(folder.path(), &remote, &DRY);
     assert_eq!((counted.streams[0].delivered, counted.streams[0].remote_run.as_deref()), (20, Some("another")));
     remote.act(Act::Later(Duration::from_hours(1)));
     let calls = remote.store(|store| store.calls);
-    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let settings = Settings { ring_bytes: 256 << 10, exports: vec![remote.settings()], ..Settings::default() };
     let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
     log(&session, 10, 2);
     remote.wait_for(|store| store.calls > calls);
     assert!(session.flush(None, false));
     assert!(session.close(Some(Instant::now())));
-    assert_eq!(session.export_left().unwrap().rows, Some(22));
+    assert_eq!(session.exports_left().pop().unwrap().rows, Some(22));
 }
 
 #[test]
@@ -108,10 +114,10 @@ fn a_dry_run_counts_parameters_tags_and_the_end_until_they_are_delivered() {
         let stream = &outcome.streams[0];
         (stream.params, stream.tags, stream.status)
     };
-    assert_eq!(of(run(folder.path(), &remote, DRY)), (2, 1, Some(RunStatus::Finished)));
+    assert_eq!(of(run(folder.path(), &remote, &DRY)), (2, 1, Some(RunStatus::Finished)));
     assert_eq!(remote.store(|store| store.calls), 0);
-    assert!(run(folder.path(), &remote, ONCE).streams[0].done);
-    assert_eq!(of(run(folder.path(), &remote, DRY)), (0, 0, None));
+    assert!(run(folder.path(), &remote, &ONCE).streams[0].done);
+    assert_eq!(of(run(folder.path(), &remote, &DRY)), (0, 0, None));
 }
 
 #[test]
@@ -121,17 +127,17 @@ fn a_run_that_died_without_a_word_was_killed() {
     start(&session);
     log(&session, 1, 2);
     assert!(session.close(None));
-    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(RunStatus::Killed));
+    assert_eq!(run(folder.path(), &remote, &ONCE).streams[0].status, Some(RunStatus::Killed));
 }
 
 #[test]
 fn an_end_that_is_another_one_is_told_again() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
-    let settings = || Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let settings = || Settings { ring_bytes: 256 << 10, exports: vec![remote.settings()], ..Settings::default() };
     let (finished, failed) = (("finished", RunStatus::Finished), ("failed", RunStatus::Failed));
     let ends = [(finished, 7, true), (failed, 8, false), (failed, 9, false), (finished, 10, true)];
     for (count, ((word, status), second, exports)) in ends.into_iter().enumerate() {
-        let settings = if exports { settings() } else { Settings { export: None, ..settings() } };
+        let settings = if exports { settings() } else { Settings { exports: Vec::new(), ..settings() } };
         let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
         start(&session);
         log(&session, 1, 1);
@@ -141,7 +147,7 @@ fn an_end_that_is_another_one_is_told_again() {
         assert!(session.write_line(LineFile::Session, line.as_bytes()));
         assert!(session.close_with(status, None));
         for _ in 0..2 {
-            assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(status));
+            assert_eq!(run(folder.path(), &remote, &ONCE).streams[0].status, Some(status));
         }
         remote.store(|store| {
             assert_eq!((store.finished.len(), store.finished.last()), (count + 1, Some(&status)));
@@ -151,7 +157,7 @@ fn an_end_that_is_another_one_is_told_again() {
     let session = open(folder.path());
     start(&session);
     assert!(session.close(None));
-    assert_eq!(run(folder.path(), &remote, ONCE).streams[0].status, Some(RunStatus::Killed), "it died then");
+    assert_eq!(run(folder.path(), &remote, &ONCE).streams[0].status, Some(RunStatus::Killed), "it died then");
     assert_eq!(remote.store(|store| store.finished.last().copied()), Some(RunStatus::Killed));
 }
 
@@ -162,10 +168,10 @@ fn a_live_run_is_delivered_as_far_as_it_is_and_followed_to_its_end() {
     start(&session);
     log(&session, 0, 2);
     assert!(session.flush(None, false));
-    let outcome = run(folder.path(), &remote, ONCE);
+    let outcome = run(folder.path(), &remote, &ONCE);
     assert_eq!((outcome.streams[0].done, outcome.streams[0].status), (true, None), "it goes on");
     std::thread::scope(|scope| {
-        let following = scope.spawn(|| run(folder.path(), &remote, FOLLOW));
+        let following = scope.spawn(|| run(folder.path(), &remote, &FOLLOW));
         for step in 1..8 {
             log(&session, step, 2);
             remote.wait_for(|store| store.points.len() as i64 == 2 * (step + 1));
@@ -180,21 +186,21 @@ fn a_live_run_is_delivered_as_far_as_it_is_and_followed_to_its_end() {
 #[test]
 fn one_process_delivers_a_stream_at_a_time() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
-    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let settings = Settings { ring_bytes: 256 << 10, exports: vec![remote.settings()], ..Settings::default() };
     let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
     log(&session, 1, 2);
     remote.wait_for(|store| store.points.len() == 2);
-    let outcome = run(folder.path(), &remote, ONCE);
-    assert!(outcome.streams[0].problem.as_deref().unwrap().contains("this process delivers"), "{outcome:?}");
+    let outcome = run(folder.path(), &remote, &ONCE);
+    assert!(problem(&outcome.streams[0]).contains("this process delivers"), "{outcome:?}");
     assert!(session.close(None));
-    assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+    assert!(run(folder.path(), &remote, &ONCE).streams[0].done);
     assert_eq!(remote.keys(), expected([1], 2));
 }
 
 #[test]
 fn a_run_that_has_an_exporter_is_followed_too() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
-    let settings = Settings { ring_bytes: 256 << 10, export: Some(remote.settings()), ..Settings::default() };
+    let settings = Settings { ring_bytes: 256 << 10, exports: vec![remote.settings()], ..Settings::default() };
     let session = Session::open(folder.path(), Some("r1"), None, settings).unwrap();
     start(&session);
     log(&session, 1, 2);
@@ -229,11 +235,11 @@ fn following_ends_at_once_where_nothing_can_be_delivered() {
     std::thread::scope(|scope| {
         let (sender, ended) = std::sync::mpsc::channel();
         let (directory, remote) = (folder.path(), &remote);
-        scope.spawn(move || sender.send(run(directory, remote, FOLLOW)));
+        scope.spawn(move || sender.send(run(directory, remote, &FOLLOW)));
         let outcome = ended.recv_timeout(LONG);
         finish(&session, "finished");
         let problem = outcome.expect("it ends while the run goes on").streams.remove(0).problem;
-        assert_eq!(problem.as_deref(), Some("the run was deleted; choose another"));
+        assert_eq!(problem, Some(Problem::from("the run was deleted; choose another")));
     });
 }
 
@@ -255,16 +261,16 @@ fn it_stops_while_a_request_is_not_answered() {
         remote.store(|store| store.released = true);
         let stream = outcome.expect("it does not wait for the answer").unwrap().streams.remove(0);
         assert_eq!((stream.done, stream.delivered, stream.remote_run.as_deref()), (false, 0, Some("remote-0")));
-        assert!(stream.problem.unwrap().contains("stopped"));
+        assert!(problem(&stream).contains("stopped"));
     });
     // Whether the one that was given up comes through or not: the next one ends with everything.
     remote.wait_for(|store| store.held == 0);
     loop {
-        let outcome = run(folder.path(), &remote, ONCE);
+        let outcome = run(folder.path(), &remote, &ONCE);
         if outcome.streams[0].done {
             break;
         }
-        assert!(outcome.streams[0].problem.as_deref().unwrap().contains("a delivery that was stopped"), "{outcome:?}");
+        assert!(problem(&outcome.streams[0]).contains("a delivery that was stopped"), "{outcome:?}");
     }
     let mut keys = remote.keys();
     keys.dedup();
@@ -284,7 +290,7 @@ fn it_waits_out_an_outage_until_it_is_told_to_stop() {
         reasons.is_empty()
     });
     let stream = &outcome.unwrap().streams[0];
-    assert_eq!((stream.done, stream.problem.as_deref()), (false, Some("it is down")));
+    assert_eq!((stream.done, problem(stream).as_str()), (false, "it is down"));
     assert_eq!(reasons[0], "it is down");
     remote.act(Act::Accept);
     let mut last = None;
@@ -326,10 +332,10 @@ fn files_that_are_emptied_after_everything_was_delivered_are_no_gap() {
         (0..10).for_each(|step| log(&session, 10 * round + step, 2));
         finish(&session, status);
         if round == 0 {
-            assert!(run(folder.path(), &remote, ONCE).streams[0].done);
+            assert!(run(folder.path(), &remote, &ONCE).streams[0].done);
         }
         std::fs::write(folder.path().join("metrics.ndjson"), "").unwrap();
-        let outcome = run(folder.path(), &remote, ONCE);
+        let outcome = run(folder.path(), &remote, &ONCE);
         assert_eq!((outcome.streams[0].done, outcome.streams[0].missing_new.gaps), (true, gaps), "round {round}");
     }
 }
@@ -348,7 +354,8 @@ fn without_a_main_stream_the_first_one_stands_in_for_it() {
     }
     let mut settings = remote.settings();
     let error = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap_err();
-    assert!(error.is_no_log() && error.to_string().contains("such as rank-1: `--export-ranks all`"), "{error}");
+    assert!(error.is_no_log() && error.to_string().ends_with("such as rank-1"), "{error}");
+    assert_eq!(error.problem().kind, "other_streams");
     settings.ranks = Ranks::All;
     for again in [false, true] {
         let outcome = sync(folder.path(), &settings, &ONCE, &Clock::System, &mut |_| true).unwrap();
@@ -370,4 +377,22 @@ fn what_is_no_run_is_an_error() {
     let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
     let error = sync(folder.path(), &remote.settings(), &ONCE, &Clock::System, &mut |_| true).unwrap_err();
     assert!(error.is_no_log(), "{error}");
+}
+
+#[test]
+fn a_delivery_from_outside_is_on_record() {
+    let (folder, remote) = (tempfile::tempdir().unwrap(), Remote::default());
+    let settings = || Settings { ring_bytes: 256 << 10, ..Settings::default() };
+    let session = Session::open(folder.path(), Some("r1"), None, settings()).unwrap();
+    log(&session, 0, 2);
+    assert!(session.flush(None, false));
+    let deliver = || sync(folder.path(), &remote.settings(), &SyncOptions::default(), &Clock::System, &mut |_| true);
+    // The training writes its own files: this process's other stream has the record.
+    assert!(deliver().unwrap().streams[0].done);
+    let own = format!("tracking_summary.pid-{}.ndjson", std::process::id());
+    assert!(text(folder.path(), &own).contains(r#""component":"test","status":"enabled""#));
+    assert!(session.close(None));
+    assert!(deliver().unwrap().streams[0].done);
+    let lines = text(folder.path(), "tracking_summary.ndjson");
+    assert_eq!(lines.lines().count(), 1, "{lines}");
 }

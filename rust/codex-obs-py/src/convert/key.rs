@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_obs_core::encode::number::push_f64;
-use codex_obs_core::record::Damage;
+use codex_obs_core::record::{Damage, nonfinite};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
@@ -41,13 +41,10 @@ pub(super) fn key_text<'a>(key: &'a Bound<'_, PyAny>, damage: &mut Damage) -> Co
 
 /// Python's `repr` of a float, but `NaN`, `Infinity` and `-Infinity` as JSON libraries write them.
 pub(super) fn float_text(number: f64) -> String {
-    if number.is_nan() {
-        "NaN".to_owned()
-    } else if number.is_infinite() {
-        if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
-    } else {
-        let mut text = Vec::new();
-        push_f64(&mut text, number);
-        String::from_utf8_lossy(&text).into_owned()
+    if !number.is_finite() {
+        return nonfinite::word(number).to_owned();
     }
+    let mut text = Vec::new();
+    push_f64(&mut text, number);
+    String::from_utf8_lossy(&text).into_owned()
 }

@@ -8,7 +8,7 @@ use super::array::Array;
 use super::frame::is_missing;
 use super::integer;
 use super::kind::{is_builtin_without_number, is_mapping, is_number_like};
-use super::numpy;
+use super::{known_classes, numpy};
 
 /// The value of a metric that needs no manifest line.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,17 @@ pub(super) fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     if let Some(scalar) = plain(value)? {
         return Ok(Some(scalar));
     }
+    if let Some(scalar) = known_classes::number(value)? {
+        return Ok(Some(scalar));
+    }
     if is_structured(value) {
         return Ok(None);
     }
     if numpy::is_float(value)? {
         return Ok(Some(Scalar::Float(value.extract()?)));
+    }
+    if let Some(scalar) = known_classes::meet(value)? {
+        return Ok(Some(scalar));
     }
     // A mapping may give its items as attributes, also one called `shape`; but none has a class with a dtype.
     let has_dtype = value.get_type().hasattr(intern!(value.py(), "dtype"))?;

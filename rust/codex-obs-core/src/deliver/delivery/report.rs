@@ -6,8 +6,8 @@ use crate::words::count;
 
 impl Delivery {
     pub(super) fn count_losses(&mut self) {
-        let Some(route) = &self.route else { return };
-        let losses = route.follower.losses();
+        let Some(track) = self.route.as_ref().and_then(|route| route.rows.as_ref()) else { return };
+        let (losses, unshown) = (track.follower.losses(), track.rows.unshown());
         let new = (losses.refused - self.counted.refused, losses.gaps - self.counted.gaps);
         let missing = losses.missing - self.counted.missing;
         self.context.stats.export_rows_missing.add(missing);
@@ -21,10 +21,10 @@ impl Delivery {
                 )
             });
         }
-        let (unshown, known) = (losses.unshown, self.counted.unshown);
-        self.context.stats.export_rows_structured.add(unshown.structured - known.structured);
-        self.context.stats.export_rows_without_step.add(unshown.without_step - known.without_step);
-        self.context.stats.export_rows_without_value.add(unshown.without_value - known.without_value);
+        let more = unshown.since(std::mem::replace(&mut self.counted_unshown, unshown));
+        self.context.stats.export_rows_structured.add(more.structured);
+        self.context.stats.export_rows_without_step.add(more.without_step);
+        self.context.stats.export_rows_without_value.add(more.without_value);
         self.counted = losses;
         self.context.stats.export_lines_skipped.add(new.0);
         self.context.stats.export_gaps.add(new.1);
@@ -61,9 +61,10 @@ impl Delivery {
                 }
             }
             Step::Stopped { why } => {
-                self.note("disabled", Some(why));
+                self.note("disabled", Some(&why.what));
                 if let Some(warnings) = warnings {
-                    warnings.say(format!("{}; rows stay in the files only", self.about(why)));
+                    let words = |what: String| format!("{}; rows stay in the files only", self.about(&what));
+                    warnings.say(why.clone().in_words(words));
                 }
             }
             Step::Worked | Step::Idle(_) => {}
@@ -81,8 +82,10 @@ impl Delivery {
 
     fn note(&self, status: &str, reason: Option<&str>) {
         let (component, base) = self.address.split_once(' ').unwrap_or((&self.address, ""));
-        let extra = serde_json::json!({"run": self.destination.remote_run(), "stream": self.context.stream.as_str(), "uri": base});
+        let extra = serde_json::json!({"run": self.remote_run, "stream": self.context.stream.as_str(), "uri": base});
         let extra = extra.to_string();
+        let reason = reason.map(|what| format!("{component}:{what}"));
+        let reason = reason.as_deref();
         let pieces = Tracking { component, status, reason, extra: extra.as_bytes() };
         self.context.notes.push(tracking(self.context.clock.now_micros(), &pieces));
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{StreamOutcome, SyncProgress};
 use crate::deliver::context::Context;
-use crate::follow::cursor::Missing;
 use crate::follow::points::UnshownRows;
+use crate::follow::progress::Missing;
+use crate::paths::Stream;
+use crate::problem::Problem;
 use crate::run::ending::RunStatus;
-use crate::shard::name::Stream;
 
 /// What the thread that delivers lets others see.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Account {
     pub(super) page: Option<String>,
     pub(super) missing: Missing,
     pub(super) done: bool,
-    pub(super) problem: Option<String>,
+    pub(super) problem: Option<Problem>,
     pub(super) status: Option<RunStatus>,
 }
 
@@ -33,11 +34,12 @@ impl Account {
     /// What came of its delivery. Takes what the user should hear.
     pub(super) fn outcome(&self) -> StreamOutcome {
         let stats = &self.context.stats;
-        let stopped = || (!self.done).then(|| "it was stopped before the end".to_owned());
+        let stopped = || (!self.done).then(|| Problem::from("it was stopped before the end"));
         StreamOutcome {
             stream: self.stream.to_string(),
             delivered: stats.metrics_exported.get(),
-            rejected: stats.metrics_rejected.get(),
+            rejected: stats.metrics_rejected.get() + stats.spans_rejected.get(),
+            spans: stats.spans_exported.get(),
             params: stats.params_exported.get(),
             tags: 0,
             lines_skipped: stats.export_lines_skipped.get(),

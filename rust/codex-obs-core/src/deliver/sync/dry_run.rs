@@ -9,10 +9,11 @@ use crate::clock::Clock;
 use crate::deliver::settings::DeliverySettings;
 use crate::error::{Error, Result};
 use crate::follow::backlog::bytes_left;
-use crate::follow::cursor::{Missing, Progress};
 use crate::follow::follower::{Follower, Stopped};
 use crate::follow::params::Params;
 use crate::follow::points::{Content, Rows};
+use crate::follow::progress::{Missing, Progress};
+use crate::paths::{FileKind, Stream};
 use crate::recovery::pending::{Pending, recover_for_reading};
 use crate::recovery::run::is_written;
 use crate::run::identity::Home;
@@ -31,32 +32,35 @@ pub(super) fn count(
     let (recovered, pending) = recover_for_reading(directory, clock)?;
     let mut outcome = SyncOutcome { rows_recovered: recovered.rows_recovered, ..SyncOutcome::default() };
     let mut progress = SyncProgress::default();
-    for (index, stream) in streams(directory, settings)?.into_iter().enumerate() {
-        let context = context(directory, &stream, settings, clock, false);
-        let destination = context.connect()?;
-        let address = destination.address();
+    let destination = context(directory, &Stream::main(), settings, clock, false).connect()?;
+    let (address, follows) = (destination.address(), destination.follows());
+    for (index, stream) in streams(directory, settings, follows)?.into_iter().enumerate() {
         let known = if destination.makes_new_run() {
             Progress::default()
         } else {
             Progress::known(directory, &stream, &address, destination.meant_run())?
         };
+        let known = Progress { is_without_rows: follows.points.is_none(), ..known };
         progress.stream = stream.to_string();
-        progress.bytes_total += bytes_left(directory, &stream, known.cursor.as_ref())?;
-        let rows = Rows::new("", home.created_micros);
-        let mut follower = Follower::open(directory, &stream, rows, None, known.cursor, known.rows)?;
+        progress.bytes_total += bytes_left(directory, &stream, &known)?;
+        let wanted = follows.points.unwrap_or_default();
+        let mut rows = Rows::new("", home.created_micros).wanting(wanted, directory, &stream, known.manifest)?;
+        rows.most = COUNT_POINTS;
+        let mut follower = Follower::open(FileKind::Metrics, directory, &stream, None, known.cursor, known.rows)?;
         let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
         // The others' parameters and ends stay here, as in a delivery.
-        if stream.is_main() || index == 0 {
+        if follows.params && (stream.is_main() || index == 0) {
             (counted.params, counted.tags) = Params::new(directory, &stream).count(known.params_offset)?;
             let ended = if is_written(directory, &stream) { None } else { last_status(directory, &stream)? };
             counted.status = ended.filter(|_| known.told != ended).map(|(status, _)| status);
         }
-        let mut points = Vec::new();
-        loop {
-            let stopped = follower.read(&mut points, COUNT_POINTS)?;
-            counted.delivered += points.len() as u64;
-            points.clear();
-            progress.bytes_left = bytes_left(directory, &stream, Some(follower.cursor()))?;
+        while follows.points.is_some() {
+            let stopped = follower.read(&mut rows)?;
+            let count = rows.points.len();
+            counted.delivered += count as u64;
+            rows.release(count);
+            let reached = Progress { cursor: Some(follower.cursor().clone()), ..Progress::default() };
+            progress.bytes_left = bytes_left(directory, &stream, &reached)?;
             counted.done = stopped == Stopped::AtEnd;
             if counted.done || !tick(&progress) {
                 break;
@@ -71,7 +75,7 @@ pub(super) fn count(
         counted.remote_run = counted.remote_run.or_else(|| home.destinations.get(&address).cloned());
         counted.remote_run = counted.remote_run.filter(|_| !destination.makes_new_run());
         let losses = follower.losses();
-        (counted.lines_skipped, counted.unshown) = (losses.refused, losses.unshown);
+        (counted.lines_skipped, counted.unshown) = (losses.refused, rows.unshown());
         counted.missing_new = Missing { rows: losses.missing, gaps: losses.gaps };
         counted.missing = known.missing.and(counted.missing_new);
         outcome.streams.push(counted);
@@ -82,14 +86,14 @@ pub(super) fn count(
 /// The points that a journal adds, and those in the files that it has as well.
 fn points_of(directory: &Path, pending: &Pending, home: &Home) -> Result<(u64, u64)> {
     let mut rows = Rows::new("", home.created_micros);
-    let mut is_point = |line: &[u8]| u64::from(matches!(rows.read(line), Content::Point(_)));
+    let mut is_point = |line: &[u8]| u64::from(matches!(rows.read(line), Ok(Content::Point(_))));
     let mut more = 0;
     for line in BufReader::new(pending.tail.lines()).split(b'\n') {
         more += is_point(&line.map_err(|error| Error::io("read", directory, error))?);
     }
     let Some((file, length)) = pending.cut else { return Ok((more, 0)) };
     let mut fewer = 0;
-    let sources = Snapshot::of_stream(directory, &pending.stream)?.sources;
+    let sources = Snapshot::of_stream(FileKind::Metrics, directory, &pending.stream)?.sources;
     if let Some(source) = sources.iter().find(|source| source.file_id() == Some(file))
         && let Some(bytes) = source.bytes(length.min(source.stored_length()))?
     {

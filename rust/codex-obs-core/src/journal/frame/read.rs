@@ -78,6 +78,7 @@ impl<'a> Frame<'a> {
             1 => LineFile::Params,
             2 => LineFile::Summary,
             3 => LineFile::Session,
+            4 => LineFile::Telemetry,
             _ => return None,
         };
         let length = cursor.u32()? as usize;

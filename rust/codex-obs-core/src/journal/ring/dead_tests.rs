@@ -93,6 +93,29 @@ fn rows_of_frames_that_a_lost_page_took_are_counted() {
 }
 
 #[test]
+fn where_frames_are_written_one_that_is_damaged_with_the_mark_behind_it_was_never_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for (frame, mark) in [(0, 0), (13, 8), (40, 31)] {
+        let ring = ring(folder.path(), Backing::Mirrored);
+        let mut builder = FrameBuilder::default();
+        let mut starts = Vec::new();
+        for step in 0..9 {
+            call(&mut builder, step, metrics_of(step) as u32);
+            starts.push(ring.published() as usize);
+            append(&ring, &mut builder);
+        }
+        let end = ring.published() as usize;
+        drop(ring);
+        // A write that a kill cut short leaves the same: its call had not returned, and is not to be counted.
+        let ring = attach(folder.path(), |bytes| {
+            bytes[HEADER_BYTES + starts[8] + frame] ^= 4;
+            bytes[HEADER_BYTES + end + mark] ^= 4;
+        });
+        assert_eq!(left(&ring), ((0..8).collect(), 0), "{frame} {mark}");
+    }
+}
+
+#[test]
 fn a_copy_is_told_from_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     drop(ring(folder.path(), Backing::Mapped));

@@ -9,10 +9,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::{Frames, Place};
 use crate::error::{Error, Result};
 use crate::limits::SCAN_BLOCK_BYTES;
-use crate::paths::FileKind;
+use crate::paths::{Coding, FileKind, Stream, shard_path};
 use crate::shard::archive::Archive;
 use crate::shard::footer::Footer;
-use crate::shard::name::{Coding, Stream, shard_path};
 use crate::shard::ordinal::Shards;
 use crate::shard::rotate::rotated_numbers;
 

@@ -18,6 +18,9 @@ impl Drain {
     pub(super) fn rotate(&mut self, kind: FileKind) {
         let outgoing = self.files.get(kind).file();
         let id = self.files.get(kind).extent().map(|(id, _)| id);
+        if let Some(packer) = &self.reporting.packer {
+            packer.announce();
+        }
         match self.files.get(kind).rotate() {
             Ok(()) => {
                 self.note_passed(kind, id);

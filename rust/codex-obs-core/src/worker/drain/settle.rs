@@ -4,12 +4,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::Drain;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::FileId;
-use crate::journal::cursor::{self, Cursor, Intent};
+use crate::journal::cursor::{self, Cursor, Extent, Intent};
 use crate::journal::ring::Gap;
-use crate::paths::FileKind;
-use crate::shard::name::Stream;
+use crate::paths::{FileKind, Stream};
 use crate::worker::owed::Owed;
 
 impl Drain {
@@ -17,7 +16,9 @@ impl Drain {
     /// the journal says of its progress is certain.
     pub fn take_on(&mut self, directory: &Path, stream: &Stream) -> Result<bool> {
         let Some(intent) = cursor::unfinished(self.ring.memory()) else { return Ok(true) };
-        if let Some(gap) = self.ring.gap(&self.cursor).filter(|gap| gap.to.position == intent.after.position) {
+        let is_record = intent.extents.iter().flatten().all(|extent| extent.file == FileKind::Summary as u64);
+        let gap = self.ring.gap(&self.cursor).filter(|gap| is_record && gap.to.position == intent.after.position);
+        if let Some(gap) = gap {
             let after = gap.to;
             return self.take_on_record(directory, stream, &intent, after).map(|()| true);
         }
@@ -41,12 +42,15 @@ impl Drain {
         let mut is_done = false;
         for extent in intent.extents.into_iter().flatten() {
             let Some(kind) = FileKind::from_number(extent.file) else { continue };
-            let Ok(file) = crate::fs::open_read(&kind.path(directory, stream)) else { continue };
+            let path = kind.path(directory, stream);
+            let Some(file) = crate::fs::open_ours(&path)? else { continue };
+            let failed = |source| Error::io("read", &path, source);
+            let found = file.metadata().map_err(failed)?;
             let mut last = [0];
-            is_done =
-                file.metadata().is_ok_and(|found| FileId::from(&found) == extent.id && found.len() > extent.length)
-                    && file.metadata().is_ok_and(|found| file.read_exact_at(&mut last, found.len() - 1).is_ok())
-                    && last == *b"\n";
+            if FileId::from(&found) == extent.id && found.len() > extent.length {
+                file.read_exact_at(&mut last, found.len() - 1).map_err(failed)?;
+            }
+            is_done = last == *b"\n";
         }
         let memory = self.ring.memory();
         let settled = if is_done { cursor::complete(memory) } else { cursor::abandon(memory) };
@@ -56,6 +60,15 @@ impl Drain {
             self.ring.release(after.position);
         }
         Ok(())
+    }
+
+    /// Says before the frames are compared with the files that nothing in the journal tells how far they are in them: what was
+    /// begun may fit again once some of them were appended.
+    pub fn distrust(&mut self) -> Result<()> {
+        let (after, _) = self.ring.end();
+        let extent = Extent { file: FileKind::Metrics as u64, id: FileId::default(), length: 0 };
+        let begun = cursor::begin(self.ring.memory(), &Intent { after, extents: [Some(extent), None] });
+        self.journal_worked(begun)
     }
 
     /// Goes on behind everything in the ring, which was written by other means. That is noted in one piece: a death before it

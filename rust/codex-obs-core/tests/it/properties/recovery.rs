@@ -12,10 +12,11 @@ use codex_obs_core::encode::line::{Tracking, tracking};
 use codex_obs_core::fs::FileId;
 use codex_obs_core::journal::cursor::{self, Cursor, Extent, Intent};
 use codex_obs_core::journal::frame::{Call, Frame, FrameBuilder, LineFile, Value, line_frame};
-use codex_obs_core::journal::identity::{Identity, Process};
+use codex_obs_core::journal::identity::Identity;
 use codex_obs_core::journal::memory::Backing;
 use codex_obs_core::journal::ring::{Appended, Ring};
 use codex_obs_core::paths::FileKind;
+use codex_obs_core::process::Process;
 use codex_obs_core::record::Tags;
 use codex_obs_core::recovery::run::recover_directory;
 
@@ -111,6 +112,7 @@ impl<'a> Scene<'a> {
             max_shard_bytes,
             max_shard_age,
             backup_count,
+            packs: false,
         };
         let path = directory.join(".codex_obs/journal-main");
         let file = codex_obs_core::fs::create_new(&path, 0o600).expect("a journal can be made");

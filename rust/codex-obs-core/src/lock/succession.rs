@@ -9,9 +9,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::holder::Holder;
-use super::identity::Process;
 use crate::error::{Error, Result};
 use crate::fs;
+use crate::process::Process;
 
 /// Mode of the records: nobody else needs them.
 const MODE: u32 = 0o600;
@@ -90,7 +90,7 @@ fn publish(path: &Path, record: &Holder) -> Result<bool> {
     let published = match fs::rename_new(&draft, path) {
         Err(error) if fs::cannot_spare(&error) => match fs::link(&draft, path) {
             // Neither: whoever sees the file before the record is in it takes it for a holder that lives.
-            Err(error) if !is_there(&error) => write_new(path, record),
+            Err(error) if fs::cannot_link(&error) => write_new(path, record),
             outcome => outcome,
         },
         outcome => outcome,

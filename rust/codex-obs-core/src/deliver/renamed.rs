@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
 
-use super::names::{Names, Renamed};
+use super::names::{NameRule, Names, Renamed};
+use super::settings::RunFolder;
 use crate::clock::Clock;
-use crate::deliver::settings::StreamFolder;
 use crate::encode::line;
 use crate::error::{Error, Result};
 use crate::fs::{open_existing, require_usable};
 use crate::limits::{EXPORT_REPORTED_BYTES, EXPORT_REPORTED_NAMES};
+use crate::paths::Stream;
 use crate::shard::policy::Policy;
 use crate::shard::writer::ShardWriter;
 
@@ -45,10 +46,10 @@ impl RenamedLog {
     ///
     /// # Errors
     /// If something lies in the file's place that must not be written to.
-    pub fn new(place: &StreamFolder<'_>, clock: Clock, destination: String) -> Result<Self> {
-        let path = place.directory.join(place.stream.file_name("export_names", "ndjson"));
+    pub fn new(folder: &RunFolder<'_>, stream: &Stream, clock: Clock, destination: String) -> Result<Self> {
+        let path = folder.directory.join(stream.file_name("export_names", "ndjson"));
         require_usable(&path)?;
-        let writer = ShardWriter::new(path, Policy::OFF, place.file_mode, clock.clone());
+        let writer = ShardWriter::new(path, Policy::OFF, folder.file_mode, clock.clone());
         Ok(Self { writer, clock, destination, known: None, added: 0, told: 0, has_failed: false })
     }
 
@@ -71,12 +72,14 @@ impl RenamedLog {
         }
         self.added += fresh.len();
         let failure = self.append(&lines).err().filter(|_| !std::mem::replace(&mut self.has_failed, true));
-        let failure = failure.map(|error| format!("{error}: names that MLflow does not accept are still changed"));
+        let destination = names.rule().destination;
+        let failure =
+            failure.map(|error| format!("{error}: names that {destination} does not accept are still changed"));
         if fresh.is_empty() || self.added < 2 * self.told {
             return failure;
         }
         self.told = self.added;
-        failure.or_else(|| Some(self.words(&fresh)))
+        failure.or_else(|| Some(self.words(&fresh, names.rule())))
     }
 
     fn append(&mut self, lines: &[u8]) -> Result<()> {
@@ -107,7 +110,7 @@ impl RenamedLog {
         Ok(known)
     }
 
-    fn words(&self, fresh: &[Renamed]) -> String {
+    fn words(&self, fresh: &[Renamed], rule: &NameRule) -> String {
         let shown = |renamed: &Renamed| {
             let name: String = renamed.name.chars().take(SHOWN_CHARACTERS).collect();
             format!("{name:?} is {:?}", renamed.remote_name)
@@ -120,18 +123,24 @@ impl RenamedLog {
             others => format!("; {others} others are in {path}"),
         };
         let subject = if self.added == 1 { "a name is" } else { "names are" };
-        format!("{subject} changed for MLflow, which accepts {}: {examples}{others}", super::names::RULE)
+        format!("{subject} changed for {}, which accepts {}: {examples}{others}", rule.destination, rule.words)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::name::Stream;
+
+    static RULE: NameRule = NameRule {
+        destination: "MLflow",
+        words: "no @",
+        is_valid: |name| !name.contains('@'),
+        make_valid: |name| name.replace('@', "_"),
+    };
 
     fn log(folder: &tempfile::TempDir) -> RenamedLog {
-        let place = StreamFolder { directory: folder.path(), stream: &Stream::main(), file_mode: 0o600 };
-        RenamedLog::new(&place, Clock::System, "mlflow http://h".to_owned()).unwrap()
+        let place = RunFolder { directory: folder.path(), file_mode: 0o600 };
+        RenamedLog::new(&place, &Stream::main(), Clock::System, "mlflow http://h".to_owned()).unwrap()
     }
 
     fn rename(names: &mut Names, numbers: std::ops::Range<usize>) {
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn a_thousand_names_are_one_notice_and_all_of_them_are_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, mut names) = (log(&folder), Names::default());
+        let (mut log, mut names) = (log(&folder), Names::new(&RULE));
         assert_eq!(log.keep("r1", &mut names), None);
         assert!(!folder.path().join("export_names.ndjson").exists());
         rename(&mut names, 0..1000);
@@ -158,13 +167,13 @@ mod tests {
         let lines = lines(&folder);
         assert_eq!(lines.len(), 1000);
         assert_eq!(lines[7]["name"], "@7");
-        assert_eq!(lines[7]["remote_name"], *Names::default().plain("@7"));
+        assert_eq!(lines[7]["remote_name"], *Names::new(&RULE).plain("@7"));
     }
 
     #[test]
     fn one_more_is_told_only_when_they_have_doubled() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, mut names) = (log(&folder), Names::default());
+        let (mut log, mut names) = (log(&folder), Names::new(&RULE));
         let mut told = Vec::new();
         for number in 0..100 {
             rename(&mut names, number..number + 1);
@@ -178,11 +187,11 @@ mod tests {
     fn what_an_earlier_session_has_said_is_not_said_again() {
         let folder = tempfile::tempdir().unwrap();
         for (session, expected) in [true, false].into_iter().enumerate() {
-            let mut names = Names::default();
+            let mut names = Names::new(&RULE);
             rename(&mut names, 0..3);
             assert_eq!(log(&folder).keep("r1", &mut names).is_some(), expected, "{session}");
         }
-        let mut names = Names::default();
+        let mut names = Names::new(&RULE);
         rename(&mut names, 2..4);
         let notice = log(&folder).keep("r1", &mut names).unwrap();
         assert!(notice.starts_with("a name is changed") && notice.contains("\"@3\""), "{notice}");
@@ -192,7 +201,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_said_once() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, mut names) = (log(&folder), Names::default());
+        let (mut log, mut names) = (log(&folder), Names::new(&RULE));
         std::fs::create_dir(folder.path().join("export_names.ndjson")).unwrap();
         rename(&mut names, 0..1);
         let notice = log.keep("r1", &mut names).unwrap();

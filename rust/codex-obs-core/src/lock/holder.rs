@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::identity::Process;
 use crate::error::{Error, Result};
+use crate::process::Process;
 
 /// What a lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,11 @@ pub enum Purpose {
 const RECORD_ALONE: u8 = 0x80;
 /// Longest record that is read; ours have some two hundred bytes.
 const MOST_BYTES: u64 = 4096;
+
+/// Numbers of the records that this process has let go of and may not have removed, the newest ones.
+static LEFT: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+/// How many there were.
+static LEFT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// A record as it lies in a file. Two records are equal only if they are the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,13 @@ impl Holder {
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(rustix::system::uname().nodename().to_bytes());
         Ok(Self(bytes))
+    }
+
+    /// Says that this process holds nothing by this record any more, though it may not have been able to remove it.
+    pub fn let_go(&self) {
+        // Relaxed, as below: each number is looked for once it was found in a file.
+        let place = LEFT_COUNT.fetch_add(1, Ordering::Relaxed) % LEFT.len();
+        LEFT[place].store(self.number(), Ordering::Relaxed);
     }
 
     /// The record in the file at `path`; `None` if there is no file.
@@ -100,10 +113,16 @@ impl Holder {
         String::from_utf8_lossy(name).chars().filter(|letter| !letter.is_control()).collect()
     }
 
-    /// Whether the process is surely gone.
+    /// Whether the process is surely gone, or is this one and has let go of the record.
     #[must_use]
     pub fn is_surely_gone(&self, observer: &Process) -> bool {
-        self.process().is_some_and(|process| process.is_surely_gone(observer))
+        let Some(process) = self.process() else { return false };
+        process.is_surely_gone(observer) || process == *observer && self.is_left()
+    }
+
+    fn is_left(&self) -> bool {
+        let number = self.number();
+        LEFT.iter().any(|left| left.load(Ordering::Relaxed) == number)
     }
 
     /// Whether nobody on this host can tell whether the process lives.

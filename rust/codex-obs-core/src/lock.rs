@@ -9,34 +9,40 @@
 //! A program may close descriptors that are not its own (daemons do). The open file, and the lock with it, lives on in a
 //! mapping that nobody reads.
 
+mod holder;
+mod patience;
+mod succession;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::holder::Holder;
-pub use super::holder::Purpose;
-use super::identity::Process;
-use super::patience::Patience;
-use super::succession;
-pub use super::succession::Strangers;
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId, Held};
 use crate::generation;
+use crate::process::Process;
+
+pub use holder::{Holder, Purpose};
+pub use patience::Patience;
+pub use succession::Strangers;
 
 /// Mode of lock files: nobody else needs them.
 const MODE: u32 = 0o600;
-/// Longest wait for other processes that are taking locks. It takes each of them microseconds, but a disk that is busy may
+/// Longest wait for each of the other processes that are taking locks. It takes them microseconds, but a disk that is busy may
 /// hold up the creation of a file for seconds, and a run that is not opened loses more than the wait costs.
 const GUARD_WAIT: Duration = Duration::from_secs(30);
 /// The file that keeps takers of locks apart.
 const GUARD: &str = "guard";
-const GUARD_LOOK: Duration = Duration::from_millis(1);
+/// The first pause between two looks at it, doubled each time, and the longest one: hundreds that look a thousand times a second
+/// would keep the one that has it from its work.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// What came of an attempt to take a lock.
 #[derive(Debug)]
@@ -72,7 +78,7 @@ impl Owner {
 
     /// As [`acquire`](Self::acquire). Where there are no locks, `strangers` says what to do with holders of another host.
     pub fn acquire_from(path: &Path, process: &Process, purpose: Purpose, strangers: Strangers) -> Result<Attempt> {
-        Self::acquire_within(path, process, purpose, strangers, &Patience::of(GUARD_WAIT))
+        Self::acquire_within(path, process, purpose, strangers, &Patience::of_each(GUARD_WAIT))
     }
 
     /// As [`acquire_from`](Self::acquire_from), but other takers of locks are waited for no longer than `patience` says.
@@ -122,7 +128,8 @@ impl Owner {
         strangers: Strangers,
     ) -> Result<Attempt> {
         let mine = Holder::new(process, purpose, true)?;
-        let holder = succession::take(path, &mine, process, strangers)?;
+        // After an error the record may be there all the same.
+        let holder = succession::take(path, &mine, process, strangers).inspect_err(|_| mine.let_go())?;
         if holder != mine {
             return Ok(Attempt::Held(holder.purpose()));
         }
@@ -180,14 +187,20 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // In a forked child the lock is the parent's: closing drops this process's reference only.
         if generation::current() == self.generation {
-            if self.still_holds().unwrap_or(false) {
+            let is_left = match self.still_holds() {
                 // Removed while locked: whoever opened it meanwhile sees that the name leads elsewhere.
-                let _ = fs::remove(&self.path);
-            }
-            if let Hold::Lock { pin, .. } = &mut self.hold
-                && let Some(pin) = pin.take()
-            {
-                pin.remove();
+                Ok(true) => fs::remove(&self.path).is_err(),
+                Ok(false) => false,
+                Err(_) => true,
+            };
+            match &mut self.hold {
+                Hold::Lock { pin, .. } => {
+                    if let Some(pin) = pin.take() {
+                        pin.remove();
+                    }
+                }
+                Hold::Record(record) if is_left => record.let_go(),
+                Hold::Record(_) => {}
             }
         }
     }
@@ -253,7 +266,9 @@ fn leads_to(path: &Path, file: &File) -> Result<bool> {
 
 fn write_record(file: &File, path: &Path, process: &Process, purpose: Purpose) -> Result<()> {
     let record = Holder::new(process, purpose, false)?;
-    let written = file.set_len(0).and_then(|()| file.write_all_at(record.bytes(), 0));
+    // Behind the write: to empty a file waits for the disk if that is just writing what was in it.
+    let length = record.bytes().len() as u64;
+    let written = file.write_all_at(record.bytes(), 0).and_then(|()| file.set_len(length));
     written.map_err(|source| Error::io("write", path, source))
 }
 
@@ -271,7 +286,7 @@ fn is_held_by_record(path: &Path, file: &File, observer: &Process, strangers: St
 /// Whether the lock at `path` is held by a process that lives or may live, for those who may only read.
 #[must_use]
 pub fn is_held(path: &Path, observer: &Process) -> bool {
-    is_held_within(path, observer, &Patience::of(GUARD_WAIT))
+    is_held_within(path, observer, &Patience::of_each(GUARD_WAIT))
 }
 
 /// What the lock at `path` is held for, as its record says.
@@ -341,11 +356,25 @@ impl Guard {
     }
 
     fn over(file: File, path: &Path, patience: &Patience) -> Result<Option<Self>> {
+        let (mut pause, mut passed_on) = (FIRST_LOOK, None);
         loop {
             match try_lock(&file, path)? {
-                Locking::Locked => return Ok(Some(Self(file))),
+                Locking::Locked => {
+                    if passed_on.is_some() {
+                        // Others that wait see that it is passed on. Where it cannot be said, they wait no longer than for one.
+                        let _ = file.set_modified(SystemTime::now());
+                    }
+                    return Ok(Some(Self(file)));
+                }
                 Locking::None => return Ok(None),
-                Locking::Busy if !patience.is_over() => std::thread::sleep(GUARD_LOOK),
+                Locking::Busy if !patience.is_over() => {
+                    let last = file.metadata().and_then(|found| found.modified()).ok();
+                    if passed_on.replace(last).is_some_and(|before| before != last) {
+                        patience.begin_again();
+                    }
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LAST_LOOK);
+                }
                 Locking::Busy => {
                     return Err(Error::io(
                         "lock (another process is stuck while opening the run)",
@@ -366,107 +395,5 @@ impl Drop for Guard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn take(path: &Path, process: &Process) -> Option<Owner> {
-        match Owner::acquire(path, process, Purpose::Write).unwrap() {
-            Attempt::Taken(owner) => Some(owner),
-            Attempt::Held(_) => None,
-        }
-    }
-
-    #[test]
-    fn a_held_lock_is_refused_and_a_freed_one_leaves_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock-main");
-        let process = Process::current();
-        let owner = take(&path, &process).unwrap();
-        assert!(owner.still_holds().unwrap());
-        assert!(take(&path, &process).is_none());
-        let another = Process { pid: process.pid + 1, ..process.clone() };
-        assert!(is_held_by(&path, &process) && !is_held_by(&path, &another));
-        drop(owner);
-        assert!(!path.exists() && !is_held_by(&path, &process));
-        assert!(take(&path, &process).is_some());
-    }
-
-    #[test]
-    fn what_a_lock_is_held_for_can_be_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock-main");
-        let process = Process::current();
-        for purpose in [Purpose::Write, Purpose::Recover] {
-            let _held = Owner::acquire(&path, &process, purpose).unwrap();
-            let refused = Owner::acquire(&path, &process, Purpose::Write).unwrap();
-            assert!(matches!(refused, Attempt::Held(seen) if seen == purpose));
-        }
-    }
-
-    #[test]
-    fn a_lock_inherited_from_a_process_that_is_gone_is_taken_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock-main");
-        let process = Process::current();
-        let gone = Process { start_time: process.start_time + 1, ..process.clone() };
-        let inherited = take(&path, &gone).unwrap();
-        let owner = take(&path, &process).unwrap();
-        assert!(owner.still_holds().unwrap() && !inherited.still_holds().unwrap());
-        assert!(take(&path, &process).is_none());
-        drop(inherited);
-        assert!(path.exists(), "the old holder does not remove the new holder's file");
-    }
-
-    #[test]
-    fn a_lock_outlives_its_descriptor() {
-        use std::os::fd::AsRawFd;
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock-main");
-        let process = Process::current();
-        let owner = take(&path, &process).unwrap();
-        let Hold::Lock { file, .. } = &owner.hold else { panic!("no lock") };
-        let descriptor = file.as_raw_fd();
-        let other = File::open("/dev/null").unwrap();
-        // SAFETY: both descriptors are open; the second becomes a copy of the first, as if closed and used again.
-        assert!(unsafe { libc::dup2(other.as_raw_fd(), descriptor) } >= 0);
-        assert!(take(&path, &process).is_none());
-        drop(owner);
-        // SAFETY: asks for the flags of a descriptor.
-        assert!(unsafe { libc::fcntl(descriptor, libc::F_GETFD) } >= 0, "someone else's descriptor is not closed");
-        assert!(take(&path, &process).is_some());
-        // SAFETY: nobody else has it.
-        assert_eq!(unsafe { libc::close(descriptor) }, 0);
-    }
-
-    #[test]
-    fn a_lock_of_another_boot_or_namespace_is_never_taken_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let process = Process::current();
-        let strangers = [
-            Process { boot_id: "another".into(), start_time: 1, ..process.clone() },
-            Process { pid_namespace: 1, start_time: 1, ..process.clone() },
-        ];
-        for (index, stranger) in strangers.iter().enumerate() {
-            let path = folder.path().join(format!("lock-{index}"));
-            let _held = take(&path, stranger).unwrap();
-            assert!(take(&path, &process).is_none());
-        }
-    }
-
-    #[test]
-    fn of_many_that_ask_at_once_one_gets_the_lock_of_a_dead_holder() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock-main");
-        let process = Process::current();
-        let gone = Process { start_time: process.start_time + 1, ..process.clone() };
-        for _ in 0..50 {
-            let _inherited = take(&path, &gone).unwrap();
-            let owners: Vec<Owner> = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| take(&path, &process))).collect();
-                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
-            });
-            assert_eq!(owners.len(), 1);
-        }
-    }
-}
+#[path = "lock_tests.rs"]
+mod tests;

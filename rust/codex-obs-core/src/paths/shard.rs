@@ -1,68 +1,13 @@
-//! Names of the files in a run directory: `<kind>[.<stream>].<extension>[.<number>[.gz|.zst]]`.
+//! Names of shards: `<kind>[.<stream>].<extension>[.<number>[.gz|.zst]]`.
 
-use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A stream's name: `[a-z0-9-]+`. The main stream's files carry no stream in their names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Stream(String);
+use super::Stream;
 
-/// What the main stream is called where a name is needed.
-pub const MAIN: &str = "main";
-
-impl Stream {
-    /// The stream of rank 0, or of a run without ranks.
-    #[must_use]
-    pub fn main() -> Self {
-        Self(MAIN.to_owned())
-    }
-
-    /// A stream by name, if the name is one.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        (!name.is_empty() && name.bytes().all(valid)).then(|| Self(name.to_owned()))
-    }
-
-    /// The stream that `rank` asks for first: the main one for rank 0.
-    #[must_use]
-    pub fn of_rank(rank: u64) -> Self {
-        if rank == 0 { Self::main() } else { Self(format!("rank-{rank}")) }
-    }
-
-    /// The `attempt`-th stream (from 0) to try when the one of `rank` is held: by process id, then numbered.
-    #[must_use]
-    pub fn of_process(rank: u64, pid: u32, attempt: u32) -> Self {
-        let mut name = if rank == 0 { format!("pid-{pid}") } else { format!("rank-{rank}-pid-{pid}") };
-        if attempt > 0 {
-            let _ = write!(name, "-{}", attempt + 1);
-        }
-        Self(name)
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether this is the main stream.
-    #[must_use]
-    pub fn is_main(&self) -> bool {
-        self.0 == MAIN
-    }
-
-    /// The name of this stream's file of a kind: `metrics`, `ndjson` give `metrics.ndjson` or `metrics.rank-1.ndjson`.
-    #[must_use]
-    pub fn file_name(&self, kind: &str, extension: &str) -> String {
-        if self.is_main() { format!("{kind}.{extension}") } else { format!("{kind}.{}.{extension}", self.0) }
-    }
-}
-
-impl fmt::Display for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// What stands behind the kind and the stream in the names of its files.
+#[must_use]
+pub fn extension(kind: &str) -> &'static str {
+    if kind == "system_metrics" { "jsonl" } else { "ndjson" }
 }
 
 /// How the bytes of a shard are stored.
@@ -107,14 +52,22 @@ impl ShardName {
     #[must_use]
     pub fn parse(file_name: &str, kind: &str) -> Option<Self> {
         let rest = file_name.strip_prefix(kind)?.strip_prefix('.')?;
-        let (stream, rest) = if let Some(rest) = rest.strip_prefix("ndjson") {
+        let extension = extension(kind);
+        let (stream, rest) = if let Some(rest) = rest.strip_prefix(extension) {
             (Stream::main(), rest)
         } else {
             let (stream, rest) = rest.split_once('.')?;
-            (Stream::parse(stream)?, rest.strip_prefix("ndjson")?)
+            (Stream::parse(stream)?, rest.strip_prefix(extension)?)
         };
+        let (number, coding) = Self::behind(rest)?;
+        Some(Self { stream, number, coding })
+    }
+
+    /// Number and coding of a shard, of whatever log, by what stands behind the log's name in the shard's.
+    #[must_use]
+    pub fn behind(rest: &str) -> Option<(u64, Coding)> {
         if let Some(coding) = Coding::ALL.into_iter().find(|coding| rest == coding.suffix()) {
-            return Some(Self { stream, number: 0, coding });
+            return Some((0, coding));
         }
         let rest = rest.strip_prefix('.')?;
         let (digits, coding) = match rest.split_once('.') {
@@ -126,7 +79,7 @@ impl ShardName {
         // `.0` and `.01` are not names that rotation makes, so they are not ours.
         let canonical = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
         let number = if canonical { digits.parse().ok()? } else { return None };
-        Some(Self { stream, number, coding })
+        Some((number, coding))
     }
 }
 
@@ -154,6 +107,8 @@ mod tests {
         assert_eq!(parse("metrics.rank-1.ndjson.12"), Some(("rank-1".into(), 12, Coding::Plain)));
         assert_eq!(parse("metrics.ndjson.gz"), Some(("main".into(), 0, Coding::Gzip)));
         assert_eq!(parse("metrics.ndjson.3.zst"), Some(("main".into(), 3, Coding::Zstandard)));
+        let samples = ShardName::parse("system_metrics.sidecar-a.jsonl.2", "system_metrics").unwrap();
+        assert_eq!((samples.stream.as_str(), samples.number), ("sidecar-a", 2));
         for stranger in [
             "metrics_manifest.ndjson",
             "metrics.ndjson.",
@@ -166,16 +121,9 @@ mod tests {
             "metrics.ndjson.1.gz.gz",
             "metrics.ndjson.+1",
             "metrics.ndjson~",
+            "metrics.jsonl",
         ] {
             assert_eq!(parse(stranger), None, "{stranger}");
         }
-    }
-
-    #[test]
-    fn streams_of_ranks_and_processes() {
-        assert_eq!(Stream::of_rank(0).file_name("metrics", "ndjson"), "metrics.ndjson");
-        assert_eq!(Stream::of_rank(3).file_name("params", "ndjson"), "params.rank-3.ndjson");
-        assert_eq!(Stream::of_process(0, 77, 0).as_str(), "pid-77");
-        assert_eq!(Stream::of_process(2, 77, 1).as_str(), "rank-2-pid-77-2");
     }
 }

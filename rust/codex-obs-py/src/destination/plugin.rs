@@ -1,0 +1,322 @@
+//! A Python object as a destination: `codex_obs.destinations.base` says what it is called with.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use codex_obs_core::clock::Clock;
+use codex_obs_core::deliver::destination::{Answer, Destination, Follows, Noted, RunFacts, Start};
+use codex_obs_core::deliver::rejected::{Refused, RejectedLog};
+use codex_obs_core::deliver::settings::RunFolder;
+use codex_obs_core::follow::point::{Point, Structured, Value};
+use codex_obs_core::follow::points::Wanted;
+use codex_obs_core::follow::reached::Reached;
+use codex_obs_core::http::attempts::Complaint;
+use codex_obs_core::paths::{FileKind, Stream};
+use codex_obs_core::problem::Facts;
+use codex_obs_core::run::ending::RunStatus;
+use codex_obs_core::wait::Wait;
+use codex_obs_core::{Error, Result};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use super::refusal::{BASE, Refusal, refusal, words};
+
+/// Longest state of a stream: it is written with every place, and a progress beyond 1 MiB is not read.
+const STATE_BYTES: usize = 256 << 10;
+
+/// A plugin.
+#[derive(Debug)]
+pub struct Plugin {
+    name: String,
+    object: Py<PyAny>,
+    follows: Follows,
+    directory: PathBuf,
+    file_mode: u32,
+    clock: Clock,
+    run_id: String,
+    is_open: bool,
+    /// What it gave to be kept, by stream, as JSON.
+    states: HashMap<Stream, String>,
+    rejected: HashMap<Stream, RejectedLog>,
+    /// A batch of which some was taken when the rest had to wait: its points, how many are done, how many of these it refused.
+    begun: Option<(Vec<Point>, usize, u64)>,
+    /// Calls that failed, one after the other.
+    failures: u32,
+}
+
+impl Plugin {
+    /// Makes the object by calling `factory`.
+    pub fn new(name: &str, factory: &Py<PyAny>, folder: &RunFolder<'_>) -> Result<Self> {
+        Python::attach(|py| {
+            let failed =
+                |error: PyErr| Error::setting(name, format!("the plugin cannot be made: {}", words(py, &error)));
+            let object = factory.call0(py).map_err(failed)?;
+            let has = |method: &str| object.getattr(py, method).is_ok_and(|method| method.bind(py).is_callable());
+            let follows = Follows {
+                points: Some(Wanted { values: has("values"), tags: true, ..Wanted::default() }),
+                params: has("params"),
+                spans: has("spans"),
+                samples: has("samples"),
+                holds: true,
+                params_as_json: false,
+            };
+            Ok(Self {
+                name: name.to_owned(),
+                object,
+                follows,
+                directory: folder.directory.to_owned(),
+                file_mode: folder.file_mode,
+                clock: Clock::System,
+                run_id: String::new(),
+                is_open: false,
+                states: HashMap::new(),
+                rejected: HashMap::new(),
+                begun: None,
+                failures: 0,
+            })
+        })
+    }
+
+    /// Calls a method, if the plugin has it.
+    fn call<'py>(
+        &mut self,
+        py: Python<'py>,
+        method: &str,
+        arguments: impl FnOnce(&Bound<'py, PyModule>) -> PyResult<Bound<'py, PyTuple>>,
+    ) -> std::result::Result<Bound<'py, PyAny>, Refusal> {
+        let called = || {
+            let arguments = arguments(&py.import(BASE)?)?;
+            self.object.bind(py).call_method1(method, arguments)
+        };
+        let outcome = called().map_err(|error| refusal(py, &error));
+        self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        outcome
+    }
+
+    /// Notes the state that a call for a stream gave; None leaves the one before.
+    fn note_state(
+        &mut self,
+        py: Python<'_>,
+        stream: &Stream,
+        given: &Bound<'_, PyAny>,
+    ) -> std::result::Result<(), Refusal> {
+        if given.is_none() {
+            return Ok(());
+        }
+        let dumped = || -> PyResult<String> {
+            let options = PyDict::new(py);
+            options.set_item("allow_nan", false)?;
+            py.import("json")?.call_method("dumps", (given,), Some(&options))?.extract()
+        };
+        let text = dumped().map_err(|error| Refusal::Later {
+            pause: None,
+            why: format!("what the plugin {} returned as its state is not JSON: {}", self.name, words(py, &error)),
+        })?;
+        if text.len() > STATE_BYTES {
+            let why = format!(
+                "what the plugin {} returned as its state has {} bytes, more than {STATE_BYTES}",
+                self.name,
+                text.len()
+            );
+            return Err(Refusal::Later { pause: None, why });
+        }
+        self.states.insert(stream.clone(), text);
+        Ok(())
+    }
+
+    /// Hands over points that are all numbers, or all structured values.
+    fn offer(&mut self, stream: &Stream, points: &[Point]) -> std::result::Result<(), Refusal> {
+        Python::attach(|py| {
+            let given = self.call(py, if is_number(&points[0]) { "points" } else { "values" }, |base| {
+                let made: Vec<_> = points.iter().map(|point| row(base, point)).collect::<PyResult<_>>()?;
+                (stream.as_str(), PyList::new(py, made)?).into_pyobject(py)
+            })?;
+            self.note_state(py, stream, &given)
+        })
+    }
+
+    /// Keeps what was refused where it can be found again.
+    fn reject(&mut self, stream: &Stream, point: &Point, why: &str) -> std::result::Result<(), Refusal> {
+        let mut keep = || -> Result<()> {
+            if !self.rejected.contains_key(stream) {
+                let folder = RunFolder { directory: &self.directory, file_mode: self.file_mode };
+                let mut log = RejectedLog::new(&folder, stream, self.clock.clone(), self.name.clone())?;
+                log.set_run(&self.run_id);
+                self.rejected.insert(stream.clone(), log);
+            }
+            let Some(log) = self.rejected.get_mut(stream) else { return Ok(()) };
+            let name = format!("{}{}/{}", point.stream_prefix, point.split, point.metric);
+            let complaint = Complaint { status: 0, words: why.to_owned() };
+            log.append(Refused::Metric(point), &name, "", &complaint)?;
+            log.sync()
+        };
+        keep().map_err(|error: Error| Refusal::Later { pause: None, why: error.to_string() })
+    }
+
+    fn answer(&self, refusal: Refusal) -> Answer {
+        refusal.answer(self.failures)
+    }
+
+    fn settle(&self, outcome: std::result::Result<(), Refusal>) -> Answer {
+        outcome.map_or_else(|refusal| self.answer(refusal), |()| Answer::TAKEN)
+    }
+}
+
+impl Destination for Plugin {
+    fn address(&self) -> String {
+        self.name.clone()
+    }
+
+    fn follows(&self) -> Follows {
+        self.follows
+    }
+
+    fn prepare(&mut self, run: &RunFacts, _: &Wait) -> Answer {
+        if self.is_open {
+            return Answer::TAKEN;
+        }
+        run.run_id.clone_into(&mut self.run_id);
+        let states = match run.states.read() {
+            Ok(states) => states,
+            Err(error) => return Answer::Never { why: error.problem() },
+        };
+        let directory = self.directory.clone();
+        let outcome = Python::attach(|py| {
+            self.call(py, "open", |base| {
+                let loads = py.import("json")?.getattr("loads")?;
+                let state = PyDict::new(py);
+                for (stream, text) in &states {
+                    state.set_item(stream.as_str(), loads.call1((text,))?)?;
+                }
+                let started = run.start_micros as f64 / 1e6;
+                let facts = base.getattr("RunFacts")?.call1((&run.run_id, &run.name, directory, started))?;
+                (facts, state).into_pyobject(py)
+            })?;
+            Ok(())
+        });
+        self.is_open = outcome.is_ok();
+        if self.is_open {
+            self.states = states.into_iter().collect();
+        }
+        self.settle(outcome)
+    }
+
+    fn open(&mut self, _: &Stream, _: &Noted<'_>) -> Start {
+        Start::AsNoted
+    }
+
+    fn params(&mut self, stream: &Stream, params: &[(String, String)], _: &Wait) -> Answer {
+        let outcome = Python::attach(|py| {
+            let given = self.call(py, "params", |_| {
+                let given = PyDict::new(py);
+                params.iter().try_for_each(|(key, value)| given.set_item(key, value))?;
+                (given,).into_pyobject(py)
+            })?;
+            self.note_state(py, stream, &given)
+        });
+        self.settle(outcome)
+    }
+
+    fn tags(&mut self, _: &Stream, _: &[(String, String)], _: &Wait) -> Answer {
+        Answer::TAKEN
+    }
+
+    fn deliver(&mut self, stream: &Stream, points: &[Point], _: &Wait) -> Answer {
+        let begun = self.begun.take().filter(|(own, ..)| own == points);
+        let (mut done, mut rejected) = begun.map_or((0, 0), |(_, done, rejected)| (done, rejected));
+        // Where parts end, the next one last: one that is refused is halved until what is refused is alone.
+        let mut ends = vec![points.len()];
+        while let Some(&end) = ends.last() {
+            if done >= end {
+                ends.pop();
+                continue;
+            }
+            // Numbers and structured values come in calls of their own, in the order of the rows.
+            let part = &points[done..end];
+            let alike = part.iter().take_while(|point| is_number(point) == is_number(&part[0])).count();
+            let outcome = match self.offer(stream, &part[..alike]) {
+                Err(Refusal::Never { why }) if alike == 1 => {
+                    self.reject(stream, &part[0], &why).map(|()| rejected += 1)
+                }
+                Err(Refusal::Never { .. }) => {
+                    ends.push(done + alike / 2);
+                    continue;
+                }
+                outcome => outcome,
+            };
+            if let Err(refusal) = outcome {
+                self.begun = Some((points.to_vec(), done, rejected));
+                return self.answer(refusal);
+            }
+            done += alike;
+        }
+        Answer::Taken { rejected }
+    }
+
+    fn records(&mut self, stream: &Stream, log: FileKind, lines: &[Box<str>], _: &Wait) -> Answer {
+        let outcome = Python::attach(|py| {
+            let is_spans = log == FileKind::Telemetry;
+            let given = self.call(py, if is_spans { "spans" } else { "samples" }, |_| {
+                let loads = py.import("json")?.getattr("loads")?;
+                let made: Vec<_> = lines.iter().map(|line| loads.call1((&**line,))).collect::<PyResult<_>>()?;
+                let made = PyList::new(py, made)?;
+                if is_spans { (stream.as_str(), made).into_pyobject(py) } else { (made,).into_pyobject(py) }
+            })?;
+            self.note_state(py, stream, &given)
+        });
+        self.settle(outcome)
+    }
+
+    fn keep(&mut self, stream: &Stream, _: &Reached) -> Result<Option<String>> {
+        Ok(self.states.get(stream).cloned())
+    }
+
+    fn finish(&mut self, stream: &Stream, status: RunStatus, _: i64, _: &Wait) -> Answer {
+        let outcome = Python::attach(|py| {
+            if !self.object.bind(py).hasattr("finish").unwrap_or(false) {
+                return Ok(());
+            }
+            let given = self.call(py, "finish", |_| (status.word(),).into_pyobject(py))?;
+            self.note_state(py, stream, &given)
+        });
+        self.settle(outcome)
+    }
+
+    fn address_facts(&self) -> Facts {
+        vec![("to", self.name.clone())]
+    }
+}
+
+fn is_number(point: &Point) -> bool {
+    matches!(point.value, Value::Number(_))
+}
+
+/// A point or a structured value as the plugin gets it.
+fn row<'py>(base: &Bound<'py, PyModule>, point: &Point) -> PyResult<Bound<'py, PyAny>> {
+    let py = base.py();
+    let metric = format!("{}{}", point.stream_prefix, point.metric);
+    let time = point.timestamp_micros as f64 / 1e6;
+    let loads = |text: &str| py.import("json")?.getattr("loads")?.call1((text,));
+    let tags = point.tags.as_deref().map_or_else(|| Ok(PyDict::new(py).into_any()), loads)?;
+    let dataset = point.dataset.as_deref();
+    match &point.value {
+        Value::Number(number) => {
+            base.getattr(intern!(py, "Point"))?.call1((metric, &*point.split, point.step, *number, time, dataset, tags))
+        }
+        Value::Structured(value) => {
+            let Structured { class, payload, .. } = &**value;
+            let payload = payload.as_deref().map(loads).transpose()?;
+            base.getattr(intern!(py, "Value"))?.call1((
+                metric,
+                &*point.split,
+                point.step,
+                class,
+                payload,
+                time,
+                dataset,
+                tags,
+            ))
+        }
+    }
+}
