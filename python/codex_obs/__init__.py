@@ -18,9 +18,10 @@ from codex_obs._backend import __version__
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
     from codex_obs._catalog import runs
-    from codex_obs._config import Settings, env_vars
     from codex_obs._run import Run
-    from codex_obs._variables import EnvVar
+    from codex_obs._settings.entry import EnvVar
+    from codex_obs._settings.settings import Settings
+    from codex_obs._settings.table import env_vars
     from codex_obs.api import current_run, event, finish, flush, init, log, log_params
     from codex_obs.errors import (
         CodexObsError,
@@ -65,10 +66,11 @@ __all__ = [
 
 _HOMES = {
     "_catalog": ("runs",),
-    "_config": ("Settings", "env_vars"),
+    "_settings.settings": ("Settings",),
+    "_settings.table": ("env_vars",),
     # `_reopen` is where pickles of a run point: at the package, so that they do not depend on its files.
     "_run": ("Run", "_reopen"),
-    "_variables": ("EnvVar",),
+    "_settings.entry": ("EnvVar",),
     "api": ("current_run", "event", "finish", "flush", "init", "log", "log_params"),
     "errors": (
         "CodexObsError",

@@ -16,9 +16,12 @@ from codex_obs.errors import (
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than everything else here
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import TypeAlias
 
+    # Stream, split, metric, dataset and run.
+    Key: TypeAlias = tuple[str, str, str, str | None, str | None]
     # The key of a job in a start record: name, restart count, launcher, launching process, number of the run.
     JobRecord: TypeAlias = tuple[str | None, int, str | None, str | None, int]
 
@@ -26,54 +29,89 @@ __all__ = [
     "ArrowStream",
     "Catalog",
     "CoreError",
+    "Destination",
+    "Latest",
+    "LineFollower",
+    "LineLog",
     "ManualClock",
-    "MlflowExport",
     "Recorder",
     "Report",
     "RowPages",
     "RunState",
+    "Series",
     "StreamOutcome",
     "Survey",
     "SyncProgress",
     "__version__",
+    "artifact_notes_path",
     "begin_end",
     "canonical_json",
+    "checked_step",
     "config_hash",
+    "copy_artifact",
     "emit_warnings",
     "is_object",
+    "is_shard",
+    "is_written",
     "known_run",
     "list_runs",
+    "listen_to_events",
     "members_of",
+    "page_lines",
     "page_rows",
+    "pixels",
     "public_error",
     "read_payloads",
     "read_rows",
     "recover",
+    "refresh",
     "resume_after_fork",
     "run_state",
+    "shard_name",
+    "sidecar_note",
+    "sidecar_state_path",
+    "sidecar_stream",
+    "sidecar_turn_path",
     "summarize",
     "survey",
     "sync",
+    "values",
+    "wandb_run_id",
+    "writers",
 ]
 
 ArrowStream = _core.ArrowStream
 Catalog = _core.Catalog
 CoreError = _core.CoreError
+LineLog = _core.LineLog
 ManualClock = _core.ManualClock
-MlflowExport = _core.MlflowExport
+Destination = _core.Destination
+Latest = _core.Latest
+LineFollower = _core.LineFollower
 Recorder = _core.Run
 Report = _core.Report
 RowPages = _core.RowPages
 RunState = _core.RunState
+Series = _core.Series
 StreamOutcome = _core.StreamOutcome
 Survey = _core.Survey
 SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
+artifact_notes_path = _core.artifact_notes_path
 canonical_json = _core.canonical_json
+checked_step = _core.checked_step
 config_hash = _core.config_hash
 is_object = _core.is_object
+is_shard = _core.is_shard
+is_written = _core.is_written
+listen_to_events = _core.listen_to_events
 members_of = _core.members_of
 resume_after_fork = _core.resume_after_fork
+shard_name = _core.shard_name
+wandb_run_id = _core.wandb_run_id
+sidecar_state_path = _core.sidecar_state_path
+sidecar_stream = _core.sidecar_stream
+sidecar_turn_path = _core.sidecar_turn_path
 
 _PUBLIC_ERRORS = {
     "setting": SettingError,
@@ -155,6 +193,84 @@ def page_rows(paths: "Sequence[str]", *, superseded: bool = False) -> "Iterator[
         raise public_error(error) from None
 
 
+def page_lines(paths: "Sequence[str]", kind: str, problems: "list[str] | None" = None) -> "Iterator[tuple[str, bytes]]":
+    """Read the lines of a log beside the rows as they are, archives and rotated shards first, page by page.
+
+    Args:
+        paths: Run directories, or files of such a log.
+        kind: The log, such as ``system_metrics``.
+        problems: Takes why the rest of a file could not be read.
+
+    Yields:
+        The name of a stream, and whole lines of it.
+
+    Raises:
+        CodexObsError: If there is nothing, or it cannot be read.
+    """
+    try:
+        pages = _core.page_lines(paths, kind)
+    except CoreError as error:
+        raise public_error(error) from None
+    while (page := pages.take()) is not None:
+        yield page
+    if problems is not None:
+        problems += pages.take_problems()
+
+
+def writers(directory: str) -> list[tuple[str, int]]:
+    """Return the stream and the number of each process of this machine that has a stream of a run open.
+
+    Raises:
+        CodexObsError: If that cannot be looked at.
+    """
+    try:
+        return _core.writers(directory)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def refresh(series: Series, *, progress: "Callable[[int, int], None] | None" = None) -> Report:
+    """Read what was added to a run since its series was read last.
+
+    Args:
+        series: The curves of the run.
+        progress: Called now and then with the bytes done and all bytes; what it raises ends the work.
+
+    Raises:
+        CodexObsError: If nothing can be read there.
+    """
+    try:
+        return series.refresh(progress=progress)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def values(series: Series, key: "Key") -> list[tuple[int | None, int | None, str]]:
+    """Return step, time and JSON text of structured values of a key, evenly chosen if they are many.
+
+    Raises:
+        CodexObsError: If nothing can be read there.
+    """
+    try:
+        return series.values(key)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def pixels(
+    series: Series, keys: "Sequence[Key]", *, axis: str, start: int, stop: int, pixels: int
+) -> "list[_core._PixelColumns]":
+    """Return the pixels of each of the keys that have rows, column by column.
+
+    Raises:
+        CodexObsError: If there are to be none, or too many.
+    """
+    try:
+        return series.pixels(keys, axis=axis, start=start, stop=stop, pixels=pixels)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]:
     """Bring back what dead writers left in the journals of a run directory.
 
@@ -179,14 +295,14 @@ def run_state(directory: str) -> RunState | None:
         raise public_error(error) from None
 
 
-def list_runs(folder: str, metrics: "Sequence[str]") -> Catalog:
+def list_runs(folder: str, metrics: "Sequence[str]", *, live_rows: bool) -> Catalog:
     """Return the runs in a folder and below it, and of each how the metrics went that are asked for.
 
     Raises:
         CodexObsError: If there is no such folder, or it cannot be read.
     """
     try:
-        return _core.list_runs(folder, metrics=metrics)
+        return _core.list_runs(folder, metrics=metrics, live_rows=live_rows)
     except CoreError as error:
         raise public_error(error) from None
 
@@ -203,33 +319,47 @@ def survey(directory: str) -> Survey:
         raise public_error(error) from None
 
 
-def known_run(directory: str, export: MlflowExport) -> str | None:
+def copy_artifact(directory: "Path", source: str, name: str | None, *, mode: int) -> "list[Path]":
+    """Copy a file or a folder to the artifacts of a run. Give what was left out.
+
+    Raises:
+        CodexObsError: If it cannot be read or written, or the name leads out of the folder.
+    """
+    try:
+        return _core.copy_artifact(directory, source, name, mode=mode)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def known_run(directory: str, destination: Destination) -> str | None:
     """Return the remote run that ``run.json`` names for a destination, without contacting it.
 
     Raises:
         CodexObsError: If there is no run, or the set-up cannot work.
     """
     try:
-        return _core.known_run(directory, export)
+        return _core.known_run(directory, destination)
     except CoreError as error:
         raise public_error(error) from None
 
 
 def sync(
     directory: str,
-    export: MlflowExport,
+    destination: Destination,
     *,
     follow: bool = False,
     dry_run: bool = False,
+    aside: bool | None = None,
     progress: "Callable[[SyncProgress], bool] | None" = None,
 ) -> list[StreamOutcome]:
     """Deliver what a run has logged and a destination does not have yet, stream by stream.
 
     Args:
         directory: The run directory.
-        export: Where it goes.
+        destination: Where it goes.
         follow: Whether to continue until the run has ended.
         dry_run: Whether to count only, without contacting the server.
+        aside: Not None in the sidecar: whether a run that ended without a word is told to be killed.
         progress: Called several times a second. False, or what it raises, ends the work; what was delivered by then
             stays delivered.
 
@@ -237,7 +367,21 @@ def sync(
         CodexObsError: If there is no run, or the set-up cannot work.
     """
     try:
-        return _core.sync(directory, export, follow=follow, dry_run=dry_run, progress=progress)
+        return _core.sync(directory, destination, follow=follow, dry_run=dry_run, aside=aside, progress=progress)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def sidecar_note(
+    directory: str, component: str, status: str, reason: str | None, extra: "Mapping[str, object]"
+) -> None:
+    """Put on record, as the sidecar of this machine, how something stands.
+
+    Raises:
+        CodexObsError: If the record cannot be written.
+    """
+    try:
+        _core.sidecar_note(directory, component, status, reason, canonical_json(extra).decode())
     except CoreError as error:
         raise public_error(error) from None
 

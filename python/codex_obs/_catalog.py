@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
 from typing import TYPE_CHECKING
 
 from codex_obs import _backend
+from codex_obs._moments import moment_text
 from codex_obs._structure import config_series
 from codex_obs._visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
     from codex_obs._backend import Catalog
+
+    Points = tuple[list[float | None], list[int | None]]
+
+_MICROS = 1_000_000
 
 _logger = logging.getLogger("codex_obs")
 
@@ -57,15 +63,21 @@ def runs(folder: str | os.PathLike[str] = "runs", *, metrics: Sequence[str] = ()
     return to_frame(catalog, metrics)
 
 
-def list_runs(folder: str | os.PathLike[str], metrics: Sequence[str]) -> Catalog:
+def list_runs(folder: str | os.PathLike[str], metrics: Sequence[str], *, live_rows: bool = True) -> Catalog:
     """List the runs of a folder, column by column, with each of the metrics once.
+
+    Args:
+        folder: Folder of runs, or one run.
+        metrics: Metrics to show.
+        live_rows: Whether runs that are written now, which have to be read each time, are to have their rows and last
+            step. They have them anyway if metrics are asked for.
 
     Raises:
         CodexObsError: If there is no such folder, or it cannot be read.
     """
     if isinstance(metrics, str):
         raise TypeError(f"metrics={metrics!r} is text: give a list of names, such as [{metrics!r}]")
-    return _backend.list_runs(os.fspath(folder), list(dict.fromkeys(metrics)))
+    return _backend.list_runs(os.fspath(folder), list(dict.fromkeys(metrics)), live_rows=live_rows)
 
 
 def to_frame(catalog: Catalog, metrics: Sequence[str]) -> pl.DataFrame:
@@ -90,10 +102,33 @@ def to_frame(catalog: Catalog, metrics: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(columns).sort("started", "path", descending=[True, False], nulls_last=True)
 
 
+def rows_of(catalog: Catalog, metrics: Mapping[str, tuple[Points, Points, Points]]) -> list[Mapping[str, object]]:
+    """Give each run as the columns of `codex_obs.runs`, the one that began last first."""
+    columns: dict[str, Sequence[object]] = {
+        "path": catalog.paths,
+        "name": catalog.names,
+        "run_id": catalog.run_ids,
+        "status": catalog.statuses,
+        "started": catalog.started_micros,
+        "duration": [None if micros is None else micros / _MICROS for micros in durations_micros(catalog)],
+        "last_step": catalog.last_steps,
+        "rows": catalog.rows,
+        "config": [json.loads(text) if text else None for text in catalog.configs],
+    }
+    for name, points in metrics.items():
+        for part, (values, steps) in zip(PARTS, points, strict=True):
+            columns[f"{name}.{part}"] = values
+            columns[f"{name}.{part}_step"] = steps
+    names = list(columns)
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows.sort(key=lambda row: (row["started"] is None, -(row["started"] or 0), row["path"]))
+    for row in rows:
+        row["started"] = None if row["started"] is None else moment_text(row["started"])
+    return rows  # type: ignore[return-value]  # a list of dicts is one of mappings that nobody changes
+
+
 def config_of(catalog: Catalog, place: int) -> dict[str, object]:
     """Give the parameters of one run."""
-    import json  # noqa: PLC0415 - rarely needed
-
     config = json.loads(catalog.configs[place] or "{}")
     return config if isinstance(config, dict) else {}
 

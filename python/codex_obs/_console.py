@@ -12,7 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
-from codex_obs import _backend, _config
+from codex_obs import _backend, _nonfinite
+from codex_obs._settings import environment
 from codex_obs._visible import visible
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ class Console:
 
     def __init__(self, record: Callable[..., None], config: Mapping[str, object]) -> None:
         self._record = record
-        labels, unread = _labels(_config.metric_labels_from_environment())
+        labels, unread = _labels(environment.metric_labels())
         self._labels = {**LABELS, **labels}
-        self._filter, warnings = _filter(_config.log_filters_from_environment(), config.get("logging"))
+        self._filter, warnings = _filter(environment.log_filters(), config.get("logging"))
         _backend.emit_warnings(unread + warnings)
 
     def event(self, category: object, message: object = None, **fields: object) -> None:
@@ -111,7 +112,7 @@ class Console:
         parts = [] if message is None else [_text(message)]
         parts += [f"{self._label(name)}: {number(name, value)}" for name, value in fields.items() if value is not None]
         stream = sys.stderr
-        if _config.colours_are_wanted(stream):
+        if environment.colours_are_wanted(stream):
             label = f"\x1b[{_COLOURS[label]}m{label}\x1b[0m"
         stream.write(f"{label} - {' | '.join(parts)}\n")
 
@@ -125,7 +126,7 @@ def number(name: str, value: object) -> str:
     if isinstance(found, str):
         return found
     if not math.isfinite(found):
-        return "NaN" if math.isnan(found) else "Infinity" if found > 0 else "-Infinity"
+        return _nonfinite.word(found)
     if found == 0:
         return "0"
     return f"{found:.6f}" if _SMALLEST_PLAIN <= abs(found) < _LARGEST_PLAIN else f"{found:.6e}"

@@ -8,38 +8,59 @@ from typing import Final, Self, SupportsIndex, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
+from codex_obs._settings.settings import Settings
+from codex_obs.sidecar.handle import Launch
 from codex_obs.types import BoundLog
 
 __all__ = [
     "ArrowStream",
     "Catalog",
     "CoreError",
+    "Destination",
+    "Latest",
+    "LineFollower",
+    "LineLog",
+    "LinePages",
     "ManualClock",
-    "MlflowExport",
     "Report",
     "RowPages",
     "Run",
     "RunState",
+    "Series",
     "SessionRecord",
     "StreamOutcome",
     "Survey",
     "SyncProgress",
     "__version__",
+    "artifact_notes_path",
     "canonical_json",
+    "checked_step",
     "config_hash",
+    "copy_artifact",
     "is_object",
+    "is_shard",
+    "is_written",
     "known_run",
     "list_runs",
+    "listen_to_events",
     "members_of",
+    "page_lines",
     "page_rows",
     "read_payloads",
     "read_rows",
     "recover",
     "resume_after_fork",
     "run_state",
+    "shard_name",
+    "sidecar_note",
+    "sidecar_state_path",
+    "sidecar_stream",
+    "sidecar_turn_path",
     "summarize",
     "survey_run",
     "sync",
+    "wandb_run_id",
+    "writers",
 ]
 
 __version__: Final[str]
@@ -58,16 +79,15 @@ class ManualClock:
     def advance(self, seconds: float) -> None: ...
     def set(self, now_s: float) -> None: ...
 
-# An MLflow server and how metrics go there. It shows no secret.
+# Where the log of a run goes, and how. It shows no secret.
 @final
-class MlflowExport:
-    def __new__(
-        cls,
+class Destination:
+    @staticmethod
+    def mlflow(
         uri: str,
         *,
         environment: Mapping[str, str] = ...,
         run_id: str | None = None,
-        keeps_known: bool = False,
         new_run: str | None = None,
         experiment_id: str = "0",
         experiment_name: str | None = None,
@@ -77,7 +97,48 @@ class MlflowExport:
         request_metrics: int = ...,
         request_bytes: int = ...,
         timeout_s: float = ...,
-    ) -> MlflowExport: ...
+        store: Callable[[str, str, bytes], tuple[int, bytes]] | None = None,
+    ) -> Destination: ...
+    @staticmethod
+    def tensorboard(
+        folder: str | os.PathLike[str] | None = None, *, ranks: str = "main", interval_s: float = ...
+    ) -> Destination: ...
+    @staticmethod
+    def otlp(
+        endpoint: str,
+        *,
+        is_whole: bool = False,
+        headers: Sequence[tuple[str, str]] = ...,
+        certificates: tuple[tuple[str, str] | None, tuple[str, str] | None, tuple[str, str] | None] = ...,
+        resource: Sequence[tuple[str, str]] = ...,
+        environment: Mapping[str, str] = ...,
+        mlflow: str | None = None,
+        experiment_id: str = "0",
+        has_metrics: bool = False,
+        interval_s: float = ...,
+        timeout_s: float = ...,
+    ) -> Destination: ...
+    @staticmethod
+    def wandb(*, environment: Mapping[str, str] = ..., ranks: str = "main", interval_s: float = ...) -> Destination: ...
+    @staticmethod
+    def wandb_online(
+        factory: Callable[[str], object],
+        *,
+        environment: Mapping[str, str] = ...,
+        ranks: str = "main",
+        interval_s: float = ...,
+    ) -> Destination: ...
+    @staticmethod
+    def plugin(
+        name: str,
+        factory: Callable[[], object],
+        *,
+        ranks: str = "main",
+        interval_s: float = ...,
+        flush_metrics: int = ...,
+    ) -> Destination: ...
+
+def wandb_run_id(run_id: str) -> str: ...
 
 # One stream of a run: the base class of `codex_obs.Run`.
 @disjoint_base
@@ -85,31 +146,17 @@ class Run:
     def __new__(
         cls,
         directory: str | os.PathLike[str],
+        settings: Settings,
         *,
         run_id: str | None = None,
         name: str | None = None,
-        rank: int = 0,
         own_stream: bool = False,
-        max_shard_bytes: int | None = ...,
-        max_shard_age_s: float | None = ...,
-        backup_count: int | None = ...,
-        archive: str = "zstd",
-        archive_max_bytes: int | None = None,
-        max_unexported_shards: int = ...,
-        ring_bytes: int = ...,
-        max_block_s: float = ...,
-        overflow: str = "block",
-        fsync: str = "interval",
-        fsync_interval_s: float = ...,
-        file_mode: int = ...,
-        legacy: bool = False,
-        flatten: bool = False,
         clock: ManualClock | None = None,
         backing: str = "auto",
-        export: MlflowExport | None = None,
+        destinations: Sequence[Destination] = ...,
+        sidecar: Launch | None = None,
         dormant: bool = False,
         is_worker: bool = False,
-        disabled: bool = False,
     ) -> Self: ...
     @property
     def run_id(self) -> str: ...
@@ -153,9 +200,18 @@ class Run:
     def _resume_step(self) -> int | None: ...
     def _largest_step(self) -> tuple[int | None] | None: ...
     def _set_next_step(self, step: int) -> None: ...
+    def _start_sidecar(self) -> None: ...
+    def _sidecar_ends(self) -> int | None: ...
     def _take_warnings(self) -> list[str]: ...
     def _write_params(self, config: object, argv: Sequence[str], derived: object, metadata: object) -> bool: ...
     def _write_session(self, record: str, fields: Mapping[str, object]) -> bool: ...
+    def _write_telemetry(
+        self,
+        event: str,
+        ids: tuple[str, str, str, str | None] | None,
+        measurements: Mapping[str, object],
+        metadata: Mapping[str, object],
+    ) -> bool: ...
     def _write_summary(self, component: str, status: str, reason: str | None, extra: Mapping[str, object]) -> bool: ...
     def _opened(self) -> None: ...
 
@@ -203,6 +259,40 @@ class Report:
 class RowPages:
     # The next page, and what the reader saw since the one before; None behind the last.
     def take(self) -> tuple[ArrowStream, Report] | None: ...
+
+# The last value of each metric of a run.
+@final
+class Latest:
+    def __new__(cls, directory: str) -> Latest: ...
+    def refresh(self) -> None: ...
+    # Of each stream its rows and its last step.
+    def rows(self) -> list[tuple[str, int, int | None]]: ...
+    # Stream, split, metric and last value, in order.
+    def values(self) -> list[tuple[str, str, str, float]]: ...
+
+# The lines of a log as they are written.
+@final
+class LineFollower:
+    def __new__(cls, directory: str, kind: str) -> LineFollower: ...
+    # Those that were written since the last time, at most a batch of each stream; nothing where there are no more.
+    def take(self) -> list[str]: ...
+
+# A log that one process appends whole lines to, with rotation and archives.
+@final
+class LineLog:
+    def __new__(cls, path: str, settings: Settings) -> LineLog: ...
+    # Whether the log was rotated for the line: then `settle` has something to do.
+    def append(self, line: bytes) -> bool: ...
+    # Packs or deletes rotated shards beyond the count.
+    def settle(self) -> None: ...
+
+# Lines of a log, page by page.
+@final
+class LinePages:
+    # The name of a stream and whole lines of it; None behind the last.
+    def take(self) -> tuple[str, bytes] | None: ...
+    # Why the rest of some files could not be read, each once.
+    def take_problems(self) -> list[str]: ...
 
 # One session of a run's main stream. A job's key: name, restart count, launcher, launching process, number of the run.
 @final
@@ -263,6 +353,29 @@ class Catalog:
     @property
     def problems(self) -> list[tuple[str, str]]: ...
 
+_Key: TypeAlias = tuple[str, str, str, str | None, str | None]
+# Of each pixel its number; first and last x; smallest, largest, first and last finite value; rows; those that are not a
+# number, and those that are infinite, positive and negative.
+_PixelColumns: TypeAlias = tuple[
+    list[int],
+    tuple[list[int], list[int]],
+    tuple[list[float | None], list[float | None], list[float | None], list[float | None]],
+    tuple[list[int], list[int], list[int], list[int]],
+]
+
+# The curves of a run.
+@final
+class Series:
+    def __new__(cls, path: str, *, superseded: bool = False) -> Series: ...
+    def refresh(self, *, progress: Callable[[int, int], None] | None = None) -> Report: ...
+    # Each with its rows that have a number, a structured value, and neither.
+    def keys(self) -> list[tuple[_Key, int, int, int]]: ...
+    def range(self, keys: Sequence[_Key], *, axis: str) -> tuple[int, int] | None: ...
+    def pixels(self, keys: Sequence[_Key], *, axis: str, start: int, stop: int, pixels: int) -> list[_PixelColumns]: ...
+    # Step, time and JSON text of structured values, evenly chosen; what was added is read.
+    def values(self, key: _Key) -> list[tuple[int | None, int | None, str]]: ...
+    def held(self) -> int: ...
+
 # What there is to say of a run.
 @final
 class Survey:
@@ -274,13 +387,23 @@ class Survey:
     def sessions(self) -> list[tuple[str, int, int, int | None, str, int, str | None, int | None, int]]: ...
     # Stream, whether its writer lives, bytes on disk.
     @property
-    def journals(self) -> list[tuple[str, bool, int]]: ...
+    def journals(self) -> list[tuple[str, bool, int, int | None]]: ...
     # Stream, address, remote run; rows, bytes, parameters and tags that are left, and whether the end is; rows that are
-    # missing and gaps; the status that was told.
+    # missing and gaps; points that were taken and refused, and rows that were not sent; the status that was told.
     @property
     def deliveries(
         self,
-    ) -> list[tuple[str, str, str | None, tuple[int | None, int, int, int, bool], tuple[int, int], str | None]]: ...
+    ) -> list[
+        tuple[
+            str,
+            str,
+            str | None,
+            tuple[int | None, int, int, int, bool],
+            tuple[int, int],
+            tuple[int, int, int],
+            str | None,
+        ]
+    ]: ...
     @property
     def report(self) -> Report: ...
 
@@ -303,68 +426,72 @@ class SyncProgress:
 # The result of a stream's delivery.
 @final
 class StreamOutcome:
-    @property
-    def stream(self) -> str: ...
-    @property
-    def delivered(self) -> int: ...
-    @property
-    def rejected(self) -> int: ...
-    @property
-    def params(self) -> int: ...
-    @property
-    def tags(self) -> int: ...
-    @property
-    def lines_skipped(self) -> int: ...
-    @property
-    def rows_structured(self) -> int: ...
-    @property
-    def rows_without_step(self) -> int: ...
-    @property
-    def rows_without_value(self) -> int: ...
-    @property
-    def rows_missing(self) -> int: ...
-    @property
-    def rows_missing_new(self) -> int: ...
-    @property
-    def gaps(self) -> int: ...
-    @property
-    def gaps_new(self) -> int: ...
-    @property
-    def remote_run(self) -> str | None: ...
-    @property
-    def page(self) -> str | None: ...
-    @property
-    def done(self) -> bool: ...
-    @property
-    def problem(self) -> str | None: ...
-    @property
-    def status(self) -> str | None: ...
-    @property
-    def notices(self) -> list[str]: ...
+    stream: Final[str]
+    spans: Final[int]
+    delivered: Final[int]
+    rejected: Final[int]
+    params: Final[int]
+    tags: Final[int]
+    lines_skipped: Final[int]
+    rows_structured: Final[int]
+    rows_without_step: Final[int]
+    rows_without_value: Final[int]
+    rows_missing: Final[int]
+    rows_missing_new: Final[int]
+    gaps: Final[int]
+    gaps_new: Final[int]
+    remote_run: Final[str | None]
+    page: Final[str | None]
+    done: Final[bool]
+    problem: Final[str | None]
+    status: Final[str | None]
+    notices: Final[list[str]]
 
+def copy_artifact(
+    directory: str | os.PathLike[str], source: str | os.PathLike[str], name: str | None = None, *, mode: int
+) -> list[Path]: ...
+def artifact_notes_path(directory: str | os.PathLike[str], address: str) -> Path: ...
 def config_hash(config: object) -> str: ...
 def canonical_json(value: object) -> bytes: ...
+
+# A step as `log` takes it; errors tell the name.
+def checked_step(step: object, name: str) -> int: ...
 
 # Whether something has members as a configuration has, and these, with None for those that cannot be read.
 def is_object(value: object) -> bool: ...
 def members_of(value: object) -> dict[str, object]: ...
+
+# Whether a file with this name has rows of a run: a shard, plain or packed, or an archive.
+def is_shard(file_name: str) -> bool: ...
+
+# Stream, number and suffix of the coding in the name of a shard of a kind.
+def shard_name(file_name: str, kind: str) -> tuple[str, int, str] | None: ...
 def summarize(
     paths: Sequence[str], *, superseded: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> tuple[ArrowStream, Report]: ...
 def read_rows(paths: Sequence[str], *, superseded: bool = False) -> tuple[ArrowStream, Report]: ...
 def read_payloads(paths: Sequence[str]) -> tuple[ArrowStream, Report]: ...
 def page_rows(paths: Sequence[str], *, superseded: bool = False) -> RowPages: ...
+def page_lines(paths: Sequence[str], kind: str) -> LinePages: ...
 def run_state(directory: str) -> RunState | None: ...
+def listen_to_events(listener: Callable[[object, object, Mapping[str, object]], object]) -> None: ...
 def resume_after_fork(*, at_once: bool) -> None: ...
 def recover(directory: str, *, foreign: bool = False) -> dict[str, int]: ...
-def list_runs(folder: str, *, metrics: Sequence[str] = ...) -> Catalog: ...
+def list_runs(folder: str, *, metrics: Sequence[str] = ..., live_rows: bool = True) -> Catalog: ...
 def survey_run(directory: str) -> Survey: ...
-def known_run(directory: str, export: MlflowExport) -> str | None: ...
+def known_run(directory: str, destination: Destination) -> str | None: ...
 def sync(
     directory: str,
-    export: MlflowExport,
+    destination: Destination,
     *,
     follow: bool = False,
     dry_run: bool = False,
+    aside: bool | None = None,
     progress: Callable[[SyncProgress], bool] | None = None,
 ) -> list[StreamOutcome]: ...
+def sidecar_stream() -> str: ...
+def sidecar_state_path(directory: str) -> Path: ...
+def sidecar_turn_path(directory: str) -> Path: ...
+def is_written(directory: str, rank: int) -> bool: ...
+def sidecar_note(directory: str, component: str, status: str, reason: str | None, extra: str) -> None: ...
+def writers(directory: str) -> list[tuple[str, int]]: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from codex_obs._moments import moment_text
 from codex_obs._remarks import paragraphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from codex_obs._backend import Catalog, Report, Survey
@@ -122,26 +121,29 @@ def _unknown_internals(path: Path) -> list[str]:
     return []
 
 
-def _lines(path: Path, kind: str) -> Iterator[dict[str, object]]:
-    """Give the objects in the lines of a log, the oldest shard of each stream first. Packed ones are left out."""
-    shards = []
-    for name in os.listdir(path):  # noqa: PTH208 - names are what is asked for
-        match = _LOG.fullmatch(name)
-        if match is not None and match["kind"] == kind and not name.endswith(".zst"):
-            number = re.match(r"\.([0-9]+)", match["rest"])
-            shards.append((match["stream"] or "", -int(number[1]) if number else 0, name))
-    for _, _, name in sorted(shards):
-        opened = gzip.open if name.endswith(".gz") else open
-        with suppress(OSError, EOFError), opened(path / name, "rb") as file:
-            for line in file:
-                with suppress(ValueError):
-                    record = json.loads(line)
-                    if isinstance(record, dict):
-                        yield record
+def lines(path: Path, kind: str) -> Iterator[dict[str, object]]:
+    """Give the objects in the lines of a log beside the rows, the oldest first in each stream, packed ones too."""
+    for _, page in _backend.page_lines([str(path)], kind):
+        yield from _objects(page.splitlines())
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, object]]:
+    for line in lines:
+        with suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                yield record
+
+
+def _rejected(path: Path) -> Iterator[dict[str, object]]:
+    """Give what destinations refused, stream by stream. These files do not rotate."""
+    for file in sorted(path.glob("export_rejected*.ndjson")):
+        with suppress(OSError), file.open("rb") as opened:
+            yield from _objects(opened)
 
 
 def _components(path: Path) -> Iterator[dict[str, object]]:
-    for record in _lines(path, "tracking_summary"):
+    for record in lines(path, "tracking_summary"):
         if isinstance(record.get("component"), str) and isinstance(record.get("status"), str):
             yield record
 
@@ -173,23 +175,35 @@ def _session(session: tuple[str, int, int, int | None, str, int, str | None, int
 
 def _journals(path: Path, survey: Survey) -> Iterator[dict[str, object]]:
     whys = {os.path.basename(os.fsdecode(name)): why for name, why in survey.report.journals}  # noqa: PTH119 - text
-    for stream, is_live, size in survey.journals:
+    for stream, is_live, size, rows in survey.journals:
         name = f"journal-{stream}"
         why = whys.get(name)
         # One that was of a dead writer and is gone has been recovered by this very look.
         is_left = (path / ".codex_obs" / name).exists()
         state = "live" if is_live else "left" if why or is_left else "recovered"
-        yield {"stream": stream, "state": state, "bytes": size, "why": why}
+        yield {"stream": stream, "state": state, "bytes": size, "rows_waiting": rows, "why": why}
 
 
 def _destination(
-    delivery: tuple[str, str, str | None, tuple[int | None, int, int, int, bool], tuple[int, int], str | None],
+    delivery: tuple[
+        str,
+        str,
+        str | None,
+        tuple[int | None, int, int, int, bool],
+        tuple[int, int],
+        tuple[int, int, int],
+        str | None,
+    ],
 ) -> dict[str, object]:
-    stream, address, remote_run, (rows, size, params, tags, end), (missing, gaps), told = delivery
+    stream, address, remote_run, (rows, size, params, tags, end), (missing, gaps), totals, told = delivery
+    taken, refused, unsent = totals
     return {
         "stream": stream,
         "address": address,
         "remote_run": remote_run,
+        "points_taken": taken,
+        "points_refused": refused,
+        "rows_not_sent": unsent,
         "rows_left": rows,
         "bytes_left": size,
         "params_left": params,
@@ -260,7 +274,7 @@ def _of_reader(report: Report) -> Iterator[dict[str, object]]:
 
 def _refused(path: Path) -> Iterator[dict[str, object]]:
     count, last = 0, ""
-    for record in _lines(path, "export_rejected"):
+    for record in _rejected(path):
         count += 1
         last = str(record.get("error") or record.get("reason") or record.get("message") or last)
     if count:
@@ -271,7 +285,7 @@ def _refused(path: Path) -> Iterator[dict[str, object]]:
 
 
 def _never_delivered(survey: Survey) -> Iterator[dict[str, object]]:
-    for stream, address, _, _, (rows, gaps), _ in survey.deliveries:
+    for stream, address, _, _, (rows, gaps), _, _ in survey.deliveries:
         if rows or gaps:
             known = _count(rows, "row") if rows else "an unknown number of rows"
             words = f"{known} of stream {stream} were deleted before {address} got them"

@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codex_obs import _config
 from codex_obs._launcher import boot_id, launching_process
-from codex_obs._rank import Rank, first_count, local_rank, rank_of
-from codex_obs._variables import (
+from codex_obs._rank import Rank, rank_of
+from codex_obs._settings import environment
+from codex_obs._settings.ranks import first_count, local_rank
+from codex_obs._settings.variables import (
     ADDRESS_VARIABLE,
     ELASTIC_ID_VARIABLE,
     LAUNCHER_VARIABLES,
@@ -119,7 +120,7 @@ def this_job(rank_setting: int | None, *, is_interactive: bool) -> Job:
         rank_setting: The rank as an argument or the variable of a launcher gives it.
         is_interactive: Whether it is interactive: a notebook or a console.
     """
-    environ = _config.launcher_environment()
+    environ = environment.of_launchers()
     rank = rank_of(rank_setting, environ)
     origin, name = _shared_name(environ)
     address = _address(environ) or rank.address

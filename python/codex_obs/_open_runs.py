@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from codex_obs import _backend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from codex_obs._run import Run
@@ -59,6 +60,22 @@ os.register_at_fork(after_in_parent=_go_on, after_in_child=_locks.renew)
 _open: list[_OpenRun] = []
 # The runs that `with run:` has entered in this thread or task, and those that were opened inside; the last one counts.
 _entered: ContextVar[tuple[Run, ...]] = ContextVar("codex_obs_runs", default=())
+
+
+# Called with a run that is about to be closed, by its own process.
+_closers: list[Callable[[Run], object]] = []
+
+
+def before_close(closer: Callable[[Run], object], *, after_fork: Callable[[], object]) -> None:
+    """Have something called before a run is closed, and something else in a forked child."""
+    _closers.append(closer)
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def tell_of_close(run: Run) -> None:
+    """Call what wants to write to a run before it is closed."""
+    for closer in _closers:
+        closer(run)
 
 
 def opening() -> AbstractContextManager[object]:

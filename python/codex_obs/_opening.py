@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codex_obs import _backend, _config, _job, _names, _open_runs, _place
+from codex_obs import _backend, _job, _names, _open_runs, _place
 from codex_obs._beginning import Beginning
 from codex_obs._run import Run
+from codex_obs._settings import environment, tracking
 from codex_obs.errors import ConflictError, LogFileError, SettingError
 
 if TYPE_CHECKING:
-    from codex_obs._config import Settings
     from codex_obs._job import Job
+    from codex_obs._settings.settings import Settings
 
 # Ranks of the job wait for the start record; a disk that is slower than this does not hold up its own trainer.
 _RECORD_PATIENCE_S = 1.0
@@ -109,7 +110,7 @@ def _opened(wanted: Wanted, place: _place.Place, beginning: Beginning) -> Run | 
     try:
         return Run(
             str(place.directory),
-            settings=wanted.settings,
+            _placed(wanted.settings, place.directory),
             run_id=run_id,
             name=wanted.name,
             config=wanted.config,
@@ -124,15 +125,21 @@ def _opened(wanted: Wanted, place: _place.Place, beginning: Beginning) -> Run | 
         return None
 
 
+def _placed(settings: Settings, directory: Path) -> Settings:
+    """Return the settings with the run directory in the place of what stands for it."""
+    uri = tracking.in_run(settings.mlflow_tracking_uri, str(directory))
+    return settings if uri == settings.mlflow_tracking_uri else replace(settings, mlflow_tracking_uri=uri)
+
+
 def _disabled(wanted: Wanted) -> Run:
     """Make a run that does nothing, called as the one would be that it stands for."""
-    given = _config.run_dir_from_environment() if wanted.run_dir is None else wanted.run_dir
+    given = environment.run_dir() if wanted.run_dir is None else wanted.run_dir
     if given is None:
         given = os.path.join(_names.RUNS_ROOT, wanted.name or "disabled")  # noqa: PTH118 - text, as what is given
     directory = _absolute(given)
     return Run(
         str(directory),
-        settings=wanted.settings,
+        wanted.settings,
         run_id=wanted.run_id or os.urandom(16).hex(),
         name=wanted.name or directory.name,
         config=wanted.config,
@@ -164,7 +171,8 @@ def _continued(found: Run, wanted: Wanted) -> Run:
     directory = os.fspath(found.path)
     _require_same("run_id", wanted.run_id, found.run_id, directory)
     _require_same("name", wanted.name, found.name, directory)
-    found._continue(wanted.config, wanted.tags, wanted.settings, wanted.rewind_to)  # noqa: SLF001 - it knows its own
+    settings = _placed(wanted.settings, found.path)
+    found._continue(wanted.config, wanted.tags, settings, wanted.rewind_to)  # noqa: SLF001 - it knows its own
     if wanted.as_current:
         _open_runs.make_current(found)
     return found
@@ -189,7 +197,7 @@ def _warnings(run: Run, job: Job, place: _place.Place, *, is_left_alone: bool) -
 
 def _base(wanted: Wanted, job: Job) -> tuple[Path | None, bool]:
     """Return the directory to begin with, and whether the user chose it."""
-    given = _config.run_dir_from_environment() if wanted.run_dir is None else wanted.run_dir
+    given = environment.run_dir() if wanted.run_dir is None else wanted.run_dir
     if given is not None:
         if wanted.name is not None:
             _names.label(wanted.name)

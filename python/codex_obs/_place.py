@@ -208,11 +208,13 @@ def _run_of_job(request: Request, known: _Known) -> Path | None:
         if state is None or not state.sessions:
             continue
         last = state.sessions[-1]
+        # That of a rank 0 that started this process, before or after it opened the run. It may be closed again by now.
+        is_of_launcher = last.pid == job.process_id and last.host == os.uname().nodename
         if job.has_key(last.job, request.number) and (
-            not job.is_address or state.is_live or last.started_micros >= _STARTED_MICROS
+            not job.is_address or state.is_live or is_of_launcher or last.started_micros >= _STARTED_MICROS
         ):
             return directory
-        if state.is_live and last.pid == job.process_id and last.host == os.uname().nodename and not request.is_given:
+        if state.is_live and is_of_launcher and not request.is_given:
             return directory
     return None
 

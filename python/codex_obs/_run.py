@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from codex_obs import _backend, _config, _console, _exit, _export, _open_runs
+from codex_obs import _artifact, _backend, _beside, _console, _exit, _export, _open_runs
 from codex_obs._beginning import Beginning
 from codex_obs._derived import derived_parameters
 from codex_obs._git import commit_and_branch
+from codex_obs._settings import environment
+from codex_obs._versions import versions
 from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
@@ -20,13 +23,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from codex_obs._config import Settings
+    from codex_obs._settings.settings import Settings
+    from codex_obs._telemetry.spans import Span
     from codex_obs.types import Status
 
-# Written into the start record if the program has imported them by then; they are never imported for it.
-_VERSIONED_LIBRARIES = ("numpy", "torch", "jax", "tensorflow")
-STATUSES = ("finished", "failed", "killed")
-_EVERY_SHARD = 2**63 - 1
+# A notebook waits no longer for the last rows.
+_SHOWN_AFTER_S = 0.5
+_STATUSES = ("finished", "failed", "killed")
 
 
 class Run(_backend.Recorder):
@@ -56,15 +59,18 @@ class Run(_backend.Recorder):
     # Whether it came out of a pickle.
     _arrived: bool
     _beginning: Beginning
+    # Of the process that was started beside the one that opened it.
+    _sidecar_token: str | None
     # The process that opened it, and the step that it is still to go back to: a stream may begin at its first row.
     _opened_by: int
     _rewind_due: int | None
+    log_artifact = _artifact.log_artifact
 
     def __new__(
         cls,
         directory: str,
-        *,
         settings: Settings,
+        *,
         run_id: str | None = None,
         name: str | None = None,
         config: object = None,
@@ -95,29 +101,31 @@ class Run(_backend.Recorder):
         Raises:
             CodexObsError: If the directory or its files cannot be used, or belong to another run.
         """
-        beginning = beginning or Beginning(size=_config.world_size_from_environment())
+        beginning = beginning or Beginning(size=environment.world_size())
         # Read before there is a session: what a stranger's code raises leaves nothing behind.
         params = {} if config is None else _backend.members_of(config)
         kept_tags = {} if tags is None else _backend.members_of(tags)
         config_hash = None if config is None else _backend.config_hash(config)
+        beside = None if arrived or settings.disabled else _beside.launch(directory, settings)
         try:
             run = super().__new__(
                 cls,
                 directory,
+                settings,
                 own_stream=beginning.is_rank_unknown,
                 run_id=run_id,
                 name=name,
                 clock=clock,
                 backing=backing,
-                export=_export.mlflow(settings),
-                dormant=arrived or settings.disabled,
-                disabled=settings.disabled,
+                destinations=_export.destinations(settings),
+                sidecar=beside,
+                dormant=arrived,
                 is_worker=arrived and _is_worker(),
-                **_engine_options(settings),
             )
         except _backend.CoreError as error:
             raise _backend.public_error(error) from None
         run._settings = settings
+        run._sidecar_token = None if beside is None else beside.token
         run._tags = MappingProxyType(kept_tags)
         run._config = MappingProxyType({})
         run._config_text = b""
@@ -181,9 +189,13 @@ class Run(_backend.Recorder):
         Raises:
             TypeError: If `params` has no names and values.
         """
-        if not _backend.is_object(params):
-            raise TypeError(f"params must be a mapping, not {type(params).__name__}")
-        self._note_params(params, _backend.members_of(params), {})
+        self._note_params(params, params_in(params), {})
+
+    def span(self, name: str, /, **attributes: object) -> Span:
+        """Give a span of this run with a name and attributes: ``with run.span("update", update=3):``."""
+        from codex_obs._telemetry import spans  # noqa: PLC0415 - programs without spans need not load it
+
+        return spans.Span(spans.SPAN, name, facts={}, inherited={}, contents={}, attributes=attributes, log=self)
 
     def close(self, timeout: float | None = 5.0) -> bool:
         """End the session as finished: refuse rows, write out what is there, deliver what there is time for.
@@ -212,8 +224,7 @@ class Run(_backend.Recorder):
         Raises:
             SettingError: If `status` is none of the three.
         """
-        if status not in STATUSES:
-            raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
+        require_status(status)
         return self._finish(status, timeout, self._close)
 
     def _finish_with_process(self, status: Status, timeout: float) -> bool:
@@ -221,6 +232,8 @@ class Run(_backend.Recorder):
         return self._finish(status, timeout, self._end)
 
     def _finish(self, status: Status, timeout: float | None, end: Callable[[float | None, str], bool]) -> bool:
+        if not self.closed and self._is_open:
+            _open_runs.tell_of_close(self)
         is_first = _open_runs.remove(self)
         if is_first:
             self._record_losses()
@@ -229,8 +242,15 @@ class Run(_backend.Recorder):
             largest = self._largest_step()
             noted = {} if largest is None else {"largest_step": largest[0]}
             self._write_session("finish", {"status": status, **noted})
+        deadline = None if timeout is None else time.monotonic() + timeout
         done = end(timeout, status)
         _backend.emit_warnings(self._take_warnings())
+        if is_first and self._sidecar_token is not None and self._sidecar_ends() is not None:
+            from codex_obs.sidecar import handle  # noqa: PLC0415 - only where there is one
+
+            _backend.emit_warnings(
+                f"run {self.name}: {words}" for words in handle.wait(self, self._sidecar_token, deadline)
+            )
         if is_first and not done:
             words = f"run {self.name}: closed before all rows were in the files of {self.directory}"
             _backend.emit_warnings([f"{words}; the next reader or `codex-ndjson recover` brings them back"])
@@ -262,6 +282,20 @@ class Run(_backend.Recorder):
         state = "closed" if self.closed else "open"
         where = f"at {str(self.directory)!r}, stream {self.stream}"
         return f"<{type(self).__name__} {self.name!r} {self.run_id} {where}, {state}>"
+
+    def _repr_html_(self) -> str:
+        """Show the run in a notebook: how it stands, its last values and small charts."""
+        from html import escape  # noqa: PLC0415 - notebooks only
+
+        from codex_obs._visible import visible  # noqa: PLC0415 - as above
+
+        try:
+            from codex_obs import _notebook  # noqa: PLC0415 - as above
+
+            self.flush(_SHOWN_AFTER_S)
+            return _notebook.to_html(self.path, self.name)
+        except Exception:  # noqa: BLE001 - a cell that shows a run never fails for it
+            return f"<code>{escape(visible(repr(self)))}</code>"
 
     @property
     def _is_guest(self) -> bool:
@@ -319,6 +353,14 @@ class Run(_backend.Recorder):
         self._rewind_due = None
         self._write_session("start", self._start_fields(config_hash, rewind_to))
         self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
+        self._note_guard()
+
+    def _note_guard(self) -> None:
+        """Put on record what `codex_obs.mlflow_guard` has decided in this process, if that is used."""
+        guard = sys.modules.get("codex_obs.mlflow_guard")
+        record = None if guard is None else guard.taken()
+        if record is not None:
+            self._write_summary("mlflow", *record)
 
     def _start_fields(self, config_hash: str | None, rewind_to: int | None) -> dict[str, object]:
         rewound: dict[str, object] = {}
@@ -327,7 +369,7 @@ class Run(_backend.Recorder):
             rewound = {"rewind_to": rewind_to, "rewound": ended}
         return {
             "host": os.uname().nodename,
-            "user": _config.user_from_environment(),
+            "user": environment.user(),
             "git": commit_and_branch(),
             "pid": os.getpid(),
             "stream": self.stream,
@@ -336,7 +378,7 @@ class Run(_backend.Recorder):
             "resume_step": self._resume_step(),
             **rewound,
             "config_hash": config_hash,
-            "versions": _versions(),
+            "versions": versions(),
         }
 
     def _note_params(self, given: object, params: Mapping[str, object], metadata: Mapping[str, object]) -> None:
@@ -349,8 +391,7 @@ class Run(_backend.Recorder):
             why = "it is closed" if self.closed else "its journal has no room"
             _backend.emit_warnings([f"run {self.name}: parameters are not written to {self.directory}: {why}"])
             return
-        self._config = MappingProxyType(config)
-        self._config_text = _backend.canonical_json(config)
+        self._config, self._config_text = MappingProxyType(config), _backend.canonical_json(config)
 
     def _write_params_line(self, given: object, params: Mapping[str, object], metadata: Mapping[str, object]) -> bool:
         config = {**self._config, **params}
@@ -362,6 +403,27 @@ class Run(_backend.Recorder):
         derived = derived_parameters(config, world_size, unread.append)
         _backend.emit_warnings(f"run {self.name}: {text}" for text in unread)
         return self._write_params(given, argv, derived, metadata)
+
+
+def require_status(status: object) -> None:
+    """Require a status that a session can end with.
+
+    Raises:
+        SettingError: If it is none.
+    """
+    if status not in _STATUSES:
+        raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
+
+
+def params_in(params: object) -> dict[str, object]:
+    """Return the names and values of parameters.
+
+    Raises:
+        TypeError: If they have none.
+    """
+    if not _backend.is_object(params):
+        raise TypeError(f"params must be a mapping, not {type(params).__name__}")
+    return _backend.members_of(params)
 
 
 class _Due(NamedTuple):
@@ -380,59 +442,12 @@ class _State(TypedDict):
     tags: bytes
 
 
-class _EngineOptions(TypedDict):
-    rank: int
-    max_shard_bytes: int | None
-    max_shard_age_s: float | None
-    backup_count: int | None
-    archive: str
-    archive_max_bytes: int | None
-    max_unexported_shards: int
-    ring_bytes: int
-    max_block_s: float
-    overflow: str
-    fsync: str
-    fsync_interval_s: float
-    file_mode: int
-    legacy: bool
-    flatten: bool
-
-
-def _engine_options(settings: Settings) -> _EngineOptions:
-    return {
-        "rank": settings.rank or 0,
-        "max_shard_bytes": settings.max_shard_bytes,
-        "max_shard_age_s": settings.max_shard_age_s,
-        "backup_count": _EVERY_SHARD if settings.backup_count == "all" else settings.backup_count,
-        "archive": settings.archive,
-        "archive_max_bytes": settings.archive_max_bytes,
-        "max_unexported_shards": settings.max_unexported_shards,
-        "ring_bytes": settings.ring_bytes,
-        "max_block_s": settings.max_block_s,
-        "overflow": settings.overflow,
-        "fsync": settings.fsync,
-        "fsync_interval_s": settings.fsync_interval_s,
-        "file_mode": settings.file_mode,
-        "legacy": settings.legacy,
-        "flatten": settings.flatten,
-    }
-
-
 def _differs(one: Settings, other: Settings, name: str) -> bool:
     return bool(getattr(one, name) != getattr(other, name))
 
 
 def _place(place: tuple[int, int] | None) -> dict[str, int] | None:
     return None if place is None else {"shard": place[0], "offset": place[1]}
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split(maxsplit=1)[0], "codex_obs": _backend.__version__}
-    for library in _VERSIONED_LIBRARIES:
-        version = getattr(sys.modules.get(library), "__version__", None)
-        if isinstance(version, str):
-            versions[library] = str(version)
-    return versions
 
 
 def _is_worker() -> bool:
@@ -452,7 +467,7 @@ def _reopen(directory: str, settings: Settings, state: _State) -> Run:
             return found
         run = Run(
             directory,
-            settings=replace(settings, resume_step=None),
+            replace(settings, resume_step=None),
             run_id=state["run_id"],
             name=state["name"],
             as_current=not state["closed"] and _open_runs.current() is None,

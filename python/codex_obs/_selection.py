@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codex_obs._input import InputError
+from codex_obs.errors import CodexObsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +50,10 @@ def _inner(value: object, path: str) -> object:
     return None
 
 
+class SelectionError(CodexObsError):
+    """A condition or a key that no run can be chosen by; the text is one sentence for the user."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """What a run has to fulfil to be shown."""
@@ -64,12 +68,12 @@ class Condition:
         """Read a condition.
 
         Raises:
-            InputError: If it is none.
+            SelectionError: If it is none.
         """
         match = _CONDITION.fullmatch(text)
         if match is None:
-            raise InputError(
-                f"--where {text} is no condition: give KEY=VALUE, with =, !=, <, <=, >, >= or ~ (contains), such as "
+            raise SelectionError(
+                f"{text} is no condition: give KEY=VALUE, with =, !=, <, <=, >, >= or ~ (contains), such as "
                 '--where "lr<=0.1".'
             )
         return cls(text, match["key"].strip(), match["operator"], match["value"].strip())
@@ -105,11 +109,11 @@ def select(
     """Choose rows and put them in order; a row without the key to sort by comes last.
 
     Raises:
-        InputError: If no row has a key that is named.
+        SelectionError: If no row has a key that is named.
     """
     for key in [condition.key for condition in conditions] + ([sort] if sort else []):
         if rows and all(value_of(row, key) is None for row in rows) and not any(key in row for row in rows):
-            raise InputError(
+            raise SelectionError(
                 f"No run has {key}: name a column ({', '.join(list(rows[0])[:8])}), a parameter or METRIC.min."
             )
     chosen = [row for row in rows if all(condition.holds(value_of(row, condition.key)) for condition in conditions)]

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from codex_obs import _backend, _config, _names, _open_runs
-from codex_obs._config import Settings
+from codex_obs import _backend, _names, _open_runs
 from codex_obs._opening import Wanted, open_run
 from codex_obs._rank import rank_of
+from codex_obs._settings import environment
+from codex_obs._settings.settings import Settings
 from codex_obs.errors import NoActiveRunError, SettingError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _wanted(  # noqa: PLR0917 - the arguments of `init`
         _names.label(name)
     _require_object("config", config)
     _require_object("tags", tags)
-    _backend.emit_warnings(_config.unknown_variables())
+    _backend.emit_warnings(environment.unknown_variables())
     return Wanted(
         run_dir=None if run_dir is None else _path_text(run_dir),
         run_id=run_id,
@@ -129,7 +130,7 @@ def _wanted(  # noqa: PLR0917 - the arguments of `init`
 
 def is_main_rank() -> bool:
     """Return whether this process is rank 0 of its job, or has no ranks."""
-    rank = rank_of(Settings().rank, _config.launcher_environment())
+    rank = rank_of(Settings().rank, environment.of_launchers())
     return rank.number in (None, 0) and not rank.is_unknown
 
 
@@ -223,8 +224,8 @@ def _resolve(settings: Settings | None, fields: Mapping[str, object]) -> Setting
 
 def _resume(given: object) -> str:
     if given is not None:
-        return _config.resume_from_argument(given)
-    return _config.resume_from_environment() or "allow"
+        return environment.checked_resume(given)
+    return environment.resume() or "allow"
 
 
 def _step(value: object) -> int:

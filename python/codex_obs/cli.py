@@ -11,8 +11,25 @@ from typing import Annotated
 
 import typer
 
-from codex_obs import _command, _sync
-from codex_obs.commands import check, compare, demo, doctor, export, inspect, plugins, recover, runs, summarize
+from codex_obs import flags
+from codex_obs.commands import (
+    _command,
+    check,
+    compare,
+    demo,
+    doctor,
+    export,
+    import_,
+    inspect,
+    plugins,
+    recover,
+    report,
+    runs,
+    summarize,
+    sync,
+    view,
+    watch,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,15 +60,19 @@ def _root(
 
 app.command(short_help="Check that a run has the events of a schema.")(check.check)
 app.command(short_help="Show runs side by side, the differences first.")(compare.compare)
-app.command(short_help="Train a small classifier and show its summary.")(demo.demo)
+flags.command(app, short_help="Train a small classifier and show its summary.")(demo.demo)
 app.command(short_help="Check this machine and a folder.")(doctor.doctor)
 app.command(short_help="Write rows as CSV, Parquet or JSON lines.")(export.export)
+app.command("import", short_help="Write a run of another tool as a run directory.")(import_.import_)
 app.command(short_help="Say how well a run is, and what is lost.")(inspect.inspect)
 app.add_typer(plugins.plugins, name="plugins", help="See and check plugins of other packages.")
 app.command(short_help="Recover rows from the journals of dead processes.")(recover.recover)
+app.command(short_help="Write charts of runs as one HTML file.")(report.report)
 app.command(short_help="List the runs of a folder.")(runs.runs)
 app.command(short_help="Summarize a run as CSV, Parquet, JSON or a table.")(summarize.summarize)
-app.command(short_help="Send a run to a server, once or while it is running.")(_sync.sync)
+app.command(short_help="Send a run to a server, once or while it is running.")(sync.sync)
+app.command(short_help="Show charts of runs in a browser.")(view.view)
+app.command(short_help="Watch a run in the terminal, live.")(watch.watch)
 
 
 def main() -> None:

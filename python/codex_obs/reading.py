@@ -153,6 +153,22 @@ def payloads(path: Runs) -> pl.DataFrame:
     return values if _is_oldest_first(values) else _oldest_first(values.lazy()).collect()
 
 
+def read_telemetry(path: Runs) -> pl.DataFrame:
+    """Read the spans and events of runs: `codex_obs.telemetry.read`, which says more.
+
+    Raises:
+        CodexObsError: If there is no run at `path`, or it cannot be read.
+    """
+    from codex_obs import _spans_read  # noqa: PLC0415 - loads polars, on first use
+
+    paths, problems = _paths(path), list[str]()
+    pages = _backend.page_lines(paths, "telemetry", problems)
+    frame = _spans_read.frame(((stream, line) for stream, page in pages for line in page.splitlines()), problems)
+    for problem in problems:
+        _logger.warning("codex_obs: %s: %s", visible(", ".join(paths)), visible(problem))
+    return frame
+
+
 def recover(path: Runs, *, foreign: bool = False) -> dict[str, int]:
     """Bring back the rows that dead writers of runs left in their journals.
 

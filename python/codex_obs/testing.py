@@ -9,32 +9,41 @@ def test_training_logs_its_loss():
 from __future__ import annotations
 
 import json
-import operator
-import re
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Literal, SupportsIndex
 
-from codex_obs import _exit
-from codex_obs._backend import ManualClock, is_object, members_of
-from codex_obs._config import Settings
-from codex_obs._run import STATUSES, Run
-from codex_obs.errors import SettingError
+from codex_obs import _backend, _exit
+from codex_obs._backend import ManualClock, checked_step, shard_name
+from codex_obs._run import Run, params_in, require_status
+from codex_obs._settings.settings import Settings
+from codex_obs.errors import CodexObsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
+    from codex_obs.destinations.base import Destination, Point, RunFacts, Value
     from codex_obs.types import BoundLog, Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
 
-__all__ = ["LoggedCall", "LoggedEvent", "ManualClock", "MemoryRun", "open_run", "read_rows"]
+__all__ = [
+    "LoggedCall",
+    "LoggedEvent",
+    "ManualClock",
+    "MemoryDestination",
+    "MemoryRun",
+    "deliver",
+    "open_run",
+    "read_rows",
+]
 
 # As the engine's `record::event`: a test compares them.
 _STEP_FIELDS = ("timesteps", "policy_version", "step", "global_step", "update")
-_SHARD_NAME = re.compile(r"(?P<kind>[a-z_]+)(?:\.(?P<stream>[a-z0-9-]+))?\.ndjson(?:\.(?P<number>[1-9][0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,7 @@ class MemoryRun:
             ValueError: If the step is outside 64 bits.
         """
         _check_metrics(metrics)
-        given_step = None if step is None else _checked_step(step)
+        given_step = None if step is None else checked_step(step, "step")
         _check_tags(tags)
         _check_timestamp(timestamp)
         if self.closed:
@@ -181,7 +190,7 @@ class MemoryRun:
             ValueError: If it is outside 64 bits.
         """
         named = next((name for name in _STEP_FIELDS if fields.get(name) is not None), None)
-        step = None if named is None else _checked_step(fields[named], named)
+        step = None if named is None else checked_step(fields[named], named)
         if self.closed:
             self._rows_dropped += 1
         else:
@@ -201,9 +210,7 @@ class MemoryRun:
         Raises:
             TypeError: If `params` has no names and values.
         """
-        if not is_object(params):
-            raise TypeError(f"params must be a mapping, not {type(params).__name__}")
-        members = members_of(params)
+        members = params_in(params)
         self.params.append(MappingProxyType(members))
         self._config = MappingProxyType({**self._config, **members})
 
@@ -221,8 +228,7 @@ class MemoryRun:
         Raises:
             SettingError: If `status` is none that a run can have.
         """
-        if status not in STATUSES:
-            raise SettingError(f"status={status!r:.80} cannot be used: give 'finished', 'failed' or 'killed'.")
+        require_status(status)
         self.status = self.status or status
         return True
 
@@ -273,7 +279,7 @@ def open_run(
     """
     return Run(
         str(Path.cwd() / run_dir),
-        settings=Settings(**settings_fields),
+        Settings(**settings_fields),
         name="test",
         config=config,
         as_current=False,
@@ -283,7 +289,7 @@ def open_run(
 
 
 def read_rows(path: RunPath, kind: str = "metrics") -> list[dict[str, object]]:
-    """Read the lines of a run directory with nothing but the standard library.
+    """Read the lines of a run directory as they are, with the standard library's JSON.
 
     Args:
         path: The run directory. What is still in journals is not seen: flush or close the run first.
@@ -294,9 +300,10 @@ def read_rows(path: RunPath, kind: str = "metrics") -> list[dict[str, object]]:
     """
     shards = []
     for file in Path(path).iterdir():
-        match = _SHARD_NAME.fullmatch(file.name)
-        if match and match["kind"] == kind:
-            shards.append((match["stream"] or "", -int(match["number"] or 0), file))
+        name = shard_name(file.name, kind)
+        if name is not None and not name[2]:
+            stream, number, _ = name
+            shards.append((stream != "main", stream, -number, file))
     return [json.loads(line) for *_, file in sorted(shards) for line in file.read_text("utf-8").splitlines()]
 
 
@@ -313,15 +320,6 @@ def _check_tags(tags: object) -> None:
         raise TypeError(f"tags must be a mapping or None, not {type(tags).__name__}")
 
 
-def _checked_step(step: object, name: str = "step") -> int:
-    if type(step).__name__ in ("bool", "bool_") or not isinstance(step, SupportsIndex):
-        raise TypeError(f"{name} must be an integer, not {type(step).__name__}")
-    number = operator.index(step)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{name} is outside 64 bits")
-    return number
-
-
 def _check_timestamp(timestamp: object) -> None:
     if timestamp is None:
         return
@@ -330,3 +328,63 @@ def _check_timestamp(timestamp: object) -> None:
             raise TypeError("timestamp must have a time zone: datetime.now(timezone.utc) has one")
     elif isinstance(timestamp, bool) or not hasattr(timestamp, "__float__"):
         raise TypeError(f"timestamp must be seconds or an aware datetime, not {type(timestamp).__name__}")
+
+
+class MemoryDestination:
+    """A destination that keeps what it is handed, for tests of programs that deliver.
+
+    Attributes:
+        run: The run, once the destination is open.
+        state: What it was opened with.
+        points_by_stream: The rows with a number, in the order in which they came.
+        values_by_stream: Those with a structured value.
+        parameters: The parameters as text.
+        status: How the run ended, once that was said.
+    """
+
+    def __init__(self) -> None:
+        self.run: RunFacts | None = None
+        self.state: Mapping[str, object] = {}
+        self.points_by_stream: dict[str, list[Point]] = {}
+        self.values_by_stream: dict[str, list[Value]] = {}
+        self.parameters: dict[str, str] = {}
+        self.status: str | None = None
+
+    def open(self, run: RunFacts, state: Mapping[str, object]) -> None:
+        """Take note of the run and of the state."""
+        self.run, self.state = run, state
+
+    def points(self, stream: str, points: Sequence[Point]) -> None:
+        """Keep rows with a number."""
+        self.points_by_stream.setdefault(stream, []).extend(points)
+
+    def values(self, stream: str, values: Sequence[Value]) -> None:
+        """Keep rows with a structured value."""
+        self.values_by_stream.setdefault(stream, []).extend(values)
+
+    def params(self, params: Mapping[str, str]) -> None:
+        """Keep parameters."""
+        self.parameters |= params
+
+    def finish(self, status: str) -> None:
+        """Take note of the end."""
+        self.status = status
+
+
+def deliver(path: RunPath, destination: Destination, *, streams: Literal["main", "all"] = "main") -> None:
+    """Deliver what a run has logged to a destination, as ``codex-ndjson sync`` does.
+
+    Args:
+        path: The run directory.
+        destination: The plugin, as an object.
+        streams: Whose rows: the main stream's, or those of all streams.
+
+    Raises:
+        CodexObsError: If there is no run, or not everything could be delivered; the text says why.
+    """
+    directory = os.fspath(path)
+    handed = _backend.Destination.plugin("memory", lambda: destination, ranks=streams)
+    # Nothing is waited for: what cannot be delivered at once is the test's own destination's answer.
+    for outcome in _backend.sync(directory, handed, progress=lambda progress: progress.waiting is None):
+        if not outcome.done:
+            raise CodexObsError(f"{directory}, stream {outcome.stream}: {outcome.problem}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from codex_obs._config import Settings
+    from codex_obs._settings.settings import Settings
 
 RunPath: TypeAlias = str | os.PathLike[str]
 """Where a run lies, or a file of it."""
@@ -53,6 +53,9 @@ Fsync: TypeAlias = Literal["interval", "never", "always"]
 ExportRanks: TypeAlias = Literal["main", "all"]
 """Whose metrics are exported."""
 
+Wandb: TypeAlias = Literal["offline", "online", "disabled"]
+"""What of Weights & Biases is written."""
+
 Resume: TypeAlias = Literal["allow", "must", "never", "new"]
 """What a directory that holds a run means to `init`."""
 
@@ -88,6 +91,12 @@ class SettingsFields(TypedDict, total=False):
     mlflow_run_id: str | None
     mlflow_experiment_id: str
     mlflow_experiment_name: str | None
+    tensorboard: bool | str | os.PathLike[str]
+    prometheus_port: int | None
+    destinations: Sequence[str]
+    wandb: Wandb | None
+    system_metrics: bool | str | os.PathLike[str] | None
+    system_metrics_interval_s: float
     export_ranks: ExportRanks
     export_interval_s: float
     export_flush_metrics: int

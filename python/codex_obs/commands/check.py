@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs._command import (
+from codex_obs.commands._command import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     DirectoriesArgument,
@@ -19,13 +19,13 @@ from codex_obs._command import (
     print_json,
     visible,
 )
-from codex_obs._input import InputError
+from codex_obs.commands._input import InputError
 from codex_obs.errors import CodexObsError, NoLogError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from codex_obs._rl_check import Found, Missing
+    from codex_obs.commands._rl_check import Found, Missing
 
 
 class Schema(StrEnum):
@@ -44,7 +44,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check that runs have the events and keys of a schema. Exit code 1 if something is missing."""
-    from codex_obs import _rl_check, reading  # noqa: PLC0415 - loads the extension, which --help does not need
+    from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
+    from codex_obs.commands import _rl_check  # noqa: PLC0415 - loads the extension, which --help does not need
 
     is_complete = True
     try:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, JsonOption, chosen_directories, fail, say, visible
-from codex_obs._folding import NOTHING, shortened
-from codex_obs._grid import Column, draw
-from codex_obs._input import InputError
 from codex_obs._moments import duration_text
+from codex_obs.commands._command import EXIT_INCOMPLETE, EXIT_USAGE, JsonOption, chosen_directories, fail, say, visible
+from codex_obs.commands._folding import NOTHING, shortened
+from codex_obs.commands._grid import Column, draw
+from codex_obs.commands._input import InputError
 from codex_obs.errors import CodexObsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from codex_obs._comparison import Comparison, Line
+    from codex_obs.commands._comparison import Comparison, Line
 
 _FEWEST = 2
 
@@ -45,8 +45,8 @@ def compare(
 
     Exit codes: 0 done; 1 something could not be read; 2 fewer than two runs were named, or one is none.
     """
-    from codex_obs import _comparison  # noqa: PLC0415 - loads the extension, which --help does not need
     from codex_obs._remarks import is_complete, paragraphs  # noqa: PLC0415
+    from codex_obs.commands import _comparison  # noqa: PLC0415 - loads the extension, which --help does not need
 
     try:
         paths = chosen_directories(input_, runs) if runs or input_ else []
@@ -86,7 +86,7 @@ def _is_wanted(line: Line, metrics: Sequence[str] | None) -> bool:
 
 def to_json(comparison: Comparison, different: Sequence[Line], same: Sequence[Line]) -> str:
     """Encode as JSON: what runs have no value for is null and not present."""
-    from codex_obs._comparison import MISSING  # noqa: PLC0415 - loads the extension
+    from codex_obs.commands._comparison import MISSING  # noqa: PLC0415 - loads the extension
 
     def encoded(lines: Sequence[Line]) -> list[dict[str, object]]:
         return [
@@ -126,7 +126,7 @@ def _short(paths: Sequence[str]) -> list[str]:
 
 
 def _texts(line: Line) -> list[str]:
-    from codex_obs._comparison import MISSING  # noqa: PLC0415 - loads the extension
+    from codex_obs.commands._comparison import MISSING  # noqa: PLC0415 - loads the extension
 
     if line.kind == "run" and line.key == "duration":
         return [duration_text(value) for value in line.values]  # type: ignore[arg-type]  # seconds

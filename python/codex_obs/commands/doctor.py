@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from codex_obs._command import EXIT_INCOMPLETE, JsonOption, print_json, visible
-from codex_obs._folding import fold
+from codex_obs.commands._command import EXIT_INCOMPLETE, JsonOption, print_json, visible
+from codex_obs.commands._folding import fold
 
 _MARKS = {"ok": "ok       ", "warning": "warning  ", "problem": "PROBLEM  "}
 _INDENT = " " * len(_MARKS["ok"])
@@ -32,7 +32,7 @@ def doctor(
 
     Exit codes: 0 logging works as promised; 1 something is a problem.
     """
-    from codex_obs import _checkup  # noqa: PLC0415 - loads the extension, which --help does not need
+    from codex_obs.commands import _checkup  # noqa: PLC0415 - loads the extension, which --help does not need
 
     findings = _checkup.examine(folder or input_ or Path("runs"))
     problems = sum(finding.status == _checkup.PROBLEM for finding in findings)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs import _config
-from codex_obs._command import (
+from codex_obs._settings import environment
+from codex_obs.commands._command import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     InputOption,
@@ -22,11 +22,11 @@ from codex_obs._command import (
     say,
     visible,
 )
-from codex_obs._input import InputError
+from codex_obs.commands._input import InputError
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
-    from codex_obs._rows_out import Account
+    from codex_obs.commands._rows_out import Account
 
 _STANDARD_OUTPUT = "-"
 
@@ -85,8 +85,8 @@ def export(
 
     Exit codes: 0 done; 1 not written, or something was not read and --strict given; 2 wrong usage, or no run.
     """
-    from codex_obs import _output, _rows_out  # noqa: PLC0415 - loads the extension, which --help does not need
-    from codex_obs._progress import Line  # noqa: PLC0415
+    from codex_obs.commands import _output, _rows_out  # noqa: PLC0415 - loads the extension, which --help does not need
+    from codex_obs.commands._progress import Line  # noqa: PLC0415
 
     try:
         kind = to.value if to is not None else _kind(dest)
@@ -94,7 +94,7 @@ def export(
         paths = chosen(input_, runs, doing="Exporting")
         if dest != _STANDARD_OUTPUT:
             _output.check_destination(Path(dest), paths)
-        file_mode = _config.file_mode_from_environment()
+        file_mode = environment.file_mode()
     except (InputError, SettingError, _output.OutputError) as error:
         fail(str(error), EXIT_USAGE)
     is_wide = form is Form.WIDE or (form is None and kind == "jsonl")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from codex_obs._command import (
+from codex_obs.commands._command import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     DirectoriesArgument,
@@ -20,9 +20,9 @@ from codex_obs._command import (
     say,
     visible,
 )
-from codex_obs._folding import NOTHING, display_width, fold
-from codex_obs._grid import Column, draw
-from codex_obs._input import InputError
+from codex_obs.commands._folding import NOTHING, display_width, fold
+from codex_obs.commands._grid import Column, draw
+from codex_obs.commands._input import InputError
 from codex_obs.errors import CodexObsError, NoLogError
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ def _waiting(run: Document, folded: Any) -> Iterator[str]:  # noqa: ANN401 - a f
         yield from folded(f"{run['rows_recovered']:,} rows were recovered from journals of killed writers just now.")
     for journal in run["journals"]:
         if journal["state"] == "live":
-            yield from folded(f"A live process writes stream {journal['stream']}.")
+            rows = journal["rows_waiting"]
+            waiting = f"; {rows:,} {'row waits' if rows == 1 else 'rows wait'} in its journal" if rows else ""
+            yield from folded(f"A live process writes stream {journal['stream']}{waiting}.")
     if run["rows_superseded"]:
         yield from folded(f"{run['rows_superseded']:,} rows are superseded by rewind_to; --superseded shows them.")
 
@@ -148,8 +150,9 @@ def _destinations(run: Document, width: int | None) -> Iterator[str]:
         ]
         left += ["the run status"] if one["end_left"] else []
         is_done = not any(one[key] for key in ("bytes_left", "params_left", "tags_left", "end_left"))
-        rows.append((one["address"], one["stream"], "all delivered" if is_done else f"waiting: {', '.join(left)}"))
-    yield from _grid(("destination", "stream", "state"), rows, width)
+        state = "all delivered" if is_done else f"waiting: {', '.join(left)}"
+        rows.append((one["address"], one["stream"], one["points_taken"], one["rows_not_sent"], state))
+    yield from _grid(("destination", "stream", "points", "not sent", "state"), rows, width)
 
 
 def _grid(titles: Sequence[str], rows: Sequence[Sequence[object]], width: int | None) -> Iterator[str]:

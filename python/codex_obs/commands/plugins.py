@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs._command import CONTEXT_SETTINGS, EXIT_INCOMPLETE, EXIT_USAGE, JsonOption, fail, print_json, say, visible
-from codex_obs._folding import fold
-from codex_obs._grid import Column, draw
-from codex_obs._input import InputError
+from codex_obs.commands._command import (
+    CONTEXT_SETTINGS,
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    JsonOption,
+    fail,
+    print_json,
+    say,
+    visible,
+)
+from codex_obs.commands._folding import fold
+from codex_obs.commands._grid import Column, draw
+from codex_obs.commands._input import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from codex_obs._plugins import Group
+    from codex_obs.commands._plugins import Group
 
 plugins = typer.Typer(no_args_is_help=True, rich_markup_mode=None, context_settings=CONTEXT_SETTINGS)
 
@@ -30,7 +39,7 @@ _DEFAULT_WIDTH = 100
 @plugins.command("list")
 def list_plugins(group: _GroupArgument = None, *, as_json: JsonOption = False) -> None:
     """List the plugins of installed packages, without importing them."""
-    from codex_obs import _plugins  # noqa: PLC0415 - reads what is installed, which --help does not need
+    from codex_obs.commands import _plugins  # noqa: PLC0415 - reads what is installed, which --help does not need
 
     found = _plugins.plugins_of(_groups(group))
     if as_json:
@@ -55,8 +64,6 @@ def explain(group: _GroupArgument = None, *, as_json: JsonOption = False) -> Non
     if as_json:
         print_json([dataclasses.asdict(one) for one in groups])
         return
-    from codex_obs._plugins import NOT_CALLED  # noqa: PLC0415 - as above
-
     width = _width() or _DEFAULT_WIDTH
     for index, one in enumerate(groups):
         lines = [] if index == 0 else [""]
@@ -71,7 +78,6 @@ def explain(group: _GroupArgument = None, *, as_json: JsonOption = False) -> Non
             f'  my-{short[:-1]} = "package.module:Class"',
         ]
         typer.echo("\n".join(lines))
-    say(NOT_CALLED)
 
 
 @plugins.command("diagnose")
@@ -80,7 +86,7 @@ def diagnose(group: _GroupArgument = None, *, as_json: JsonOption = False) -> No
 
     Exit codes: 0 each can be used; 1 one cannot; 2 there is no such group.
     """
-    from codex_obs import _plugins  # noqa: PLC0415 - reads what is installed, which --help does not need
+    from codex_obs.commands import _plugins  # noqa: PLC0415 - reads what is installed, which --help does not need
 
     found = _plugins.diagnose(_groups(group))
     if as_json:
@@ -100,7 +106,7 @@ def diagnose(group: _GroupArgument = None, *, as_json: JsonOption = False) -> No
 
 
 def _groups(name: str | None) -> Sequence[Group]:
-    from codex_obs import _plugins  # noqa: PLC0415 - reads what is installed, which --help does not need
+    from codex_obs.commands import _plugins  # noqa: PLC0415 - reads what is installed, which --help does not need
 
     try:
         return _plugins.groups_of(name)

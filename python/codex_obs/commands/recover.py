@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from codex_obs._command import (
+from codex_obs.commands._command import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     DirectoriesArgument,
@@ -15,7 +15,7 @@ from codex_obs._command import (
     print_json,
     visible,
 )
-from codex_obs._input import InputError
+from codex_obs.commands._input import InputError
 from codex_obs.errors import CodexObsError, NoLogError
 
 

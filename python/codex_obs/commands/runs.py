@@ -11,24 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, JsonOption, fail, say, visible
-from codex_obs._folding import NOTHING, shortened
-from codex_obs._grid import Column, draw
-from codex_obs._input import InputError
-from codex_obs._moments import duration_text, moment_text
+from codex_obs._moments import duration_text
 from codex_obs._selection import Condition, metrics_in, select
+from codex_obs.commands._command import EXIT_INCOMPLETE, EXIT_USAGE, JsonOption, fail, say, visible
+from codex_obs.commands._folding import NOTHING, shortened
+from codex_obs.commands._grid import Column, draw
+from codex_obs.commands._input import InputError
 from codex_obs.errors import CodexObsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from codex_obs._backend import Catalog
-
-    Points = tuple[list[float | None], list[int | None]]
 
 _DEFAULT_FOLDER = "runs"
 _PARTS = ("last", "min", "max")
-_MICROS = 1_000_000
 
 
 def runs(
@@ -82,7 +78,7 @@ def runs(
         unknown = [name for name, found in zip(metrics, catalog.metrics, strict=True) if not found[0]]
         wanted = {name for name in metrics if name not in unknown or name in (metric or ())}
         points = {name: found[1:] for name, found in zip(metrics, catalog.metrics, strict=True) if name in wanted}
-        rows = rows_of(catalog, points, _catalog.durations_micros(catalog))
+        rows = _catalog.rows_of(catalog, points)
         known = len(rows)
         shown = select(rows, conditions, sort, reverse=reverse, limit=limit)
     except (InputError, CodexObsError) as error:
@@ -104,33 +100,6 @@ def runs(
         say(f"{visible(path)}: {visible(why)}")
     if catalog.problems:
         raise typer.Exit(EXIT_INCOMPLETE)
-
-
-def rows_of(
-    catalog: Catalog, metrics: Mapping[str, tuple[Points, Points, Points]], durations: Sequence[int | None]
-) -> list[Mapping[str, object]]:
-    """Give each run as the columns of `codex_obs.runs`, the one that began last first."""
-    columns: dict[str, Sequence[object]] = {
-        "path": catalog.paths,
-        "name": catalog.names,
-        "run_id": catalog.run_ids,
-        "status": catalog.statuses,
-        "started": catalog.started_micros,
-        "duration": [None if micros is None else micros / _MICROS for micros in durations],
-        "last_step": catalog.last_steps,
-        "rows": catalog.rows,
-        "config": [json.loads(text) if text else None for text in catalog.configs],
-    }
-    for name, points in metrics.items():
-        for part, (values, steps) in zip(_PARTS, points, strict=True):
-            columns[f"{name}.{part}"] = values
-            columns[f"{name}.{part}_step"] = steps
-    names = list(columns)
-    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    rows.sort(key=lambda row: (row["started"] is None, -(row["started"] or 0), row["path"]))
-    for row in rows:
-        row["started"] = None if row["started"] is None else moment_text(row["started"])
-    return rows  # type: ignore[return-value]  # a list of dicts is one of mappings that nobody changes
 
 
 def to_json(rows: Sequence[Mapping[str, object]]) -> str:

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codex_obs import _config
-from codex_obs._command import EXIT_INCOMPLETE, EXIT_USAGE, InputOption, RunsArgument, chosen, fail, say, visible
-from codex_obs._input import InputError, run_directory
+from codex_obs._settings import environment
+from codex_obs.commands._command import (
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    InputOption,
+    RunsArgument,
+    chosen,
+    fail,
+    say,
+    visible,
+)
+from codex_obs.commands._input import InputError, run_directory
 from codex_obs.errors import CodexObsError, NoLogError, SettingError
 
 if TYPE_CHECKING:
@@ -55,10 +64,10 @@ def summarize(
 ) -> None:
     """Summarize runs: one row for each run id, split, metric and dataset."""
     from codex_obs import reading  # noqa: PLC0415 - loads the extension, which --help does not need
-    from codex_obs._guess import no_log, no_rows  # noqa: PLC0415
-    from codex_obs._output import OutputError, check_destination  # noqa: PLC0415
-    from codex_obs._progress import Progress  # noqa: PLC0415
     from codex_obs._remarks import is_complete, paragraphs  # noqa: PLC0415
+    from codex_obs.commands._guess import no_log, no_rows  # noqa: PLC0415
+    from codex_obs.commands._output import OutputError, check_destination  # noqa: PLC0415
+    from codex_obs.commands._progress import Progress  # noqa: PLC0415
 
     if as_json and output not in (None, OutputFormat.JSON):
         fail(_JSON_OR_OUTPUT, EXIT_USAGE)
@@ -68,7 +77,7 @@ def summarize(
         destination = _resolve_destination(dest, chosen_output, paths)
         if destination is not None:
             check_destination(destination, paths)
-        file_mode = _config.file_mode_from_environment()
+        file_mode = environment.file_mode()
     except (InputError, OutputError, SettingError) as error:
         fail(str(error), EXIT_USAGE)
     try:
@@ -93,7 +102,7 @@ def summarize(
 
 
 def _resolve_destination(dest: str | None, output: OutputFormat, paths: list[Path]) -> Path | None:
-    from codex_obs._output import OutputError  # noqa: PLC0415 - loaded on first use
+    from codex_obs.commands._output import OutputError  # noqa: PLC0415 - loaded on first use
 
     if dest == _STANDARD_OUTPUT:
         return None
@@ -107,7 +116,7 @@ def _resolve_destination(dest: str | None, output: OutputFormat, paths: list[Pat
 
 
 def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None, file_mode: int) -> None:
-    from codex_obs import _output  # noqa: PLC0415 - loaded on first use
+    from codex_obs.commands import _output  # noqa: PLC0415 - loaded on first use
 
     content: bytes
     to_terminal = destination is None and sys.stdout.isatty()
@@ -120,7 +129,7 @@ def _write(frame: pl.DataFrame, output: OutputFormat, destination: Path | None, 
     elif output is OutputFormat.JSON:
         content = _output.to_json(frame)
     else:
-        from codex_obs import _table  # noqa: PLC0415 - loaded on first use
+        from codex_obs.commands import _table  # noqa: PLC0415 - loaded on first use
 
         width = shutil.get_terminal_size().columns if to_terminal else None
         content = _table.to_table(frame, width=width).encode(errors="backslashreplace")

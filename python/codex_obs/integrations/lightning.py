@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from codex_obs._splits import by_split
 from codex_obs.integrations import _target
 from codex_obs.integrations._needed import needed
-from codex_obs.integrations._splits import by_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

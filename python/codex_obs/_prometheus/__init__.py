@@ -1,0 +1,1 @@
+"""What Prometheus reads of runs: never from the training process."""

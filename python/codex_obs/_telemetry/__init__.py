@@ -1,0 +1,1 @@
+"""The core of telemetry: spans, events, who hears of them. `codex_obs.telemetry` is the public module."""

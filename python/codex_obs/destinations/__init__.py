@@ -1,0 +1,1 @@
+"""Where the rows of a run go beside its files: a module for each destination."""
