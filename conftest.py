@@ -13,7 +13,7 @@ DURABILITY = Path(__file__).parent / "tests" / "durability"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--benchmark`` and ``--durability``."""
+    """Add ``--benchmark``, ``--durability`` and ``--pictures``."""
     parser.addoption("--benchmark", action="store_true", help="run the benchmarks, and nothing else")
     parser.addoption(
         "--durability",
@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SCALE",
         help="run the fault matrix so many times as large, and nothing else",
     )
+    parser.addoption("--pictures", metavar="FOLDER", help="keep the pictures of the page in this folder")
     parser.addoption("--durability-page", metavar="PATH", help="keep the table of the fault matrix in this page")
 
 

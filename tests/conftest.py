@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name in _NAMES:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _clean_process() -> Iterator[None]:
+    """What a test leaves in this process is not the next one's: handlers of events, a decision that waits for a run."""
+    yield
+    handlers = sys.modules.get("codex_obs._telemetry.handlers")
+    if handlers is not None:
+        handlers._attached = ()  # type: ignore[attr-defined]
+    guard = sys.modules.get("codex_obs.mlflow_guard")
+    if guard is not None:
+        guard.taken()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,3 +112,39 @@ def torment(
     ), told
     assert losses_on_record(directory) == stats["rows_dropped"], told
     assert stats["rows_waiting"] == 0 or not result["closed"], told
+
+
+# What a recovery needs first, and what it does behind it: both fail, and then it is repeated.
+FIRST = ("openat", "statx,newfstatat,fstat", "getdents64", "pread64", "read")
+THEN = ("write", "fdatasync,fsync", "rename,renameat,renameat2", "pwrite64")
+# Calls of a recovery, about.
+MOST_CALLS = 40
+
+
+def test_failing_recoveries(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """A recovery that takes another way after one error, and fails on it, leaves the next one nothing to double."""
+    strace.require()
+    entry = Entry("recoveries with two calls that fail, repeated")
+    chance = random.Random(1)
+    for attempt in range(scale.times(200, least=6)):
+        directory, tally, log = (tmp_path / f"{what}-{attempt}" for what in ("run", "tally", "log"))
+        stuck = programs.start("stuck", directory, tally, chance.choice([0, 3333, 10_000]))
+        _, errors = communicate(stuck, DEADLINE_S)
+        assert stuck.returncode == -signal.SIGKILL, errors
+        told = [str(attempt)]
+        for _ in range(2):
+            first, then = chance.choice(FIRST), chance.choice(THEN)
+            at, behind = chance.randint(1, MOST_CALLS), chance.randint(1, 4)
+            told.append(f"{first} {at}, {then} {behind}")
+            calls = f"inject={then}:error=EIO:when={behind}"
+            failing = strace.tracing(directory, log, f"{first},{then}", f"inject={first}:error=EIO:when={at}", calls)
+            communicate(programs.start("recover", directory, before=failing), DEADLINE_S)
+            entry.attempts += strace.injected(log) > 0
+        judgement = judge(directory, rows_of({"main": [range(Tally(tally)[ACCEPTED])]}, ("a", "b")))
+        entry.accepted += judgement.accepted
+        entry.lost += judgement.lost
+        entry.doubled += judgement.doubled
+        entry.torn += judgement.torn
+        assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"{told}: {judgement}"
+    assert entry.attempts > 0
+    ledger.enter(entry)

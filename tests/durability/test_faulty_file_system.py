@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import platform
 import random
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from faults.fuse import fuse
+from faults.fuse import Mounted, fuse
 from faults.fuse_control import FAULTS, PER_MILLE
 from faults.judge import judge, lines_of, losses_on_record, rows_of
 from faults.ledger import Entry
@@ -16,10 +21,7 @@ from faults.patience import communicate
 from faults.tally import ACCEPTED, STATE, Tally, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Programs, Scale
-    from faults.fuse import Mounted
     from faults.judge import Judgement
     from faults.ledger import Ledger
 
@@ -27,6 +29,8 @@ METRICS = ("a", "b")
 SEEDS = 100
 SECONDS = 8.0
 DEADLINE_S = 120.0
+# After so long fewer operations fail until the run is open.
+LUCK_S, FEW_PER_MILLE = 20.0, 2
 # One call may be in the journal that was not counted.
 GAP = 1
 LOCK = "/run/.codex_obs/lock-main"
@@ -73,6 +77,36 @@ def test_operations_on_the_journal_fail_too(tmp_path: Path, programs: Programs, 
     assert faults > 0
 
 
+def test_names_lie(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
+    """Renames and deletions fail, are done although an error is answered, or are done only a moment later."""
+    entry = Entry("renames and deletions fail, lie or come late by a seed, SIGKILL between", longest_log_s=0)
+    liar = built(tmp_path / "liar")
+    faults = 0
+    for seed in range(scale.times(SEEDS // 5, least=2)):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        disk = Mounted(folder, folder, Tally(tmp_path / f"control-{seed}"))
+        before = (str(liar), str(seed), str(disk.control.path), str(folder))
+        torment(disk, seed, programs, entry, before, per_mille=(100, 300), backup_count=("all", "1")[seed % 2])
+        faults += disk.control[FAULTS]
+    entry.note = f"{faults:,} faults"
+    ledger.enter(entry)
+    assert faults > 0
+
+
+def built(program: Path) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None or platform.machine() != "x86_64":
+        pytest.skip("needs a C compiler and x86-64")
+    source = Path(__file__).with_name("programs") / "liar.c"
+    subprocess.run([compiler, "-O1", "-Wall", "-Werror", str(source), "-o", str(program), "-lpthread"], check=True)
+    control = Tally(program.with_name("tried"))
+    tried = subprocess.run([program, "0", control.path, "/", sys.executable, "-c", ""], check=False)
+    if tried.returncode != 0:
+        pytest.skip("may not trace here")
+    return program
+
+
 # Operations on the files of a run, by turn: what a rotation of a 60 kB shard does among them.
 SCRIPTS = {
     "a rotation whose new file cannot be created": [("create", "/run/metrics.ndjson", 2, "fail")],
@@ -107,22 +141,32 @@ def log_once(folder: Path, programs: Programs, script: list[tuple[str, str, int,
         assert losses_on_record(directory) == 0
 
 
-def torment(disk: Mounted, seed: int, programs: Programs, entry: Entry) -> None:
+def torment(
+    disk: Mounted,
+    seed: int,
+    programs: Programs,
+    entry: Entry,
+    before: tuple[str, ...] = (),
+    *,
+    per_mille: tuple[int, ...] = (2, 10, 50),
+    backup_count: str = "all",
+) -> None:
     rng = random.Random(seed)
     directory = disk.place / "run"
     accepted = []
     start = 0
     ends = time.monotonic() + SECONDS
-    disk.control[PER_MILLE] = rng.choice([2, 10, 50])
+    disk.control[PER_MILLE] = rng.choice(per_mille)
     last = False
     while not last:
         last = time.monotonic() > ends
         tally = Tally(disk.place.with_name(f"{disk.place.name}-{start}"))
         tally[ACCEPTED] = start
-        logger = programs.start("stubborn", directory, tally.path, start)
+        logger = programs.start("stubborn", directory, tally.path, start, backup_count, before=before)
         if last:
             disk.control[PER_MILLE] = 0
         until = start + rng.randrange(1, 4000)
+        let_open(disk, logger, tally, start)
         wait_until(lambda: tally[ACCEPTED] >= until or logger.poll() is not None, DEADLINE_S, "it logs")  # noqa: B023 - used at once
         assert logger.poll() is None, f"seed {seed}: {logger.communicate()[1]}"
         if last:
@@ -142,6 +186,20 @@ def torment(disk: Mounted, seed: int, programs: Programs, entry: Entry) -> None:
     assert losses_on_record(directory) == 0, f"seed {seed}"
     # The folder itself, without the file system between.
     assert lines_of(disk.backing / "run") == (judgement.found, 0), f"seed {seed}"
+
+
+def let_open(disk: Mounted, logger: subprocess.Popen[str], tally: Tally, start: int) -> None:
+    """Have fewer operations fail if it could not open the run: with one in twenty, a hundred in a row take luck."""
+    ends, per_mille = time.monotonic() + LUCK_S, disk.control[PER_MILLE]
+
+    def is_open() -> bool:
+        return tally[ACCEPTED] > start or logger.poll() is not None
+
+    wait_until(lambda: is_open() or time.monotonic() > ends, DEADLINE_S, "it opens the run")
+    if not is_open():
+        disk.control[PER_MILLE] = min(per_mille, FEW_PER_MILLE)
+        wait_until(is_open, DEADLINE_S, "it opens the run once fewer operations fail")
+        disk.control[PER_MILLE] = per_mille
 
 
 def add(judgement: Judgement, entry: Entry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 RANKS = 8
 TRAININGS = 4
 NOBODY = 65534
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 CALLS = 50
 LACKS = ((), ("links",), ("links", "flock"), ("flock", "fsyncdir"))
 
@@ -238,7 +240,7 @@ def test_internals_swapped_for_a_link(tmp_path: Path, programs: Programs, scale:
     with codex_obs.init(directory) as first:
         first.log({"m": 1.0})
     elsewhere_before = sorted(path.name for path in elsewhere.iterdir())
-    swapper = programs.start("swapper", directory, elsewhere, NOBODY)
+    swapper = programs.start("swapper", directory / ".codex_obs", elsewhere, NOBODY)
     assert line_of(swapper) == "ready\n"
     opened = refused = 0
     for _ in range(scale.times(1000, least=100)):
@@ -254,6 +256,45 @@ def test_internals_swapped_for_a_link(tmp_path: Path, programs: Programs, scale:
     assert sorted(path.name for path in elsewhere.iterdir()) == elsewhere_before, "nothing is made there"
     assert refused > 0, "the swaps hit nothing"
     entry.attempts, entry.accepted = opened + refused, opened
+    ledger.enter(entry)
+
+
+@pytest.mark.parametrize("swapped", ["run/.codex_obs", "run"])
+def test_folders_swapped_under_an_open_run(
+    swapped: str, tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger
+) -> None:
+    """Nothing is made behind the link, and no row is lost once the folder is in its place again."""
+    require()
+    entry = Entry(f"a user swaps {swapped} of an open run for a link, thousands of times a second")
+    directory, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    open_to_all(tmp_path)
+    tmp_path.chmod(0o777)
+    for folder in (directory, elsewhere, elsewhere / ".codex_obs"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    calls = scale.times(20_000, least=2000)
+    opened = codex_obs.init(directory, max_shard_bytes=20_000, backup_count=2, fsync_interval_s=0.01)
+    swapper = programs.start("swapper", tmp_path / swapped, elsewhere, NOBODY)
+    assert line_of(swapper) == "ready\n"
+    try:
+        for step in range(calls):
+            opened.log({"m": float(step)}, step=step)
+            if step % 50 == 0:
+                opened.flush(timeout=0.01)
+    finally:
+        swapper.kill()
+        swapper.communicate()
+    place = tmp_path / swapped
+    if place.is_symlink():
+        # In one step: where nothing lies, the run makes a folder of its own.
+        names = os.fsencode(place), os.fsencode(place.with_name("evil"))
+        assert ctypes.CDLL(None).renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0
+    assert opened.close(timeout=60)
+    assert sorted(path.name for path in elsewhere.rglob("*")) == [".codex_obs"], "nothing is made there"
+    stats = opened.stats()
+    assert stats["rows_dropped"] == 0
+    assert sorted(codex_obs.read(directory)["step"].to_list()) == list(range(calls))
+    entry.attempts, entry.accepted = 1, calls
     ledger.enter(entry)
 
 

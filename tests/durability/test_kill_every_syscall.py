@@ -6,12 +6,11 @@ import json
 import signal
 from typing import TYPE_CHECKING
 
-import codex_obs
 from faults import strace
-from faults.judge import judge, rows_of
+from faults.judge import rows_of
+from faults.killing import DEADLINE_S, SYSTEM_CALLS, kill_two, require_whole, run_and_kill
 from faults.ledger import Entry
 from faults.patience import communicate
-from faults.tally import ACCEPTED, Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 METRICS = ("a", "b", "c")
 CALLS = 60
 OPTIONS: dict[str, object] = {"max_shard_bytes": 10_000, "backup_count": "all", "fsync": "always"}
-SYSTEM_CALLS = "%file,%desc"
-DEADLINE_S = 60.0
 
 
 def test_kill_every_syscall(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
@@ -31,19 +28,7 @@ def test_kill_every_syscall(tmp_path: Path, programs: Programs, scale: Scale, le
     entry = Entry("SIGKILL at every system call, with rotation and recovery", longest_log_s=0)
     strace.require()
     for moment in moments(tmp_path, programs, scale):
-        directory = tmp_path / f"run-{moment}"
-        accepted = []
-        start = 0
-        # The first victim writes a new run, the second one recovers what it left before it writes.
-        for victim in range(2):
-            tally = Tally(tmp_path / f"tally-{moment}-{victim}")
-            tally[ACCEPTED] = start
-            work = json.dumps(OPTIONS | {"start": start, "calls": CALLS})
-            killed = run_and_kill(directory, programs, moment, "workload", directory, tally.path, work)
-            accepted.append(range(start, tally[ACCEPTED]))
-            start = tally[ACCEPTED] + 1
-            entry.attempts += killed
-            entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
+        directory, accepted = kill_two(tmp_path, programs, moment, OPTIONS | {"calls": CALLS}, entry)
         check(directory, accepted, entry, at_most_unasked=2 * len(METRICS))
     ledger.enter(entry)
 
@@ -97,28 +82,10 @@ def leave_a_journal(directory: Path, programs: Programs) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def run_and_kill(directory: Path, programs: Programs, moment: int, program: str, *arguments: object) -> bool:
-    """Run a program that is killed before its `moment`-th call. Gives whether it lived to see it."""
-    killing = strace.injecting(directory, directory.with_suffix(".log"), SYSTEM_CALLS, f"signal=SIGKILL:when={moment}")
-    process = programs.start(program, *arguments, before=killing)
-    _, errors = communicate(process, DEADLINE_S)
-    assert process.returncode in (0, -signal.SIGKILL), f"{moment}: {errors}"
-    return process.returncode != 0
-
-
 def check(directory: Path, accepted: list[range], entry: Entry, *, at_most_unasked: int) -> None:
     expected = rows_of({"main": accepted}, METRICS)
     if not list(directory.glob("metrics*")):
         # It died before there was a log.
         assert expected.is_empty()
         return
-    judgement = judge(directory, expected)
-    entry.accepted += judgement.accepted
-    entry.lost += judgement.lost
-    entry.doubled += judgement.doubled
-    entry.torn += judgement.torn + judgement.damage["tails"]
-    assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"{directory}: {judgement}"
-    assert judgement.damage == {"tails": 0, "frames": 0, "journals": 0}, f"{directory}: {judgement}"
-    assert judgement.unasked <= at_most_unasked, f"{directory}: {judgement}"
-    again = codex_obs.recover(directory)
-    assert again == dict.fromkeys(again, 0), "a second recovery found something"
+    require_whole(directory, expected, entry, at_most_unasked=at_most_unasked)

@@ -9,10 +9,13 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 import codex_obs
 from faults import strace
 from faults.follower import Follower
 from faults.judge import judge, rows_of
+from faults.killing import DEADLINE_S, SYSTEM_CALLS, kill_two, require_whole, run_and_kill
 from faults.ledger import Entry
 from faults.mounts import loop, mount_again, shut_down
 from faults.patience import communicate
@@ -22,7 +25,6 @@ from test_power_cut import METRICS as TWO_METRICS
 from test_power_cut import recover, until_something_is_durable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Programs, Scale
@@ -30,10 +32,8 @@ if TYPE_CHECKING:
 
 METRICS = ("a", "b", "c")
 CALLS = 60
-# All but one of the rotated shards are packed, by the thread of the process that dies or by whoever comes after it.
+# All but one of the rotated shards are packed, by the thread of the process that dies or by the process after it.
 PACKING: dict[str, object] = {"max_shard_bytes": 4_000, "backup_count": 1, "fsync": "always"}
-SYSTEM_CALLS = "%file,%desc"
-DEADLINE_S = 60.0
 
 
 def test_kill_every_syscall_of_packing(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
@@ -50,18 +50,8 @@ def test_kill_every_syscall_of_packing(tmp_path: Path, programs: Programs, scale
     archives = [path for path in logs(tmp_path / "whole")["metrics.ndjson"] if ".archive-" in path.name]
     assert last > 4 * len(archives) > 0, "the calls are those of the packer"
     for moment in strace.spread(last, scale.times(last, least=8)):
-        directory = tmp_path / f"run-{moment}"
-        accepted = []
-        start = 0
-        for victim in range(2):
-            tally = Tally(tmp_path / f"tally-{moment}-{victim}")
-            tally[ACCEPTED] = start
-            work = json.dumps(PACKING | {"start": start, "calls": CALLS})
-            killed = run_and_kill(directory, programs, moment, "workload", directory, tally.path, work)
-            accepted.append(range(start, tally[ACCEPTED]))
-            start = tally[ACCEPTED] + 1
-            entry.attempts += killed
-            entry.longest_log_s = max(entry.longest_log_s or 0, tally.longest_log_s())
+        victims = PACKING | {"calls": CALLS}
+        directory, accepted = kill_two(tmp_path, programs, moment, victims, entry, strace.names_of_packing)
         check(directory, accepted, entry)
     assert entry.attempts > 0
     ledger.enter(entry)
@@ -77,7 +67,7 @@ def test_kill_every_syscall_of_packing_what_is_left(
     # The first call of its packer is its last.
     tally = Tally(tmp_path / "tally")
     work = json.dumps(PACKING | {"start": 0, "calls": CALLS})
-    assert run_and_kill(left, programs, 3, "workload", left, tally.path, work)
+    assert run_and_kill(left, programs, 3, "workload", left, tally.path, work, names=strace.names_of_packing)
     codex_obs.recover(copy_of(left, tmp_path / "tried"))
     log = tmp_path / "log"
     tracing = strace.tracing(copy_of(left, tmp_path / "whole"), log, SYSTEM_CALLS, names=every_name)
@@ -116,6 +106,40 @@ def test_kill_amid_packing_of_equal_rows(tmp_path: Path, programs: Programs, sca
         tally[ACCEPTED] = found
     entry.accepted = tally[ACCEPTED]
     ledger.enter(entry)
+
+
+@pytest.mark.parametrize("how", ["recover", "close"])
+@pytest.mark.parametrize(("log", "rotation"), [("metrics", 2), ("metrics", 4), ("metrics_manifest", 2)])
+def test_what_a_worker_that_died_amid_a_rotation_left_is_packed(
+    log: str, rotation: int, how: str, tmp_path: Path, programs: Programs
+) -> None:
+    """It dies before it opens the new file: a shard is due, and its packer has not heard of it."""
+    strace.require()
+    directory, tally = tmp_path / "run", Tally(tmp_path / "tally")
+    base = f"{log}.rank-1.ndjson"
+    rules = {"max_shard_bytes": 2000, "backup_count": 1, "fsync": "never"}
+    calls = json.dumps({"start": 0, "calls": 400, "rank": 1, **rules})
+    killing = strace.injecting(
+        directory,
+        tmp_path / "log",
+        "openat",
+        f"signal=SIGKILL:when={rotation + 1}",
+        # Looked up in the open folder.
+        names=lambda run: [base, str(run / base)],
+    )
+    worker = programs.start("workload", directory, tally.path, calls, before=killing)
+    _, errors = communicate(worker, DEADLINE_S)
+    assert worker.returncode == -signal.SIGKILL, errors
+    assert not (directory / base).exists()
+    assert (directory / f"{base}.2").exists()
+    if how == "recover":
+        codex_obs.recover(directory)
+    else:
+        codex_obs.init(directory).close()
+    shards = [path.name for path in logs(directory)[base]]
+    assert shards[:-1] == [f"{base}.archive-{number:06}.zst" for number in range(1, len(shards) - 1)] + [f"{base}.1"]
+    assert not list(directory.glob(".codex_obs/pack-*"))
+    judge(directory, rows_of({"rank-1": [range(tally[ACCEPTED])]}, METRICS)).require_perfect()
 
 
 def test_power_cut_amid_packing(tmp_path: Path, programs: Programs, scale: Scale, ledger: Ledger) -> None:
@@ -207,35 +231,9 @@ def copy_of(directory: Path, copy: Path) -> Path:
     return copy
 
 
-def run_and_kill(
-    directory: Path,
-    programs: Programs,
-    moment: int,
-    program: str,
-    *arguments: object,
-    names: Callable[[Path], list[str]] = strace.names_of_packing,
-) -> bool:
-    """Run a program that is killed before its `moment`-th call. Gives whether it lived to see it."""
-    log = directory.with_suffix(".log")
-    killing = strace.injecting(directory, log, SYSTEM_CALLS, f"signal=SIGKILL:when={moment}", names=names)
-    process = programs.start(program, *arguments, before=killing)
-    _, errors = communicate(process, DEADLINE_S)
-    assert process.returncode in (0, -signal.SIGKILL), f"{moment}: {errors}"
-    return process.returncode != 0
-
-
 def check(directory: Path, accepted: list[range], entry: Entry) -> None:
-    judgement = judge(directory, rows_of({"main": accepted}, METRICS))
-    entry.accepted += judgement.accepted
-    entry.lost += judgement.lost
-    entry.doubled += judgement.doubled
-    entry.torn += judgement.torn + judgement.damage["tails"]
-    assert (judgement.lost, judgement.doubled, judgement.torn) == (0, 0, 0), f"{directory}: {judgement}"
-    assert judgement.damage == {"tails": 0, "frames": 0, "journals": 0}, f"{directory}: {judgement}"
-    assert judgement.unasked <= 2 * len(METRICS), f"{directory}: {judgement}"
-    # Whoever recovers packs as well, and leaves nothing half done.
+    require_whole(directory, rows_of({"main": accepted}, METRICS), entry, at_most_unasked=2 * len(METRICS))
+    # A recovery packs as well, and leaves nothing half done.
     files = [path.name.removeprefix("metrics.ndjson") for path in logs(directory)["metrics.ndjson"]]
     plain = [name for name in files if ".archive-" not in name]
     assert plain in ([".1", ""], [""]), files
-    again = codex_obs.recover(directory)
-    assert again == dict.fromkeys(again, 0), "a second recovery found something"

@@ -150,7 +150,7 @@ BROKEN = [
     f"{USER}:{CANARY}@127.0.0.1:80",
     f"http://{USER}:{CANARY}@[::1",
     f"http://{USER}:{CANARY}\n@127.0.0.1:80",
-    f"file:///{CANARY}@x/mlruns",
+    f"file://{USER}:{CANARY}@x/mlruns",
     f"http://127.0.0.1:80/?key={CANARY}",
 ]
 

@@ -79,15 +79,15 @@ def test_the_command_for_a_run_that_is_gone_works_as_it_stands(
     assert differences(client.points(named_in(run_dir)), expected_points(run_dir)) == NONE
 
 
-def test_a_deleted_run_gives_its_place_to_the_one_that_is_named(server: Server, client: Client, run_dir: Path) -> None:
+def test_the_run_that_is_named_takes_the_place_of_the_one_before(server: Server, client: Client, run_dir: Path) -> None:
     log(run_dir, mlflow_tracking_uri=server.uri)
     old, other, third = named_in(run_dir), client.create_run(), client.create_run()
-    assert "although run.json names" in sync(run_dir, "--uri", server.uri, "--run-id", other)
-    assert named_in(run_dir) == old
-    client.post("runs/delete", {"run_id": old})
+    assert f"which takes the place of {old} in run.json" in sync(run_dir, "--uri", server.uri, "--run-id", other)
+    assert named_in(run_dir) == other
+    client.post("runs/delete", {"run_id": other})
     assert "run.json names the run" in sync(run_dir, "--uri", server.uri, "--run-id", third)
     assert named_in(run_dir) == third
-    for remote in (other, third):
+    for remote in (old, third):
         assert differences(client.points(remote), expected_points(run_dir)) == NONE
 
 

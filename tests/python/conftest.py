@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import tempfile
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import pytest
 
+from beside import ENTRY_POINTS, MODULE, Place
 from codex_obs import _open_runs
+from installed import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,3 +166,28 @@ def tracking() -> Iterator[Tracking]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """Give a folder that other users can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def beside_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a package with destinations that is really installed."""
+    return install(tmp_path_factory.mktemp("beside"), "beside_plugins", MODULE, ENTRY_POINTS)
+
+
+@pytest.fixture
+def place(tmp_path: Path, beside_site: Path) -> Iterator[Place]:
+    """Give a place for trainers, beside which nothing runs any more afterwards."""
+    found = Place(tmp_path, beside_site)
+    yield found
+    for pid in found.sidecars():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

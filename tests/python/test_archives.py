@@ -104,7 +104,7 @@ def test_a_resume_on_each_of_eight_days_keeps_every_row(tmp_path: Path) -> None:
 
 
 def test_manifest_and_tracking_summary_are_packed_too(tmp_path: Path) -> None:
-    recorder = _backend.Recorder(str(tmp_path), run_id="r1", max_shard_bytes=3000, backup_count=1)
+    recorder = _backend.Recorder(str(tmp_path), codex_obs.Settings(max_shard_bytes=3000, backup_count=1), run_id="r1")
     for step in range(60):
         recorder.log({"hist": [step, step]}, step=step)
         assert recorder._write_summary("test", "enabled", "y" * 200, {"step": step})

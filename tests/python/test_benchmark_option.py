@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+# What tells a worker of pytest that it is one is not meant for what it starts.
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
 
 
 def collected(*arguments: str) -> set[str]:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, env=ALONE, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 5), done.stdout + done.stderr
     return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
 
@@ -47,7 +50,7 @@ def test_the_option_runs_every_fault_and_nothing_else() -> None:
 def test_a_fault_named_among_tests_is_skipped_and_says_how_to_run_it() -> None:
     names = ["tests/durability/test_planted_names.py", "tests/durability/test_overflow.py"]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *names]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, env=ALONE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" not in done.stdout
     assert "part of the fault matrix: run it with --durability SCALE" in done.stdout

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import pty
 import stat
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import polars as pl
 import pytest
 
 from codex_obs import reading
-from terminal import everything_shown
+from terminal import shown_by
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()"]
 ROWS = '{"metric":"loss","step":1,"value":0.5}\n{"metric":"acc","step":1,"value":0.25}\n'
@@ -33,19 +32,6 @@ def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Com
     )
     # Decoded here, because Python's text mode would turn a carriage return into a newline.
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-def on_terminal(*arguments: str | Path, cwd: Path) -> bytes:
-    """Run with standard output on a terminal and give what arrives there."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], cwd=cwd, stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs
-    ) as process:
-        os.close(theirs)
-        shown = everything_shown(ours)
-        assert process.wait(60) == 0
-    os.close(ours)
-    return shown
 
 
 @pytest.fixture
@@ -241,7 +227,7 @@ def test_control_characters_reach_no_terminal(log: Path, tmp_path: Path) -> None
     name = "\x1b[31mred\x07\u202e\x9b"
     (log / "metrics.ndjson").write_text(json.dumps({"metric": name}) + "\n" + "{\x1b\n")
     for output in ("table", "json", "csv"):
-        shown = on_terminal("summarize", "--input", log, "--output", output, "--dest", "-", cwd=tmp_path)
+        shown = shown_by([*COMMAND, "summarize", "--input", str(log), "--output", output, "--dest", "-"])
         assert b"red" in shown
         for control in (b"\x1b", b"\x07", "\u202e".encode(), "\x9b".encode()):
             assert control not in shown, output

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import codex_obs
-from codex_obs import _guess, reading
+from codex_obs import reading
+from codex_obs.commands import _guess
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()", "summarize"]
 ROW = '{"metric":"loss","step":1,"value":0.5}\n'
@@ -179,6 +180,7 @@ def test_what_is_written_to_a_file_needs_no_standard_stream(log: Path) -> None:
     assert (log / "metrics_summary.csv").read_text().count("\n") == 2
 
 
+IMPORT = "codex-obs import makes a run of it"
 TFRECORD = (
     (24).to_bytes(8, "little")
     + bytes.fromhex("a37f4b22")
@@ -206,11 +208,11 @@ def mlflow_database() -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("events.out.tfevents.1700000000.host.1.0", TFRECORD, "is a TensorBoard event file"),
-        ("run-abc.wandb", WANDB, "is a W&B run file (.wandb)"),
+        ("events.out.tfevents.1700000000.host.1.0", TFRECORD, f"is a TensorBoard event file: {IMPORT}"),
+        ("run-abc.wandb", WANDB, f"is a W&B run file (.wandb): {IMPORT}"),
         ("metrics.prom", PROMETHEUS.encode(), "looks like metrics in Prometheus text format"),
         ("metrics.prom", b'up{job="a"} 1\nup{job="b"} 0\n', "looks like metrics in Prometheus text format"),
-        ("mlflow.db", mlflow_database(), "is the database of an MLflow store"),
+        ("mlflow.db", mlflow_database(), f"is the database of an MLflow store: {IMPORT}"),
         ("other.db", b"SQLite format 3\x00" + b"\x10\x00\x01\x01\x00" * 20, "is an SQLite database"),
         ("loss", b"1700000000000 0.5 0\n1700000000100 nan 1\n", "looks like a metric of an MLflow file store"),
         (
@@ -218,7 +220,11 @@ def mlflow_database() -> bytes:
             b"artifact_uri: /a/b\nrun_id: x\n",
             "looks like the meta.yaml of an MLflow store",
         ),
-        ("wide.ndjson.gz", gzip.compress(b'{"step":1,"loss":0.5}\n'), "has one object a step (keys: step, loss)"),
+        (
+            "wide.ndjson.gz",
+            gzip.compress(b'{"step":1,"loss":0.5}\n', mtime=0),
+            "has one object a step (keys: step, loss)",
+        ),
         ("history.csv", b"epoch;loss\n1;0,5\n2;0,25\n", "looks like a CSV table"),
         ("train.log", b"{'step': 1, 'loss': 0.5}\n", "looks like Python dictionaries (single quotes)"),
         ("model.pkl", pickle.dumps({"a": 1}), "is a pickle"),
@@ -251,14 +257,16 @@ def test_folders_of_other_tools_are_recognized(tmp_path: Path, names: list[str],
     with pytest.raises(codex_obs.NoLogError) as raised:
         reading.summarize_files([tmp_path / "logs"])
     folder = tmp_path / "logs"
-    assert _guess.no_log(str(raised.value), [folder]) == f"{folder} holds no metrics log; it looks like {words}."
+    assert (
+        _guess.no_log(str(raised.value), [folder]) == f"{folder} holds no metrics log; it looks like {words}: {IMPORT}."
+    )
 
 
 def test_a_folder_of_another_tool_is_exit_code_2_and_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     done = run("--input", ".", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == ". holds no metrics log; it looks like an MLflow store.\n"
+    assert done.stderr == f". holds no metrics log; it looks like an MLflow store: {IMPORT}.\n"
 
 
 def test_several_runs_have_one_summary_that_is_named(log: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,14 @@ def test_a_terminal_of_80_columns_shows_every_number_whole(tmp_path: Path) -> No
     table = shown.partition("Wrote ")[0]
     assert [line for line in table.splitlines() if len(line) > 80] == []
     assert cut_numbers(table, pl.read_parquet(tmp_path / "runs/demo/metrics_summary.parquet")) == []
+    curves = {
+        line.split()[0]: line.split()[1] for line in table.splitlines() if line.rstrip().endswith(tuple("▁▂▃▄▅▆▇█"))
+    }
+    assert list(curves) == [
+        "eval/accuracy", "eval/loss", "train/accuracy", "train/gradient_norm", "train/learning_rate", "train/loss",
+    ]  # fmt: skip
+    assert curves["train/learning_rate"][0] == "█"
+    assert curves["train/learning_rate"][-1] == "▁"
 
 
 def test_the_log_rotates_and_no_row_is_lost(first_run: tuple[Path, str]) -> None:
@@ -152,3 +161,17 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("The demo needs numpy: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(find_spec("mlflow") is not None, reason="needs to be without MLflow")
+def test_a_store_without_its_package_is_a_sentence_that_says_what_to_install(working_directory: Path) -> None:
+    done = demo(working_directory, "--run-name", "mine", "--enable-mlflow")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "an MLflow store needs the package mlflow: pip install 'codex_obs[mlflow]'.\n"
+    assert not (working_directory / "runs" / "mine" / "metrics.ndjson").exists()
+
+
+def test_a_name_that_leads_elsewhere_is_refused(working_directory: Path) -> None:
+    done = demo(working_directory, "--run-name", "../mine")
+    assert done.returncode == 2
+    assert done.stderr.startswith("--run-name='../mine' cannot be the name of a run")

@@ -16,12 +16,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from codex_obs import _checkup
+from codex_obs.commands import _checkup
 from command import start
 
 CHECKS = [
     "versions", "settings", "folder", "file system", "disk space", "inodes", "locks", "journal", "clock", "open files",
-    "file size", "ports", "mlflow",
+    "file size", "ports", "mlflow", "container", "psutil", "gpu driver",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import codex_obs
 from codex_obs.testing import LoggedEvent, ManualClock, MemoryRun, open_run, read_rows
+from labels import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,7 +182,7 @@ class Silent:
         (Silent(), "misc", {"category": "<Silent>"}),
         ("x" * 5000, "misc", {"category": "x" * 4096}),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_any_other_category_is_misc_and_kept_as_a_tag(
     run: Run, category: object, split: str, tags: dict[str, object]
@@ -212,7 +213,7 @@ def test_message_and_other_fields_are_tags_of_every_row(run: Run) -> None:
         ({"z": 1j}, {"z": "1j"}),
         ({"data": b"x"}, {"data": "eA=="}),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_an_event_without_a_number_is_one_row_that_keeps_its_words(
     run: Run, fields: dict[str, object], tags: dict[str, object]
@@ -238,7 +239,7 @@ def test_the_arguments_may_be_given_by_name(run: Run) -> None:
 @pytest.mark.parametrize(
     "number",
     [3, 0.5, np.int8(3), np.float16(0.5), np.array([[2.0]]), Decimal("0.5"), Fraction(1, 2), 10**400, math.nan],
-    ids=repr,
+    ids=label,
 )
 def test_whatever_holds_one_number_is_a_metric_as_it_is_for_log(run: Run, number: Any) -> None:
     run.log({"m": number}, step=0, split="trainer")
@@ -247,7 +248,7 @@ def test_whatever_holds_one_number_is_a_metric_as_it_is_for_log(run: Run, number
     assert event == logged
 
 
-@pytest.mark.parametrize("value", [True, np.True_, np.array([True]), None, "5", b"5", "", float, {}], ids=repr)
+@pytest.mark.parametrize("value", [True, np.True_, np.array([True]), None, "5", b"5", "", float, {}], ids=label)
 def test_booleans_texts_and_none_are_no_metrics(run: Run, value: object) -> None:
     run.event("TRAIN", m=value)
     (row,) = rows_of(run)
@@ -310,7 +311,7 @@ def test_the_step_is_the_first_field_that_is_there_and_the_others_become_tags(ru
 @pytest.mark.parametrize(
     ("step", "error"),
     [(1.0, TypeError), (True, TypeError), ("1", TypeError), (np.float64(1), TypeError), (2**63, ValueError)],
-    ids=repr,
+    ids=label,
 )
 def test_a_step_that_log_refuses_is_refused_by_its_name(
     run: Run, field: str, step: Any, error: type[Exception]

@@ -226,7 +226,7 @@ def test_a_forked_child_sends_nothing_of_its_parent_s(tracking: Any, run_dir: Pa
 
 def test_the_engine_refuses_words_it_does_not_know(run_dir: Path) -> None:
     with pytest.raises(_backend.CoreError, match="export_ranks"):
-        _backend.MlflowExport(NOBODY, ranks="some")
+        _backend.Destination.mlflow(NOBODY, ranks="some")
     run = codex_obs.init(run_dir)
     with pytest.raises(_backend.CoreError, match="status"):
         run._close(1.0, "gone")

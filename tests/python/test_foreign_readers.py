@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 import codex_obs
-from codex_obs import _output, reading
+from codex_obs import reading
+from codex_obs.commands import _output
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -120,3 +121,40 @@ def test_a_childs_session_does_not_look_at_its_siblings(run_dir: Path) -> None:
     # Two calls list a folder: the test's own, which shows that they would be seen.
     assert trace.read_text().count("getdents64(") == 2
     assert run.close()
+
+
+CLOSER = """
+import os, sys, codex_obs
+run = codex_obs.init(sys.argv[1])
+run.log({"row": 1.0})
+for number in range(int(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        run.log({"row": float(number)})
+        os._exit(0)
+    os.waitpid(child, 0)
+assert run.close(None)
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_what_many_children_left_is_synced_together(run_dir: Path) -> None:
+    """Each sync waits for the disk: one after the other, those of hundreds of children take minutes."""
+
+    def syncs(children: int) -> tuple[int, int]:
+        directory, trace = run_dir.with_name(f"run-{children}"), run_dir.with_name("trace")
+        tracer = ["strace", "-f", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-o", str(trace)]
+        subprocess.run(
+            [*tracer, sys.executable, "-W", "ignore", "-c", CLOSER, str(directory), str(children)],
+            check=True,
+            timeout=120,
+        )
+        assert codex_obs.read(directory).height == 1 + children
+        assert [path.name for path in (directory / ".codex_obs").iterdir()] == ["guard"]
+        text = trace.read_text()
+        return text.count(" fsync("), text.count(" fdatasync(")
+
+    few, many = syncs(1), syncs(61)
+    # Sixty more streams: one more look at the folder at most, and once each of their three files.
+    assert many[0] - few[0] <= 2
+    assert many[1] - few[1] <= 3 * 60 + 3

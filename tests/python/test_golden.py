@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from codex_obs import Settings
 from codex_obs._backend import ManualClock, Recorder, canonical_json
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_numbers_and_texts_are_written_as_in_the_golden_files() -> None:
 
 def test_timestamps_are_written_as_in_the_golden_file(run_dir: Path) -> None:
     expected = cases("timestamps.ndjson")
-    run = Recorder(str(run_dir), run_id="r")
+    run = Recorder(str(run_dir), Settings(), run_id="r")
     for case in expected:
         run.log({"m": 1}, step=0, timestamp=EPOCH + timedelta(microseconds=case["micros"]))
     assert run._close(10)
@@ -88,7 +89,7 @@ def python_value(value: dict[str, Any] | None) -> object:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_rows_and_manifest_lines_are_written_as_in_the_golden_file(run_dir: Path, legacy: bool) -> None:  # noqa: FBT001 - a parameter
     expected = [case for case in cases("rows.ndjson") if case["legacy"] is legacy]
-    run = Recorder(str(run_dir), run_id=make.RUN_ID, legacy=legacy)
+    run = Recorder(str(run_dir), Settings(legacy=legacy), run_id=make.RUN_ID)
     for case in expected:
         run.log(
             {case["metric"]: python_value(case["value"])},
@@ -121,7 +122,7 @@ def test_rows_and_manifest_lines_are_written_as_in_the_golden_file(run_dir: Path
 def test_the_lines_of_the_other_files_are_written_as_in_the_golden_file(run_dir: Path) -> None:
     expected = cases("records.ndjson")
     (micros,) = {case["micros"] for case in expected}
-    run = Recorder(str(run_dir), run_id=make.RUN_ID, name="demo", clock=ManualClock(micros / 10**6))
+    run = Recorder(str(run_dir), Settings(), run_id=make.RUN_ID, name="demo", clock=ManualClock(micros / 10**6))
     for case in expected:
         if case["kind"] == "params":
             run._write_params(case["config"], case["cli"]["argv"], case["derived"], case["metadata"])

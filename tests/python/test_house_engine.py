@@ -12,16 +12,29 @@ ENGINE = Path(__file__).parents[2] / "rust" / "codex-obs-core" / "src"
 
 # Folders and the files beside them, lowest first. One imports from lower layers only.
 LAYERS = (
-    ("clock", "error", "generation", "limits", "prefetch", "primitives", "pulse", "words"),
-    ("fs", "record", "wait"),
-    ("stats",),
+    ("problem",),
+    (
+        "block",
+        "clock",
+        "error",
+        "generation",
+        "limits",
+        "paths",
+        "prefetch",
+        "primitives",
+        "pulse",
+        "words",
+    ),
+    ("fs", "process", "record", "spawn", "wait"),
+    ("artifact", "lock", "sidecar", "stats", "structured"),
     ("http", "journal", "shard", "timeline"),
-    ("encode", "paths", "scan"),
-    ("run", "summary", "worker"),
+    ("encode", "scan"),
+    ("run", "series", "summary", "worker"),
     ("rows",),
     ("follow", "recovery", "sessions"),
     ("deliver", "reading"),
-    ("catalog", "mlflow", "session", "survey"),
+    ("file_destination",),
+    ("catalog", "log_lines", "mlflow", "otlp", "session", "survey", "tensorboard", "wandb"),
 )
 LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 TEST_MODULE = re.compile(r'#\[cfg\((?:all\()?(?:test|loom).*\n(?:#\[path = "(.+?)"\]\n)?(?:pub )?mod (\w+);')

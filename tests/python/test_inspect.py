@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 import codex_obs
 from children import run_in_child
+from codex_obs.system import SampleLog
 from codex_obs.testing import open_run
 from command import start
 
@@ -99,6 +102,46 @@ def test_a_running_run(tmp_path: Path) -> None:
     assert [(one["stream"], one["live"], one["rows"]) for one in document["streams"]] == [("main", True, 1)]
 
 
+def test_rows_that_cannot_be_written_yet_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    program = (
+        "import codex_obs, resource, sys\n"
+        "run = codex_obs.init(sys.argv[1])\n"
+        "run.log({'a': 0})\n"
+        "assert run.flush()\n"
+        "size = (run.path / 'metrics.ndjson').stat().st_size\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
+        "run.log({f'm{number}': number for number in range(5)})\n"
+        "print('logged', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"logged\n"
+        document = inspected(path, code=0)
+        child.kill()
+    (journal,) = document["journals"]
+    assert (document["rows"], journal["state"], journal["rows_waiting"], journal["why"]) == (1, "live", 5, None)
+    assert inspected(path, code=0)["rows"] == 6, "they were safe"
+
+
+def test_drops_in_a_summary_that_was_packed_count(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with codex_obs.init(path) as run:
+        run.log({"loss": 0.5}, step=1)
+    log = SampleLog(path / "tracking_summary.ndjson", codex_obs.Settings(max_shard_bytes=500, backup_count=1))
+    for _ in range(20):
+        log.write({"component": "ndjson", "status": "degraded", "reason": "x", "extra": {"cause": "full", "count": 3}})
+    assert sorted(file.name for file in path.glob("tracking_summary*.zst"))
+    document = inspected(path, code=1)
+    assert [(loss["kind"], loss["count"]) for loss in document["losses"]] == [("dropped", 60)]
+
+
 def test_a_foreign_log(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.ndjson").write_text('{"metric":"loss","step":7,"value":1}\n')
@@ -120,8 +163,9 @@ def test_what_is_no_run_is_exit_code_2(tmp_path: Path, name: str) -> None:
 def test_a_destination_that_lags_says_by_how_much(tmp_path: Path, tracking: Any) -> None:
     path = tmp_path / "run"
     with codex_obs.init(path, mlflow_tracking_uri=tracking.uri) as run:
-        run.log({"loss": 1.0}, step=1)
+        run.log({"loss": 1.0, "note": "text"}, step=1)
     (delivery,) = inspected(path, code=0)["destinations"]
+    assert (delivery["points_taken"], delivery["points_refused"], delivery["rows_not_sent"]) == (1, 0, 1)
     assert (delivery["rows_left"], delivery["bytes_left"], delivery["end_left"]) == (0, 0, False)
     assert delivery["told"] == "finished"
     tracking.refusal = (503, "not now")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import codex_obs
+from codex_obs._splits import by_split
 from codex_obs.integrations._needed import needed
-from codex_obs.integrations._splits import by_split
 from codex_obs.integrations._target import Target, make
 
 if TYPE_CHECKING:

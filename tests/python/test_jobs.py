@@ -204,6 +204,38 @@ def test_lightnings_launcher_starts_the_other_ranks_from_rank_0(tmp_path: Path) 
         assert sorted(set(codex_obs.read(run)["stream"].cast(str))) == ["main", "rank-1", "rank-2"]
 
 
+LIGHTNING_INSIDE_FIT = """
+import os, socket, subprocess, sys, time
+import codex_obs
+if "LOCAL_RANK" not in os.environ:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        os.environ["MASTER_PORT"] = str(found.getsockname()[1])
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"}
+    command = [sys.executable, *sys.orig_argv[1:]]
+    ranks = [subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}) for rank in (1, 2)]
+rank = os.environ["LOCAL_RANK"]
+time.sleep(1.0 if rank == sys.argv[1] else 0.0)
+with codex_obs.init() as run:
+    run.log({"rank": int(rank)})
+assert rank != "0" or [other.wait() for other in ranks] == [0, 0]
+"""
+
+
+@pytest.mark.parametrize("late", ["0", "1", "2"])
+def test_ranks_that_lightnings_launcher_started_before_rank_0_opened_its_run_join_that(
+    late: str, tmp_path: Path
+) -> None:
+    """Rank 0 starts the others inside `fit`, and all of them open the run there; two such trainings stay apart."""
+    command = [sys.executable, "-c", LIGHTNING_INSIDE_FIT, late]
+    trainings = [subprocess.Popen(command, cwd=tmp_path) for _ in range(2)]
+    assert [training.wait(timeout=100) for training in trainings] == [0, 0]
+    runs = list((tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    for run in runs:
+        assert sorted(codex_obs.read(run)["stream"].cast(str)) == ["main", "rank-1", "rank-2"]
+
+
 def test_processes_that_rank_0_starts_belong_to_its_run(tmp_path: Path) -> None:
     program = (
         "import os, subprocess, sys, codex_obs\nrun = codex_obs.init()\nrun.log({'a': 1})\n"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codex_obs.testing import open_run, read_rows
+from labels import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,9 @@ class Index:
     def __init__(self, number: int) -> None:
         self._number = number
 
+    def __repr__(self) -> str:
+        return f"Index({self._number})"
+
     def __index__(self) -> int:
         return self._number
 
@@ -55,7 +59,9 @@ class BooleanTensor:
 
 
 @pytest.mark.parametrize(
-    "step", [0, 5, -3, 2**63 - 1, -(2**63), np.int64(7), np.uint8(7), np.array(7), Index(9), Index(2**63 - 1)], ids=repr
+    "step",
+    [0, 5, -3, 2**63 - 1, -(2**63), np.int64(7), np.uint8(7), np.array(7), Index(9), Index(2**63 - 1)],
+    ids=label,
 )
 def test_a_step_is_anything_with_index(run: Run, step: Any) -> None:
     run.log({"m": 1}, step=step)
@@ -69,7 +75,7 @@ def test_a_step_is_anything_with_index(run: Run, step: Any) -> None:
         (np.float64(1), TypeError), (Decimal(1), TypeError), (np.array([1, 2]), TypeError), (BrokenIndex(), TypeError),
         (2**63, ValueError), (-(2**63) - 1, ValueError), (np.uint64(2**63), ValueError), (Index(10**100), ValueError),
     ],
-    ids=repr,
+    ids=label,
 )  # fmt: skip
 def test_any_other_step_is_an_error_and_writes_no_row(run: Run, step: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^step must "):
@@ -77,7 +83,7 @@ def test_any_other_step_is_an_error_and_writes_no_row(run: Run, step: Any, error
     assert written(run, "step") == []
 
 
-@pytest.mark.parametrize("value", [3, 0.5, ("a", 1), b"x", Decimal("1.0"), "text", np.str_("text"), ""], ids=repr)
+@pytest.mark.parametrize("value", [3, 0.5, ("a", 1), b"x", Decimal("1.0"), "text", np.str_("text"), ""], ids=label)
 def test_split_and_dataset_that_are_no_text_become_str(run: Run, value: object) -> None:
     run.log({"m": 1}, step=0, split=value, dataset=value)
     assert written(run, "split") == [str(value)]
@@ -137,7 +143,7 @@ def test_a_timestamp_as_aware_datetime_is_exact(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", [1.5, np.float64(1.5), np.float32(1.5), Decimal("1.5"), Fraction(3, 2), np.array(1.5)], ids=repr
+    "seconds", [1.5, np.float64(1.5), np.float32(1.5), Decimal("1.5"), Fraction(3, 2), np.array(1.5)], ids=label
 )
 def test_a_timestamp_may_be_any_number(run: Run, seconds: Any) -> None:
     run.log({"m": 1}, step=0, timestamp=seconds)
@@ -163,7 +169,7 @@ class BrokenZone(tzinfo):
         "2026-11-20", True, b"1", [1], date(2026, 11, 20), NAIVE, np.datetime64("2026-11-20"),
         np.datetime64(1, "ns"), datetime(2026, 11, 20, tzinfo=BrokenZone()), 1j,
     ],
-    ids=repr,
+    ids=label,
 )  # fmt: skip
 def test_any_other_timestamp_is_a_type_error_and_writes_no_row(run: Run, value: Any) -> None:
     with pytest.raises(TypeError, match=r"^timestamp must be "):

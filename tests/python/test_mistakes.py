@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import codex_obs
-from codex_obs import _config
+from codex_obs._settings import environment
 from codex_obs.testing import MemoryRun, open_run, read_rows
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_tags_that_are_no_mapping_are_answered_with_one(tags: Any, words: str, r
 def test_a_variable_that_is_not_read_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_config, "_told", set())
+    monkeypatch.setattr(environment, "_told", set())
     monkeypatch.setenv("CODEX_OBS_FSYNK", "always")
     monkeypatch.setenv("CODEX_OBS_ZZZ", "1")
     monkeypatch.setenv("CODEX_OBS_FSYNC", "always")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -13,13 +11,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codex_obs import _backend
-from terminal import everything_shown
+from terminal import shown_by
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # The command as users have it, except that it does not wait before it shows something.
-EAGER = "from codex_obs import _progress, cli; _progress._FIRST_AFTER_S = _progress._EVERY_S = 0.0; cli.main()"
+EAGER = """
+from codex_obs import cli
+from codex_obs.commands import _progress
+
+_progress._FIRST_AFTER_S = _progress._EVERY_S = 0.0
+cli.main()
+"""
 ERASE = b"\r\x1b[K"
 ROW = b'{"metric":"loss","step":1,"value":0.5}\n'
 
@@ -37,16 +41,8 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_terminal(log: Path, **environment: str) -> bytes:
     """Give what the command writes to a standard error that is a terminal."""
-    ours, theirs = pty.openpty()
     command = [sys.executable, "-c", EAGER, "summarize", "--input", str(log), "--dest", "-"]
-    with subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=theirs, stdin=theirs
-    ) as process:
-        os.close(theirs)
-        shown = everything_shown(ours)
-        assert process.wait(60) == 0
-    os.close(ours)
-    return shown
+    return shown_by(command, output=False, environment=environment)
 
 
 def test_a_terminal_sees_lines_that_are_all_erased(long_log: Path) -> None:

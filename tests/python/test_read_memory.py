@@ -137,3 +137,19 @@ def test_groups_that_every_thread_meets_leave_room_for_as_many_of_them(tmp_path:
             file.writelines(row % (step, name) for name in range(200_000))
     frame = reading.summarize(tmp_path)
     assert (frame.height, frame["count"].unique().to_list()) == (200_000, [2])
+
+
+@pytest.mark.parametrize("files", [2, 4])
+def test_groups_of_several_compressed_files_count_once_however_many_threads_meet_them(
+    tmp_path: Path, files: int
+) -> None:
+    """Each file is read by one thread from its start to its end, so that no thread can leave the rest to another."""
+    for number in range(1, files + 1):
+        with gzip.open(tmp_path / f"metrics.ndjson.{number}.gz", "wb", 1) as file:
+            for start in range(0, 200_000, 1000):
+                lines = (b'{"metric":"%06d/weight_norm","value":1}\n' % name for name in range(start, start + 1000))
+                file.write(b"".join(lines))
+    found = measured("summarize", tmp_path)
+    assert found["rows"] == 200_000, found
+    assert isinstance(found["peak"], int)
+    assert found["peak"] < LIMIT_MIB << 20, found

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import os
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -20,10 +17,8 @@ import pytest
 
 import codex_obs
 from codex_obs import _backend, reading
+from other_user import leave_in_journal, require_that_nobody_sees
 from packed import logs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TEXT = pl.Categorical()
 SCHEMA = {
@@ -42,7 +37,6 @@ SCHEMA = {
     "truncated_bytes": pl.Int64(),
     "version": TEXT,
 }
-NOBODY = 65534
 
 
 def line(number: int, payload: str = "[1,2]", *, second: int = 30) -> str:
@@ -159,34 +153,9 @@ def test_a_killed_run_s_payloads_are_brought_back(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_a_reader_that_may_not_write_sees_the_payloads_of_a_dead_process(open_dir: Path) -> None:
     run_dir = open_dir / "run"
-    program = "import codex_obs, os, sys\nrun = codex_obs.init(sys.argv[1])\n"
-    program += "for step in range(300):\n    run.log({'h': [step]}, step=step)\nos.kill(os.getpid(), 9)\n"
-    subprocess.run([sys.executable, "-c", program, run_dir], check=False, timeout=60)
-    folders = (run_dir, run_dir / ".codex_obs")
-    files = {path: path.read_bytes() for folder in folders for path in folder.iterdir() if path.is_file()}
-    for path in (*folders, *files):
-        path.chmod(0o755)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            code = 0 if _backend.read_payloads([str(run_dir)])[1].rows == 300 else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert {path: path.read_bytes() for path in files} == files, "a reader that may not write wrote"
+    leave_in_journal(run_dir, "{'h': [step]}", 300)
+    require_that_nobody_sees(run_dir, 300, lambda: _backend.read_payloads([str(run_dir)])[1].rows)
     assert steps(run_dir) == list(range(300))
-
-
-@pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """Give a folder that other users can reach, unlike those of pytest."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        path.chmod(0o755)
-        yield path
 
 
 def test_what_is_no_structured_value_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

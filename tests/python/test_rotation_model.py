@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import codex_obs
 from codex_obs import _backend
 
 if TYPE_CHECKING:
@@ -118,13 +119,15 @@ class Schedule:
         )
         recorder = _backend.Recorder(
             str(self.directory),
+            codex_obs.Settings(
+                max_shard_bytes=policy.max_bytes,
+                max_shard_age_s=policy.max_age_s,
+                backup_count=policy.backup_count,
+                archive="none",
+                ring_bytes=1 << 18,
+                fsync="never",
+            ),
             run_id="r1",
-            max_shard_bytes=policy.max_bytes,
-            max_shard_age_s=policy.max_age_s,
-            backup_count=policy.backup_count,
-            archive="none",
-            ring_bytes=1 << 18,
-            fsync="never",
             clock=self.clock,
         )
         self.ahead = 0

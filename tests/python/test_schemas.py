@@ -25,13 +25,14 @@ SCHEMAS = {
     "metrics_manifest": "run_metrics_manifest",
     "params": "run_params",
     "tracking_summary": "tracking_component",
+    "telemetry": "telemetry",
     "run": "run_session",
     "identity": "run",
     "export_rejected": "export_rejected",
     "export_names": "export_names",
 }
-# What commands print, which their own tests compare.
-OF_COMMANDS = ("inspection",)
+# What commands print and what the sampler writes, which their own tests compare.
+OF_OTHERS = ("inspection", "system_metrics")
 # Only a server brings these about.
 WITHOUT_SERVER = set(SCHEMAS) - {"export_rejected", "export_names"}
 
@@ -82,6 +83,8 @@ def directory(request: pytest.FixtureRequest, run_dir: Path) -> Path:
             run.log(VALUES, step=step, split=3, dataset=None, tags={"manifest_id": 1, "nonfinite": 2, "unreadable": 3})
             run.log(VALUES, step=step, dataset="d", tags={"phase": "eval", "z": {"deep": [10**30]}})
         run.log_params({"late": object})
+        with run.span("update", update=3) as span:
+            span.event("tick")
     with pytest.raises(ZeroDivisionError), open_run(run_dir, legacy=mode.legacy, flatten=mode.flatten):
         raise ZeroDivisionError
     # Each of these rows is a shard of its own, and all but the last two are deleted.
@@ -104,7 +107,7 @@ def test_every_written_line_is_valid(directory: Path) -> None:
     assert set(seen) == WITHOUT_SERVER - ({"metrics_manifest"} if legacy else set())
 
 
-@pytest.mark.parametrize("name", sorted([*SCHEMAS.values(), *OF_COMMANDS]))
+@pytest.mark.parametrize("name", sorted([*SCHEMAS.values(), *OF_OTHERS]))
 def test_a_schema_is_a_schema_with_its_own_address(name: str) -> None:
     Draft202012Validator.check_schema(schema(name))
     assert schema(name)["$id"] == f"https://codexml.ai/schemas/{name}.schema.json"
@@ -115,7 +118,7 @@ def test_every_kind_of_schema_file_is_tested() -> None:
     files = importlib.resources.files("codex_obs") / "schemas"
     assert {file.name.removesuffix(".schema.json") for file in files.iterdir() if file.name.endswith(".json")} == {
         *SCHEMAS.values(),
-        *OF_COMMANDS,
+        *OF_OTHERS,
     }
 
 

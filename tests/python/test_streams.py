@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -16,11 +14,10 @@ import pytest
 
 import codex_obs
 from codex_obs import _backend
+from other_user import leave_in_journal, require_that_nobody_sees
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-NOBODY = 65534
+    from pathlib import Path
 
 # Logs its steps, waits to be told, and closes.
 WRITER = """
@@ -128,35 +125,9 @@ def test_a_stream_whose_process_died_is_taken_over_at_once(run_dir: Path) -> Non
 @pytest.mark.root
 def test_a_reader_that_may_not_write_sees_what_a_dead_process_left(open_dir: Path) -> None:
     run_dir = open_dir / "run"
-    # SIGKILL right after the last call: most rows are still in the journal.
-    program = "import codex_obs, os, sys\nrun = codex_obs.init(sys.argv[1])\n"
-    program += "for step in range(500):\n    run.log({'loss': 0.5}, step=step)\nos.kill(os.getpid(), 9)\n"
-    subprocess.run([sys.executable, "-c", program, run_dir], check=False, timeout=60)
-    folders = (run_dir, run_dir / ".codex_obs")
-    files = {path: path.read_bytes() for folder in folders for path in folder.iterdir() if path.is_file()}
-    for path in (*folders, *files):
-        path.chmod(0o755)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            code = 0 if _backend.summarize([str(run_dir)])[1].rows == 500 else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert {path: path.read_bytes() for path in files} == files, "a reader that may not write wrote"
+    leave_in_journal(run_dir, "{'loss': 0.5}", 500)
+    require_that_nobody_sees(run_dir, 500, lambda: _backend.summarize([str(run_dir)])[1].rows)
     assert codex_obs.read(run_dir).height == 500
-
-
-@pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """Give a folder that other users can reach, unlike those of pytest."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.mark.parametrize("framework", ["torch.distributed", "jax.distributed"])

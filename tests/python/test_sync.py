@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import codex_obs
-from codex_obs import _sync
+from codex_obs.commands.sync import _Watch
 from codex_obs.testing import open_run
 from terminal import everything_shown
 
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-c", "from codex_obs.cli import main; main()", "sync"]
 # The command as users have it, except that it does not wait before it shows something.
-EAGER = "from codex_obs import _progress, cli; _progress._FIRST_AFTER_S = _progress._EVERY_S = 0.0; cli.main()"
+EAGER = """
+from codex_obs import cli
+from codex_obs.commands import _progress
+
+_progress._FIRST_AFTER_S = _progress._EVERY_S = 0.0
+cli.main()
+"""
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nothing listens
 CANARY = "canary-f3b1"
 
@@ -225,8 +231,8 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--uri", "sqlite:///x.db"], "--uri cannot be used: give an address"),
-        (["--uri", f"ftp://u:{CANARY}@host"], "--uri cannot be used: give an address"),
+        (["--uri", "postgresql://host/x"], "--uri cannot be used: give the address of a server"),
+        (["--uri", f"ftp://u:{CANARY}@host"], "--uri cannot be used: "),
         (["--uri", "http://host?a=b"], "--uri"),
         (
             ["--uri", f"http://u:{CANARY}@host:65536"],
@@ -238,7 +244,7 @@ def test_what_the_server_refuses_is_an_exit_code_and_stays_readable(tracking: An
         (["--uri", NOBODY, "--run-id", "a/b"], "--run-id='a/b' cannot be used"),
         (["--uri", NOBODY, "--experiment-id", "my experiment"], "not its name"),
         ([], "No server was named"),
-        (["--to", "tensorboard"], "--to"),
+        (["--to", "nowhere"], "'nowhere' is no destination"),
         (["--uri", NOBODY, "--patience", "-1"], "--patience"),
         (["--uri", NOBODY, "--export-ranks", "some"], "--export-ranks"),
     ],
@@ -252,9 +258,9 @@ def test_wrong_usage_is_exit_code_2_and_one_sentence(arguments: list[str], words
 
 
 def test_a_variable_that_cannot_be_used_is_named(log: Path) -> None:
-    done = sync(log, MLFLOW_TRACKING_URI="sqlite:///x.db")
+    done = sync(log, MLFLOW_TRACKING_URI="postgresql://host/x")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("MLFLOW_TRACKING_URI cannot be used: give an address")
+    assert done.stderr.startswith("MLFLOW_TRACKING_URI cannot be used: ")
     for variable in ("MLFLOW_TRACKING_URI", "CODEX_OBS_MLFLOW_TRACKING_URI"):
         variables = {"MLFLOW_TRACKING_URI": NOBODY, variable: "http://host:99999"}
         done = sync(log, cwd=None, **variables)
@@ -401,7 +407,7 @@ def progress(delivered: int, waiting: str | None, stream: str = "main", bytes_le
 
 def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     now_s = 100.0
-    watch = _sync._Watch(None, lambda: now_s)
+    watch = _Watch(None, lambda: now_s)
     for waiting in ["x", "x", "y", "y", None, "y"]:
         now_s += 40.0
         assert watch(progress(0, waiting))
@@ -410,7 +416,7 @@ def test_why_it_waits_is_said_once_until_it_goes_on(capsys: pytest.CaptureFixtur
 
 def test_patience_begins_anew_with_every_metric() -> None:
     now_s = 100.0
-    watch = _sync._Watch(10.0, lambda: now_s)
+    watch = _Watch(10.0, lambda: now_s)
     looks = [(0.0, 1, None), (5.0, 1, "x"), (4.9, 1, None), (0.2, 1, "x"), (0.2, 2, "x"), (9.9, 2, "x"), (0.2, 2, "x")]
     answers = []
     for later_s, delivered, waiting in looks:
@@ -423,7 +429,7 @@ def test_patience_begins_anew_with_every_metric() -> None:
 
 def test_streams_that_wait_in_turn_are_no_progress() -> None:
     now_s = 100.0
-    watch = _sync._Watch(10.0, lambda: now_s)
+    watch = _Watch(10.0, lambda: now_s)
     answers = []
     for look in range(12):
         answers.append(watch(progress(0, "x", stream=f"rank-{look % 3}")))
@@ -433,7 +439,7 @@ def test_streams_that_wait_in_turn_are_no_progress() -> None:
 
 def test_what_a_run_goes_on_to_log_is_no_progress() -> None:
     now_s = 100.0
-    watch = _sync._Watch(10.0, lambda: now_s)
+    watch = _Watch(10.0, lambda: now_s)
     answers = []
     for look in range(12):
         answers.append(watch(progress(0, "x", bytes_left=10 + look)))
@@ -444,18 +450,18 @@ def test_what_a_run_goes_on_to_log_is_no_progress() -> None:
 def test_patience_runs_before_the_first_reason_is_known() -> None:
     for patience_s, given_up_s in ((0.0, 3), (5.0, 5)):
         clock = iter(range(20))
-        watch = _sync._Watch(patience_s, clock.__next__)
+        watch = _Watch(patience_s, clock.__next__)
         looks = 0
         while watch(progress(0, None)):
             looks += 1
         assert looks == given_up_s
         assert watch.why_not == f"gave up after {given_up_s} s without progress: no answer yet"
-    assert not _sync._Watch(0.0)(progress(0, "x"))
+    assert not _Watch(0.0)(progress(0, "x"))
 
 
 def test_where_there_is_nothing_to_do_no_patience_runs_out() -> None:
     now_s = 100.0
-    watch = _sync._Watch(10.0, lambda: now_s)
+    watch = _Watch(10.0, lambda: now_s)
     looks = [(0.0, None, 10), (60.0, None, 0), (60.0, None, 0), (0.1, None, 7), (9.0, "x", 7), (5.0, "x", 7)]
     answers = []
     for later_s, waiting, bytes_left in looks:

@@ -110,22 +110,24 @@ def test_a_dry_run_counts_for_the_run_that_is_asked_for(tracking: Any, delivered
     assert tracking.calls == before
 
 
-def test_another_run_is_a_detour_and_that_is_said_first(tracking: Any, delivered: Path) -> None:
+def test_another_run_takes_the_place_in_run_json_and_that_is_said_first(tracking: Any, delivered: Path) -> None:
     other = other_run(tracking)
     done = sync(delivered, "--uri", tracking.uri, "--run-id", other)
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == f"{delivered}: 1 point delivered to MLflow run {other}; run marked finished"
-    assert done.stderr.startswith(
-        f"{delivered}: delivering to the MLflow run {other}, although run.json names {FIRST}, "
+    beforehand, afterwards = done.stderr.splitlines()
+    assert (
+        beforehand == f"{delivered}: delivering to the MLflow run {other}, which takes the place of {FIRST} in run.json"
     )
-    assert len(done.stderr.splitlines()) == 1
-    assert named_in(delivered, tracking) == FIRST
+    assert afterwards.endswith(f"run.json names the run {other} from now on, no longer {FIRST}")
+    assert named_in(delivered, tracking) == other
     log(delivered, 0.25, mlflow_tracking_uri=tracking.uri)
-    assert (values_of(tracking, FIRST), values_of(tracking, other)) == ([0.5, 0.25], [0.5])
-    assert sync(delivered, "--uri", tracking.uri, "--run-id", other).stdout.startswith(
-        f"{delivered}: 1 point delivered"
-    )
-    assert values_of(tracking, other) == [0.5, 0.25]
+    assert (values_of(tracking, FIRST), values_of(tracking, other)) == ([0.5], [0.5, 0.25])
+    assert sync(delivered, "--uri", tracking.uri).stdout.startswith(f"{delivered}: nothing new for MLflow run {other}")
+    # Back again: the first one gets what it lacks.
+    back = sync(delivered, "--uri", tracking.uri, "--run-id", FIRST)
+    assert back.stdout.startswith(f"{delivered}: 1 point delivered to MLflow run {FIRST}")
+    assert values_of(tracking, FIRST) == [0.5, 0.25]
 
 
 @pytest.mark.usefixtures("delivered")

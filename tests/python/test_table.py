@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 import codex_obs
-from codex_obs._folding import display_width, fold
-from codex_obs._table import to_table
+from codex_obs.commands._folding import display_width, fold
+from codex_obs.commands._table import to_table
 from terminal import cut_numbers, shown_on
 
 if TYPE_CHECKING:

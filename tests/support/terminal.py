@@ -10,7 +10,7 @@ import termios
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -24,6 +24,19 @@ def everything_shown(terminal: int) -> bytes:
             shown += part
     except OSError:  # Linux says EIO when the other end is closed
         pass
+    return shown
+
+
+def shown_by(command: Sequence[str], *, output: bool = True, environment: Mapping[str, str] | None = None) -> bytes:
+    """Run a command with its output, or its errors, on a terminal, and give what arrives there."""
+    ours, theirs = pty.openpty()
+    stdout, stderr = (theirs, subprocess.DEVNULL) if output else (subprocess.DEVNULL, theirs)
+    environ = {**os.environ, **(environment or {})}
+    with subprocess.Popen(command, env=environ, stdin=theirs, stdout=stdout, stderr=stderr) as process:
+        os.close(theirs)
+        shown = everything_shown(ours)
+        assert process.wait(60) == 0
+    os.close(ours)
     return shown
 
 

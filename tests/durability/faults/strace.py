@@ -40,13 +40,14 @@ def names_in(directory: Path, shards: int = 12) -> list[str]:
 
 def names_of_packing(directory: Path, archives: int = 60, shards: int = 5) -> list[str]:
     """Every name that nobody but a packer of the metrics uses, and that of its note."""
-    log = directory / "metrics.ndjson"
-    return [
-        f"{directory}/.codex_obs/pack-main",
+    log = "metrics.ndjson"
+    names = [
         f"{log}.archive-new",
         *(f"{log}.{number}.zst" for number in range(1, shards)),
         *(f"{log}.archive-{ordinal:06}.zst" for ordinal in range(1, archives)),
     ]
+    # Of an open file the whole path is known; a name that is looked up in the open folder stands by itself.
+    return ["pack-main", f"{directory}/.codex_obs/pack-main", *names, *(str(directory / name) for name in names)]
 
 
 def tracing(

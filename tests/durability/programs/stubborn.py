@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from typing import Literal
 
 import codex_obs
 from faults.tally import STATE, Tally
@@ -16,11 +17,14 @@ PATIENCE_S = 600.0
 
 def main() -> None:
     directory, tally_path, start = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    # Rotated shards that stay plain.
+    plain = sys.argv[4] if len(sys.argv) > 4 else "all"
+    backup_count: Literal["all"] | int = "all" if plain == "all" else int(plain)
     tally = Tally(tally_path)
     pause = threading.Event()
     while True:
         try:
-            run = codex_obs.init(directory, max_shard_bytes=60_000, backup_count="all", max_block_s=PATIENCE_S)
+            run = codex_obs.init(directory, max_shard_bytes=60_000, backup_count=backup_count, max_block_s=PATIENCE_S)
             break
         except codex_obs.CodexObsError:
             pause.wait(0.02)

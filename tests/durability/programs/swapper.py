@@ -11,17 +11,18 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 def main() -> None:
-    directory, elsewhere, user = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    folder, elsewhere, user = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    internals, link = os.fsencode(f"{directory}/.codex_obs"), os.fsencode(f"{directory}/evil")
-    Path(os.fsdecode(link)).symlink_to(elsewhere)
+    link = folder.with_name("evil")
+    link.symlink_to(elsewhere)
+    one, other = os.fsencode(folder), os.fsencode(link)
     rename = ctypes.CDLL(None).renameat2
     print("ready", flush=True)
     while True:
         for _ in range(1000):
-            rename(AT_FDCWD, internals, AT_FDCWD, link, RENAME_EXCHANGE)
+            rename(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE)
         # Whoever started it is gone.
         if os.getppid() == 1:
             return

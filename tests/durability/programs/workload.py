@@ -22,7 +22,7 @@ def main() -> None:
     limited = options.pop("limited", [])
     tally = Tally(tally_path)
     try:
-        run = Run(directory, settings=codex_obs.Settings(**options), backing=backing)
+        run = Run(directory, codex_obs.Settings(**options), backing=backing)
     except codex_obs.CodexObsError as error:
         print(json.dumps({"refused": f"{type(error).__name__}: {error}"}), flush=True)
         return

@@ -1,0 +1,40 @@
+"""JAX: arrays of one element are numbers and steps, whatever their dtype."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from codex_obs.testing import open_run, read_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+jax = pytest.importorskip("jax", reason="needs JAX: make frameworks")
+
+
+def test_an_array_of_one_number_is_that_number_each_time(tmp_path: Path) -> None:
+    arrays = {
+        "f32": jax.numpy.array(0.5),
+        "bf16": jax.numpy.array([0.25], "bfloat16"),
+        "i8": jax.numpy.array([[-3]], "int8"),
+        "bool": jax.numpy.array([True]),
+        "jitted": jax.jit(lambda number: number * 2)(0.75),
+    }
+    with open_run(tmp_path / "run", fsync="never") as run:
+        for _ in range(2):
+            run.log({**arrays, "vector": jax.numpy.arange(3)})
+    expected = [0.5, 0.25, -3.0, True, 1.5, None]
+    assert [row["value"] for row in read_rows(tmp_path / "run")] == expected * 2
+
+
+def test_a_whole_number_of_one_element_is_a_step_and_no_other_array(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", fsync="never") as run:
+        steps: list[Any] = [jax.numpy.array(5), jax.numpy.array([6], "int8")]
+        for step in steps:
+            run.log({"m": 1.0}, step=step)
+        for refused in (jax.numpy.array(5.0), jax.numpy.array([1, 2]), jax.numpy.array([True])):
+            with pytest.raises(TypeError, match="step must be an integer"):
+                run.log({"m": 1.0}, step=refused)
+    assert [row["step"] for row in read_rows(tmp_path / "run")] == [5, 6]

@@ -1,0 +1,438 @@
+"""Spans at a collector: what arrives, what a collector that misbehaves changes, and what a kill costs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+import trustme
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+import codex_obs
+from codex_obs import _backend, _export, telemetry
+from codex_obs.destinations import otlp
+from collector import DEADLINE_S, Collector, attributes, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from codex_obs._backend import StreamOutcome
+
+    Misbehaviour: TypeAlias = Callable[[Any, int], bool]
+
+SECRET = "canary-" + "90b1d4"
+OURS = ("CODEX_OTLP_", "OTEL_")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith(OURS) or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    telemetry.configure({})
+    yield
+    telemetry.configure({})
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as collector:
+        yield collector
+
+
+def on(collector: Collector, **more: str) -> dict[str, str]:
+    return {"CODEX_OTLP_ENABLE": "1", "CODEX_OTLP_ENDPOINT": collector.uri, **more}
+
+
+def instead(answer: Callable[[Any], object], *, only_first: bool = False, is_all: bool = True) -> Misbehaviour:
+    """Have a collector do something else with requests; not `is_all`, it then takes what it is sent."""
+
+    def misbehave(handler: Any, number: int) -> bool:
+        if only_first and number:
+            return False
+        answer(handler)
+        return is_all
+
+    return misbehave
+
+
+def sync(path: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "codex_obs", "sync", str(path), "--to", "otlp", *options]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+
+def deliver(path: Path, variables: dict[str, str], *, gives_up: bool = False, timeout_s: float = 3.0) -> StreamOutcome:
+    """Deliver in this process what is left, as `sync` does. Without patience it ends at the first trouble."""
+    settings = codex_obs.Settings(export_timeout_s=timeout_s)
+    destination = _export.otlp(settings, otlp.read(variables))
+    assert destination is not None
+    ends = time.monotonic() + DEADLINE_S
+    (outcome,) = _backend.sync(
+        str(path),
+        destination,
+        progress=lambda told: time.monotonic() < ends and not (gives_up and told.waiting is not None),
+    )
+    return outcome
+
+
+def test_a_span_arrives_as_it_was(collector: Collector, tmp_path: Path) -> None:
+    telemetry.configure(on(collector, OTEL_SERVICE_NAME="svc"))
+    with codex_obs.init(tmp_path / "run", name="demo") as run:
+        with telemetry.thread("t-1"):
+            with telemetry.span(
+                "n", text="ü", flag=True, n=2**40, x=0.5, many=[1, 2], nested={"a": 1}, no=None
+            ) as span:
+                span.event("e", k="v")
+            with pytest.raises(ZeroDivisionError), telemetry.tool("x", server="s"):
+                raise ZeroDivisionError
+        frame = telemetry.read(run)
+    assert run.stats()["spans_exported"] == 3
+    assert {name: collector.resource[name] for name in ("service.name", "codex_obs.run_id", "codex_obs.run_name")} == {
+        "service.name": "svc",
+        "codex_obs.run_id": run.run_id,
+        "codex_obs.run_name": "demo",
+    }
+    of_n = frame.filter(frame["name"] == "n")
+    row = of_n.row(0, named=True)
+    sent = collector.named("n")
+    assert (sent.trace_id.hex(), sent.span_id.hex()) == (row["trace_id"], row["span_id"])
+    assert sent.parent_span_id.hex() == row["parent_span_id"]
+    start, end = of_n.select(pl.col("start", "end").cast(pl.Int64)).row(0)
+    assert (sent.start_time_unix_nano, sent.end_time_unix_nano) == (start, end)
+    found = attributes(sent)
+    assert {key: found[key] for key in ("text", "flag", "n", "x", "many", "nested")} == {
+        "text": "ü",
+        "flag": True,
+        "n": 2**40,
+        "x": 0.5,
+        "many": [1, 2],
+        "nested": '{"a":1}',
+    }
+    assert "no" not in found
+    assert [(event.name, attributes(event)) for event in sent.events] == [("e", {"k": "v"})]
+    failed = collector.named("codex.mcp.tool_call x")
+    assert (failed.status.code, failed.status.message, failed.kind) == (2, "ZeroDivisionError", 3)
+    assert collector.named("codex.thread").parent_span_id == b""
+    assert {headers["content-encoding"] for headers in collector.headers} == {"gzip"}
+    assert set(collector.paths) == {"/v1/traces"}
+
+
+def test_what_was_logged_without_a_collector_goes_out_later_and_once(collector: Collector, tmp_path: Path) -> None:
+    with codex_obs.init(tmp_path / "run"):
+        for number in range(1300):
+            with telemetry.span(f"s{number}"):
+                pass
+    done = sync(tmp_path / "run", on(collector))
+    assert (done.returncode, done.stdout.strip().rpartition(": ")[2]) == (0, "1,300 spans delivered to otlp"), done
+    assert (len(collector.spans), len(collector.unique())) == (1300, 1300)
+    assert max(len(body) for body in collector.bodies) < 1_000_000
+    assert len(collector.bodies) >= 3
+    again = sync(tmp_path / "run", on(collector))
+    assert (again.returncode, again.stdout.strip().rpartition(": ")[2]) == (0, "nothing new for otlp"), again
+    assert len(collector.spans) == 1300
+
+
+def test_a_disabled_thread_stays_at_home(collector: Collector, tmp_path: Path) -> None:
+    with codex_obs.init(tmp_path / "run"):
+        with telemetry.thread("private", tracing_disabled=True), telemetry.span("inside"):
+            pass
+        with telemetry.span("public"):
+            pass
+    assert deliver(tmp_path / "run", on(collector)).done
+    assert [span.name for span in collector.spans] == ["public"]
+    assert telemetry.read(tmp_path / "run").height == 3
+
+
+def test_a_run_is_opened_for_the_first_event_if_spans_go_to_a_collector(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    telemetry.configure(on(collector))
+    with telemetry.span("first"):
+        pass
+    run = codex_obs.current_run()
+    assert run is not None
+    assert run.path.parent == tmp_path / "runs"
+    run.close()
+    assert [span.name for span in collector.spans] == ["first"]
+
+
+# What a collector may do to a request, whether that is tried again until it works, and what is said where it is not.
+def _status(status: int, body: bytes = b"no", **headers: str) -> Callable[[Any], None]:
+    return lambda handler: handler.answer(status, body, **headers)
+
+
+def _hang_up(handler: Any) -> None:
+    handler.close_connection = True
+    handler.connection.close()
+
+
+def _garbage(handler: Any) -> None:
+    handler.wfile.write(b"\x00\x01 not HTTP\r\n\r\n")
+    handler.close_connection = True
+
+
+def _half(handler: Any) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+    handler.close_connection = True
+
+
+def _lost_answer(handler: Any) -> None:
+    handler.keep(handler.server.bodies[-1])
+    _hang_up(handler)
+
+
+def _silent(handler: Any) -> None:
+    time.sleep(1.5)
+    handler.close_connection = True
+
+
+FAULTS: dict[str, Callable[[Any], None]] = {
+    "429": _status(429),
+    "429 with a pause": _status(429, Retry_After="1"),
+    "503": _status(503),
+    "503 with a pause": _status(503, Retry_After="1"),
+    "502": _status(502),
+    "504": _status(504),
+    "408": _status(408),
+    "500": _status(500),
+    "501": _status(501),
+    "refuses a connection midway": _hang_up,
+    "speaks no HTTP": _garbage,
+    "ends in the middle of an answer": _half,
+    "answers nothing": _silent,
+    "loses the answer": _lost_answer,
+}
+# Only a person can help: it waits, and says why.
+WAITS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "302": (_status(302, Location="http://127.0.0.1:9/"), "redirect (status 302)"),
+    "307": (_status(307, Location="http://127.0.0.1:9/"), "redirect (status 307)"),
+    "401": (_status(401), "refused access"),
+    "403": (_status(403), "refused access"),
+    "404": (_status(404), "does not look like an OTLP collector"),
+    "a page with status 200": (_status(200, b"<html>Sign in</html>"), "does not look like an OTLP collector"),
+}
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Path:
+    with codex_obs.init(tmp_path / "run"):
+        for number in range(3):
+            with telemetry.span(f"s{number}"):
+                pass
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_passes_costs_nothing(fault: str, collector: Collector, logged: Path) -> None:
+    collector.misbehave = instead(FAULTS[fault], only_first=True)
+    outcome = deliver(logged, on(collector), timeout_s=1)
+    assert (outcome.done, outcome.spans, outcome.rejected) == (True, 3, 0)
+    assert len(collector.unique()) == 3
+    # At most one batch comes twice, and that with the identical bytes.
+    assert len(collector.spans) == (6 if fault == "loses the answer" else 3)
+    assert len(set(collector.bodies)) == 1
+
+
+@pytest.mark.parametrize("fault", WAITS)
+def test_a_fault_that_stays_loses_nothing_and_is_said(fault: str, collector: Collector, logged: Path) -> None:
+    answer, words = WAITS[fault]
+    collector.misbehave = instead(answer)
+    outcome = deliver(logged, on(collector), gives_up=True)
+    assert not outcome.done
+    assert words in str(outcome.problem)
+    assert collector.spans == []
+    collector.misbehave = None
+    assert deliver(logged, on(collector)).done
+    assert len(collector.spans) == 3
+
+
+def test_a_span_that_is_refused_for_good_costs_one_span(collector: Collector, logged: Path) -> None:
+    def misbehave(handler: Any, _: int) -> bool:
+        before = len(collector.spans)
+        handler.keep(collector.bodies[-1])
+        taken, collector.spans[before:] = collector.spans[before:], []
+        if any(span.name == "s1" for span in taken):
+            handler.answer(400, b"bad span")
+        else:
+            collector.spans.extend(taken)
+            handler.answer(200)
+        return True
+
+    collector.misbehave = misbehave
+    outcome = deliver(logged, on(collector))
+    assert (outcome.done, outcome.spans, outcome.rejected) == (True, 2, 1)
+    assert sorted(span.name for span in collector.spans) == ["s0", "s2"]
+    assert (
+        '"kind":"span","name":"s1","status":400,"reason":"bad span"' in (logged / "export_rejected.ndjson").read_text()
+    )
+
+
+def test_a_partial_success_is_counted(collector: Collector, tmp_path: Path) -> None:
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = 2
+    response.partial_success.error_message = "too old"
+    collector.misbehave = instead(_status(200, response.SerializeToString()))
+    telemetry.configure(on(collector))
+    with codex_obs.init(tmp_path / "run") as run:
+        for _ in range(3):
+            with telemetry.span("s"):
+                pass
+    stats = run.stats()
+    assert (stats["spans_exported"], stats["spans_rejected"]) == (1, 2)
+
+
+@pytest.mark.parametrize("fault", ["refused", "silent", "slow"])
+def test_a_close_ends_within_its_timeout(fault: str, collector: Collector, tmp_path: Path) -> None:
+    if fault != "refused":
+        seconds = 30 if fault == "silent" else 2
+        collector.misbehave = instead(lambda _: time.sleep(seconds), is_all=False)
+    uri = "http://127.0.0.1:9" if fault == "refused" else collector.uri
+    telemetry.configure({"CODEX_OTLP_ENABLE": "1", "CODEX_OTLP_ENDPOINT": uri})
+    run = codex_obs.init(tmp_path / "run")
+    with telemetry.span("s"):
+        pass
+    began = time.monotonic()
+    assert run.close(1.0)
+    assert time.monotonic() - began < 10
+
+
+def test_other_programs_settings_have_no_effect_and_secrets_are_nowhere(
+    collector: Collector, tmp_path: Path, logged: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text("machine 127.0.0.1 login netrc password netrc\n")
+    environment = on(
+        collector,
+        CODEX_OTLP_HEADERS=f"Authorization=Bearer%20{SECRET},x-key={SECRET}-2",
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=theirs,x-other=1",
+        HOME=str(home),
+        REQUESTS_CA_BUNDLE="/nowhere",
+        CURL_CA_BUNDLE="/nowhere",
+    )
+    collector.misbehave = lambda handler, number: (
+        number == 0 and (handler.answer(403, f"no, {SECRET} is wrong".encode()) or True)
+    )
+    done = sync(logged, environment, "--patience", "0.2")
+    assert done.returncode != 0
+    again = sync(logged, environment, "--json")
+    assert again.returncode == 0, again
+    for headers in collector.headers:
+        assert (headers["authorization"], headers["x-key"]) == (f"Bearer {SECRET}", f"{SECRET}-2")
+        assert "x-other" not in headers
+    written = "".join(path.read_text(errors="replace") for path in logged.rglob("*") if path.is_file())
+    assert SECRET not in done.stdout + done.stderr + again.stdout + again.stderr + written
+
+
+def test_mutual_tls_with_files_of_ones_own(tmp_path: Path, logged: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    client = authority.issue_cert("client@example.org")
+    for name, blob in (
+        ("ca", authority.cert_pem),
+        ("cert", client.cert_chain_pems[0]),
+        ("key", client.private_key_pem),
+    ):
+        blob.write_to_path(str(tmp_path / f"{name}.pem"))
+    files = {
+        "CODEX_OTLP_CACERTFILE": str(tmp_path / "ca.pem"),
+        "CODEX_OTLP_CERTFILE": str(tmp_path / "cert.pem"),
+        "CODEX_OTLP_KEYFILE": str(tmp_path / "key.pem"),
+    }
+    with Collector(tls=context) as collector:
+        only_authority = on(collector, CODEX_OTLP_CACERTFILE=files["CODEX_OTLP_CACERTFILE"])
+        assert not deliver(logged, only_authority, gives_up=True).done
+        assert "no trusted connection" in str(deliver(logged, on(collector), gives_up=True).problem)
+        assert collector.spans == []
+        assert deliver(logged, on(collector, **files)).done
+        assert len(collector.spans) == 3
+
+
+VICTIM = """
+import sys, threading
+import codex_obs
+from codex_obs import telemetry
+codex_obs.init(sys.argv[1])
+lock = threading.Lock()
+def work(number):
+    count = 0
+    while True:
+        with telemetry.thread(f"{number}-{count}"):
+            with telemetry.span("inner") as span:
+                pass
+            with lock:
+                sys.stdout.write(f"{span.trace_id} {span.span_id}\\n")
+                sys.stdout.flush()
+        count += 1
+for number in range(8):
+    threading.Thread(target=work, args=(number,), daemon=True).start()
+threading.Event().wait()
+"""
+ROUNDS = [pytest.param(5, id="few"), pytest.param(50, id="many", marks=pytest.mark.big)]
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_a_kill_loses_no_span_that_ended_and_the_open_ones_are_errors(
+    rounds: int, collector: Collector, tmp_path: Path
+) -> None:
+    # The same moments each time, as far as that is in our hands.
+    moments = random.Random(16)
+    ended: set[tuple[str, str]] = set()
+    environment = os.environ | on(collector)
+    for _ in range(rounds):
+        command = [sys.executable, "-c", VICTIM, str(tmp_path / "run")]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            told = [process.stdout.readline() for _ in range(moments.randrange(20, 200))]
+            process.send_signal(signal.SIGKILL)
+            told += process.stdout.read().rpartition("\n")[0].splitlines()
+        for line in told:
+            trace, span = line.split()
+            ended.add((trace, span))
+    assert deliver(tmp_path / "run", on(collector)).done
+    unique = collector.unique()
+    assert ended <= set(unique)
+    statuses = {key: span.status.code for key, span in unique.items()}
+    assert {statuses[key] for key in ended} == {1}
+    cut_off = [span for span in unique.values() if span.status.code == 2]
+    # Eight threads were each in one span, or two, or between them.
+    assert len(cut_off) <= 16 * rounds
+    assert {span.status.message for span in cut_off} <= {"the process ended before the span"}
+    frame = telemetry.read(tmp_path / "run")
+    assert set(zip(frame["trace_id"], frame["span_id"], strict=True)) == set(unique)
+    assert frame.filter(frame["status"].is_null()).height == len(cut_off)
+    # A kill may have lost the answer to one batch, which then came twice: the same spans to the byte.
+    repeated = [span for span in collector.spans if span != unique[span.trace_id.hex(), span.span_id.hex()]]
+    assert repeated == []
+    assert len(collector.spans) - len(unique) <= 512 * rounds
+    assert deliver(tmp_path / "run", on(collector)).spans == 0
+
+
+def test_spans_of_an_outage_go_out_when_the_collector_is_back(collector: Collector, tmp_path: Path) -> None:
+    collector.misbehave = instead(_hang_up)
+    telemetry.configure(on(collector))
+    with codex_obs.init(tmp_path / "run", export_interval_s=0.05):
+        for _ in range(20):
+            with telemetry.span("early"):
+                pass
+        eventually(lambda: len(collector.bodies) > 0)
+        collector.misbehave = None
+        with telemetry.span("late"):
+            pass
+        collector.wait_for(lambda: len(collector.unique()) == 21)
+    assert len(collector.spans) == 21
