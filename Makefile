@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # BIG=1 also runs what takes minutes or gigabytes.
 BIG ?=
+# Tests wait more than they work: two at a time, a file each.
+WORKERS ?= 2
 # How much of the fault matrix to run; KEEP=1 keeps its table in the documentation.
 SCALE ?= 1
 KEEP ?=
@@ -15,8 +17,8 @@ STAMPS := $(VENV)/.stamps
 # test` uses it.
 MLFLOW_VENV := $(CURDIR)/.venv-mlflow
 # Extras of pyproject.toml behind each stamp.
-EXTRAS_demo := demo
-EXTRAS_dev := demo,bench,dev
+EXTRAS_demo := demo,view
+EXTRAS_dev := demo,bench,dev,view,watch
 EXTRAS_docs := docs
 # Extras of the frameworks that are tested in CI: those that need no PyTorch.
 FRAMEWORKS := rl keras optuna sklearn hydra gymnasium
@@ -41,7 +43,7 @@ demo: $(STAMPS)/demo ## train a small classifier on handwritten digits into runs
 
 test: $(STAMPS)/dev ## build everything, then run the Rust and the Python tests (BIG=1: the long ones too)
 	cargo test --locked --workspace
-	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") --ignore tests/frameworks $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(if $(BIG),,-m "not big") --ignore tests/frameworks $(PYTEST_ARGS)
 
 peers: $(CURDIR)/.venv-peers/.installed ## install other trackers into .venv-peers, for the fault matrix to compare with
 
