@@ -28,8 +28,9 @@ def outcomes(
     request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Outcome]]]:
     """Give what comes of the faults that are asked for, several at a time."""
-    calls = (getattr(item, "callspec", None) for item in request.session.items)
-    faults: list[Fault] = [call.params["fault"] for call in calls if call is not None and "fault" in call.params]
+    here = [item for item in request.session.items if item.path == request.path]
+    calls = (getattr(item, "callspec", None) for item in here)
+    faults: list[Fault] = [call.params["fault"] for call in calls if call is not None]
     place = tmp_path_factory.mktemp("faults")
     with ThreadPoolExecutor(TOGETHER) as executor:
         yield {
