@@ -30,11 +30,17 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_process() -> Iterator[None]:
-    """What a test leaves in this process is not the next one's: handlers of events, a decision that waits for a run."""
+    """Take away what a test leaves in this process: where spans go, handlers, a decision for the next run."""
     yield
     handlers = sys.modules.get("codex_obs._telemetry.handlers")
     if handlers is not None:
         handlers._attached = ()  # type: ignore[attr-defined]
+    recording = sys.modules.get("codex_obs._telemetry.recording")
+    if recording is not None:
+        recording.wiring.content = recording.wiring.export = None
+    export = sys.modules.get("codex_obs._export")
+    if export is not None:
+        export._spans_target = None  # type: ignore[attr-defined]
     guard = sys.modules.get("codex_obs.mlflow_guard")
     if guard is not None:
         guard.taken()

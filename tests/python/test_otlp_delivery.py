@@ -35,11 +35,9 @@ OURS = ("CODEX_OTLP_", "OTEL_")
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(OURS) or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    telemetry.configure({})
-    yield
     telemetry.configure({})
 
 
