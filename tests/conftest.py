@@ -22,10 +22,14 @@ _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = set(os.environ)
+    for name in before:
         if name.startswith(_PREFIXES) or name in _NAMES:
             monkeypatch.delenv(name)
+    yield
+    for name in set(os.environ) - before:
+        del os.environ[name]
 
 
 @pytest.fixture(autouse=True)
