@@ -114,6 +114,7 @@ class Destination:
         environment: Mapping[str, str] = ...,
         mlflow: str | None = None,
         experiment_id: str = "0",
+        experiment_name: str | None = None,
         has_metrics: bool = False,
         interval_s: float = ...,
         timeout_s: float = ...,

@@ -208,6 +208,7 @@ def otlp(settings: Settings, target: Otlp, *, known_at: Path | None = None) -> _
             environment=environment.of_servers(),
             mlflow=tracking_uri,
             experiment_id=settings.mlflow_experiment_id,
+            experiment_name=settings.mlflow_experiment_name,
             # A delivery by itself makes no run there.
             has_metrics=tracking_uri is not None and known_at is None,
             interval_s=settings.export_interval_s,

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import polars as pl
 import pytest
@@ -116,3 +118,26 @@ def test_without_an_mlflow_run_traces_arrive_all_the_same(server: Server, tmp_pa
     assert done.returncode == 0, done
     found = read_back(server, "0", "")
     assert f"tr-{trace_id}" in {trace["id"] for trace in found["traces"]}
+
+
+def test_without_a_run_traces_go_to_the_experiment_of_the_settings_which_is_made(
+    server: Server, tmp_path: Path
+) -> None:
+    name = f"agents & tools ü {tmp_path.name}"
+    traces = []
+    for number in range(2):
+        # The second time the experiment is there.
+        path = tmp_path / f"run-{number}"
+        with codex_obs.init(path), telemetry.span("alone") as span:
+            traces.append(f"tr-{span.trace_id}")
+        command = [sys.executable, "-m", "codex_obs", "sync", str(path), "--to", "otlp", "--uri", server.uri]
+        environment = os.environ | {
+            "CODEX_OBS_MLFLOW_TRACKING_URI": server.uri,
+            "MLFLOW_EXPERIMENT_NAME": name,
+        }
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stdout.strip().rpartition(": ")[2]) == (0, "1 span delivered to otlp"), done
+    with urlopen(f"{server.uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name)}") as answer:
+        experiment = json.load(answer)["experiment"]["experiment_id"]
+    assert experiment != "0"
+    assert {trace["id"] for trace in read_back(server, experiment, "")["traces"]} == set(traces)

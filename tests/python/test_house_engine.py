@@ -34,7 +34,8 @@ LAYERS = (
     ("follow", "recovery", "sessions"),
     ("deliver", "reading"),
     ("file_destination",),
-    ("catalog", "log_lines", "mlflow", "otlp", "session", "survey", "tensorboard", "wandb"),
+    ("catalog", "log_lines", "mlflow", "session", "survey", "tensorboard", "wandb"),
+    ("otlp",),
 )
 LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 TEST_MODULE = re.compile(r'#\[cfg\((?:all\()?(?:test|loom).*\n(?:#\[path = "(.+?)"\]\n)?(?:pub )?mod (\w+);')

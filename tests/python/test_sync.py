@@ -94,6 +94,7 @@ def test_the_result_as_json(tracking: Any, log: Path) -> None:
             "stream": "main",
             "delivered": 3,
             "rejected": 0,
+            "spans": 0,
             "params": 1,
             "lines_skipped": 0,
             "rows_structured": 0,

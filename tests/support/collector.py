@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,8 @@ class Collector(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Answer)
         self.uri = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.server_port}"
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
@@ -36,7 +38,10 @@ class Collector(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.bodies: list[bytes] = []
+        self.connections: list[socket.socket] = []
         self.misbehave: Callable[[Any, int], bool] | None = None
+        # Requests that were kept and not answered, if `misbehave` counts them.
+        self.lost = 0
         self.changed = threading.Condition()
 
     def __enter__(self) -> Self:
@@ -46,6 +51,11 @@ class Collector(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+        # Those that are kept open would still be answered.
+        with self.changed:
+            for connection in self.connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of connections that a test breaks."""
@@ -69,6 +79,11 @@ class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Collector
     timeout = DEADLINE_S
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.changed:
+            self.server.connections.append(self.connection)
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""

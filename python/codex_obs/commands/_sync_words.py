@@ -58,9 +58,7 @@ def sentence(outcome: StreamOutcome, to: str) -> str:
 
 def would(outcome: StreamOutcome, to: str, *, new_run: bool) -> str:
     """Say what a delivery of a stream would send, and where."""
-    if to == _OTLP:
-        return "a dry run does not count spans; the log is complete without it"
-    what = [_count(outcome.delivered, "point")]
+    what = [_count(outcome.spans, "span") if to == _OTLP else _count(outcome.delivered, "point")]
     what += [_count(number, noun) for number, noun in ((outcome.params, "parameter"), (outcome.tags, "tag")) if number]
     if outcome.status is not None:
         what.append(f"the status {outcome.status}")
@@ -146,6 +144,7 @@ def result(path: Path, outcome: StreamOutcome, problem: str | None, *, dry_run: 
         "stream": outcome.stream,
         "delivered": outcome.delivered,
         "rejected": outcome.rejected,
+        "spans": outcome.spans,
         "params": outcome.params,
         **only_counted,
         "lines_skipped": outcome.lines_skipped,

@@ -113,7 +113,7 @@ impl Destination {
     #[staticmethod]
     #[pyo3(signature = (
         endpoint, *, is_whole = false, headers = Vec::new(), certificates = (None, None, None), resource = Vec::new(),
-        environment = HashMap::new(), mlflow = None, experiment_id = "0", has_metrics = false,
+        environment = HashMap::new(), mlflow = None, experiment_id = "0", experiment_name = None, has_metrics = false,
         interval_s = limits::DEFAULT_EXPORT_INTERVAL_S, timeout_s = limits::EXPORT_TIMEOUT.as_secs_f64(),
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each setting, by keyword")]
@@ -127,6 +127,7 @@ impl Destination {
         environment: HashMap<String, String>,
         mlflow: Option<&str>,
         experiment_id: &str,
+        experiment_name: Option<String>,
         has_metrics: bool,
         interval_s: f64,
         timeout_s: f64,
@@ -144,8 +145,13 @@ impl Destination {
                 && let Holder::Server(server) = MlflowSettings::new(uri, &variable)?.holder
             {
                 let address = format!("mlflow {}", server.endpoint.base);
-                let experiment_id = experiment_id.to_owned();
-                otlp.note_mlflow(RunServer { server: *server, address, experiment_id, is_expected: has_metrics });
+                otlp.note_mlflow(RunServer {
+                    server: *server,
+                    address,
+                    experiment_id: experiment_id.to_owned(),
+                    experiment_name,
+                    is_expected: has_metrics,
+                });
             }
             // Every process's spans go out, whichever metrics do.
             delivery(otlp.connector(), "all", interval_s, limits::DEFAULT_EXPORT_POINTS)

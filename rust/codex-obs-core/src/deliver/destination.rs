@@ -207,6 +207,12 @@ pub trait Destination: Send + Debug {
         None
     }
 
+    /// How many spans it would make of lines, for a dry run. `state` is what [`keep`](Self::keep) gave, and then goes on behind
+    /// the lines; spans that are open count as well where the stream `is_over`.
+    fn count_spans(&self, _state: &mut Option<String>, _lines: &[Box<str>], _is_over: bool) -> u64 {
+        0
+    }
+
     /// How many spans it has taken since this was last asked.
     fn take_spans(&mut self) -> u64 {
         0

@@ -110,7 +110,7 @@ pub struct StreamOutcome {
     pub delivered: u64,
     /// Points that were refused for good.
     pub rejected: u64,
-    /// Spans that were accepted.
+    /// Spans that were accepted; in a dry run those that would be sent.
     pub spans: u64,
     /// Parameters that were accepted; in a dry run those that would be sent.
     pub params: u64,

@@ -1,16 +1,17 @@
 //! The experiment of a new run: an identifier, or a name that is looked up and created if there is none, as by MLflow's own
 //! client.
 
-use super::address::url;
 use serde::Deserialize;
 
 use super::Mlflow;
+use super::address::url;
+use super::classify::Link;
 use super::payload;
 use super::settings::DEFAULT_EXPERIMENT;
-use super::trouble::{Trouble, accepted};
+use super::trouble::{Trouble, accepted, not_mlflow};
 use crate::deliver::destination::{Answer, RunFacts};
 use crate::http::attempts::{Complaint, Halt};
-use crate::limits::{EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
+use crate::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_QUICK_ATTEMPTS, EXPORT_REPLY_BYTES, EXPORT_RUN_REPLY_BYTES};
 use crate::problem::{Facts, Problem};
 use crate::wait::Wait;
 
@@ -31,10 +32,9 @@ impl Mlflow {
             return Ok(Some(self.settings.experiment_id.clone()));
         };
         if self.experiment.is_none() {
-            self.experiment = match self.experiment_named(&name, run, wait)? {
-                None if run.may_create => self.create_experiment(&name, run, wait)?,
-                found => found,
-            };
+            let base = self.settings.holder.base().to_owned();
+            let found = experiment_named(&mut self.link, &base, &name, run.may_create, wait);
+            self.experiment = found.map_err(|trouble| self.experiment_trouble(trouble, run))?;
         }
         let asked = &self.settings.experiment_id;
         match &self.experiment {
@@ -49,36 +49,6 @@ impl Mlflow {
             }
             found => Ok(found.clone()),
         }
-    }
-
-    fn experiment_named(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
-        let method = format!("experiments/get-by-name?experiment_name={}", percent_encoded(name));
-        let url = url(self.settings.holder.base(), &method);
-        match accepted(self.link.get(&url, EXPORT_RUN_REPLY_BYTES, wait)) {
-            Ok(reply) => {
-                self.experiment_of(serde_json::from_slice(&reply).map(|found: Found| found.experiment)).map(Some)
-            }
-            Err(Trouble::Halted(Halt::Gone(_))) => Ok(None),
-            Err(trouble) => Err(self.experiment_trouble(trouble, run)),
-        }
-    }
-
-    fn create_experiment(&mut self, name: &str, run: &RunFacts, wait: &Wait) -> Result<Option<String>, Answer> {
-        let url = url(self.settings.holder.base(), "experiments/create");
-        let body = payload::experiment(name);
-        match accepted(self.link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url, &body, EXPORT_REPLY_BYTES, wait)) {
-            Ok(reply) => self.experiment_of(serde_json::from_slice(&reply)).map(Some),
-            Err(trouble @ Trouble::Refused(_)) => match self.experiment_named(name, run, wait)? {
-                // Another program was faster, or the answer to an earlier attempt got lost.
-                Some(id) => Ok(Some(id)),
-                None => Err(self.experiment_trouble(trouble, run)),
-            },
-            Err(trouble) => Err(self.experiment_trouble(trouble, run)),
-        }
-    }
-
-    fn experiment_of(&self, parsed: serde_json::Result<Experiment>) -> Result<String, Answer> {
-        parsed.map(|experiment| experiment.experiment_id).map_err(|error| self.unreadable(&error))
     }
 
     /// The experiment of a new run, whatever the environment says.
@@ -117,6 +87,44 @@ impl Mlflow {
         };
         Answer::Never { why }
     }
+}
+
+/// The identifier of the experiment of a name at the server `base`; one that does not exist is created if it `may` be.
+pub fn experiment_named(
+    link: &mut Link,
+    base: &str,
+    name: &str,
+    may_create: bool,
+    wait: &Wait,
+) -> Result<Option<String>, Trouble> {
+    let found = look_up(link, base, name, wait)?;
+    if found.is_some() || !may_create {
+        return Ok(found);
+    }
+    let body = payload::experiment(name);
+    let reply =
+        link.post_patiently(EXPORT_QUICK_ATTEMPTS, &url(base, "experiments/create"), &body, EXPORT_REPLY_BYTES, wait);
+    match accepted(reply) {
+        Ok(reply) => identifier(base, serde_json::from_slice(&reply)).map(Some),
+        // Another program was faster, or the answer to an earlier attempt got lost.
+        Err(trouble @ Trouble::Refused(_)) => look_up(link, base, name, wait)?.map(Some).ok_or(trouble),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn look_up(link: &mut Link, base: &str, name: &str, wait: &Wait) -> Result<Option<String>, Trouble> {
+    let method = format!("experiments/get-by-name?experiment_name={}", percent_encoded(name));
+    match accepted(link.get(&url(base, &method), EXPORT_RUN_REPLY_BYTES, wait)) {
+        Ok(reply) => identifier(base, serde_json::from_slice(&reply).map(|found: Found| found.experiment)).map(Some),
+        Err(Trouble::Halted(Halt::Gone(_))) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn identifier(base: &str, parsed: serde_json::Result<Experiment>) -> Result<String, Trouble> {
+    parsed
+        .map(|experiment| experiment.experiment_id)
+        .map_err(|error| Trouble::Halted(Halt::later(EXPORT_LONGEST_BACKOFF, not_mlflow(base, &error))))
 }
 
 /// A text as a part of a query.

@@ -6,16 +6,16 @@
 pub mod address;
 pub mod batch;
 pub mod classify;
+pub mod experiments;
 pub mod names;
 pub mod payload;
 pub mod request_size;
 pub mod settings;
+pub mod trouble;
 
-mod experiments;
 mod params;
 mod runs;
 mod samples;
-mod trouble;
 
 pub use settings::{Holder, MlflowSettings, RequestLimits};
 

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::payload;
 use super::settings::DEFAULT_EXPERIMENT;
-use super::trouble::{Trouble, accepted, shown};
+use super::trouble::{Trouble, accepted, not_mlflow, shown};
 use super::{Mlflow, NEW_RUN_TAG, RUN_TAG};
 use crate::deliver::destination::{Answer, RunFacts};
 use crate::http::attempts::{Complaint, Halt};
@@ -231,9 +231,7 @@ impl Mlflow {
     }
 
     pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) -> Answer {
-        let base = self.settings.holder.base();
-        let why = format!("{base} does not look like an MLflow server ({error}); check the address");
-        Answer::Later { pause: EXPORT_LONGEST_BACKOFF, why }
+        Answer::Later { pause: EXPORT_LONGEST_BACKOFF, why: not_mlflow(self.settings.holder.base(), error) }
     }
 }
 

@@ -8,7 +8,7 @@ const SHOWN_CHARACTERS: usize = 80;
 
 /// Why a request about the run came to nothing.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// Not now, or never.
     Halted(Halt),
     /// The server does not want it.
@@ -25,6 +25,11 @@ pub(super) fn accepted(outcome: Outcome) -> Result<Vec<u8>, Trouble> {
             Err(Trouble::Halted(Halt::later(pause, why)))
         }
     }
+}
+
+/// What is said of an answer that MLflow does not give.
+pub(super) fn not_mlflow(base: &str, error: &dyn std::fmt::Display) -> String {
+    format!("{base} does not look like an MLflow server ({error}); check the address")
 }
 
 /// A text as a message repeats it.

@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::classify::{Link, Outcome};
-use super::settings::RunServer;
+use super::settings::{OtlpSettings, RunServer};
 use crate::deliver::destination::{Answer, RunFacts};
-use crate::http::attempts::Halt;
+use crate::http::attempts::{Complaint, Halt};
 use crate::limits::{EXPORT_REPLY_BYTES, EXPORT_SHORTEST_BACKOFF};
+use crate::mlflow::classify::Link as MlflowLink;
+use crate::mlflow::experiments::experiment_named;
+use crate::mlflow::trouble::Trouble;
 use crate::run::identity::Home;
 use crate::wait::Wait;
 
@@ -23,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Finds the headers that say where traces belong.
 pub fn headers(
     link: &mut Link,
+    settings: &OtlpSettings,
     mlflow: &RunServer,
     run: &RunFacts,
     wait: &Wait,
@@ -35,7 +39,7 @@ pub fn headers(
             break remote_run.clone();
         }
         if !mlflow.is_expected {
-            return Ok(vec![(EXPERIMENT_HEADER, mlflow.experiment_id.clone())]);
+            return Ok(vec![(EXPERIMENT_HEADER, experiment(settings, mlflow, wait)?)]);
         }
         // Whoever delivers the rows is about to find or create it.
         looks += 1;
@@ -54,4 +58,22 @@ pub fn headers(
     let experiment = document.pointer("/run/info/experiment_id").and_then(Value::as_str);
     let experiment = experiment.ok_or_else(|| later("MLflow does not tell the experiment of its run"))?;
     Ok(vec![(EXPERIMENT_HEADER, experiment.to_owned()), (RUN_HEADER, remote_run)])
+}
+
+/// The experiment of traces without a run.
+fn experiment(settings: &OtlpSettings, mlflow: &RunServer, wait: &Wait) -> Result<String, Answer> {
+    let Some(name) = &mlflow.experiment_name else { return Ok(mlflow.experiment_id.clone()) };
+    let later = |why: String| Answer::Later { pause: EXPORT_SHORTEST_BACKOFF, why };
+    let base = &mlflow.server.endpoint.base;
+    let found = MlflowLink::new(&mlflow.server, settings.timeout, settings.clock.clone())
+        .map_err(|error| Trouble::Halted(Halt::later(EXPORT_SHORTEST_BACKOFF, error.to_string())))
+        .and_then(|mut link| experiment_named(&mut link, base, name, true, wait));
+    match found {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err(later(format!("{base} has no experiment {name:?}"))),
+        Err(Trouble::Halted(Halt::Later { pause, why, .. })) => Err(Answer::Later { pause, why }),
+        Err(Trouble::Halted(Halt::Gone(words)) | Trouble::Refused(Complaint { words, .. })) => {
+            Err(later(format!("{base} has no experiment {name:?} for traces: {words}")))
+        }
+    }
 }

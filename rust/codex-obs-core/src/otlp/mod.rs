@@ -268,7 +268,7 @@ impl Destination for Otlp {
         resource.extend(self.settings.resource.iter().cloned());
         self.resource = resource.iter().map(|(key, value)| text_pair(key, value)).collect();
         if let Some(mlflow) = &self.settings.mlflow {
-            match mlflow::headers(&mut self.link, mlflow, run, wait) {
+            match mlflow::headers(&mut self.link, &self.settings, mlflow, run, wait) {
                 Ok(headers) => self.headers = headers,
                 Err(answer) => return answer,
             }
@@ -319,6 +319,19 @@ impl Destination for Otlp {
 
     fn keep(&mut self, stream: &Stream, _reached: &Reached) -> Result<Option<String>> {
         Ok(self.lanes.get(stream).map(Lane::state))
+    }
+
+    fn count_spans(&self, state: &mut Option<String>, lines: &[Box<str>], is_over: bool) -> u64 {
+        let mut lane = state.as_deref().map(Lane::of).unwrap_or_default();
+        let mut spans = Vec::new();
+        for line in lines {
+            lane.take(line, false, &mut spans);
+        }
+        if is_over {
+            lane.cut_off(false, &mut spans);
+        }
+        *state = Some(lane.state());
+        spans.len() as u64
     }
 
     fn take_spans(&mut self) -> u64 {

@@ -37,6 +37,8 @@ pub struct RunServer {
     pub address: String,
     /// The experiment, unless there is a run, which has one.
     pub experiment_id: String,
+    /// The same by its name, which wins; it is created if there is none.
+    pub experiment_name: Option<String>,
     /// Whether a run will be there: rows go to the same server.
     pub is_expected: bool,
 }

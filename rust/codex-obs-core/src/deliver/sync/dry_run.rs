@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{COUNT_POINTS, StreamOutcome, SyncOutcome, SyncProgress, Tick, context, streams};
 use crate::clock::Clock;
+use crate::deliver::destination::Destination;
 use crate::deliver::settings::DeliverySettings;
 use crate::error::{Error, Result};
 use crate::follow::backlog::bytes_left;
@@ -13,6 +14,7 @@ use crate::follow::follower::{Follower, Stopped};
 use crate::follow::params::Params;
 use crate::follow::points::{Content, Rows};
 use crate::follow::progress::{Missing, Progress};
+use crate::follow::records::Records;
 use crate::paths::{FileKind, Stream};
 use crate::recovery::pending::{Pending, recover_for_reading};
 use crate::recovery::run::is_written;
@@ -41,13 +43,14 @@ pub(super) fn count(
             Progress::known(directory, &stream, &address, destination.meant_run())?
         };
         let known = Progress { is_without_rows: follows.points.is_none(), ..known };
+        let spans = if follows.spans { spans_of(directory, &stream, &*destination, &known)? } else { 0 };
         progress.stream = stream.to_string();
         progress.bytes_total += bytes_left(directory, &stream, &known)?;
         let wanted = follows.points.unwrap_or_default();
         let mut rows = Rows::new("", home.created_micros).wanting(wanted, directory, &stream, known.manifest)?;
         rows.most = COUNT_POINTS;
         let mut follower = Follower::open(FileKind::Metrics, directory, &stream, None, known.cursor, known.rows)?;
-        let mut counted = StreamOutcome { stream: stream.to_string(), ..StreamOutcome::default() };
+        let mut counted = StreamOutcome { stream: stream.to_string(), spans, ..StreamOutcome::default() };
         // The others' parameters and ends stay here, as in a delivery.
         if follows.params && (stream.is_main() || index == 0) {
             (counted.params, counted.tags) = Params::new(directory, &stream).count(known.params_offset)?;
@@ -66,6 +69,7 @@ pub(super) fn count(
                 break;
             }
         }
+        counted.done |= follows.points.is_none();
         for pending in pending.iter().filter(|pending| pending.stream == stream) {
             outcome.rows_recovered += pending.rows;
             let (more, fewer) = points_of(directory, pending, home)?;
@@ -81,6 +85,20 @@ pub(super) fn count(
         outcome.streams.push(counted);
     }
     Ok(outcome)
+}
+
+/// The spans that a destination makes of what it has not got; those that a dead process left open are some.
+fn spans_of(directory: &Path, stream: &Stream, destination: &dyn Destination, known: &Progress) -> Result<u64> {
+    // Looked at first: what is written until then is there at the look that follows.
+    let is_over = !is_written(directory, stream);
+    let cursor = known.records.get(FileKind::Telemetry.base()).cloned();
+    let mut follower = Follower::open(FileKind::Telemetry, directory, stream, None, cursor, None)?;
+    let (mut records, mut state, mut count) = (Records::default(), known.state.clone(), 0);
+    while follower.read(&mut records)? != Stopped::AtEnd {
+        count += destination.count_spans(&mut state, &records.lines, false);
+        records.clear();
+    }
+    Ok(count + destination.count_spans(&mut state, &records.lines, is_over))
 }
 
 /// The points that a journal adds, and those in the files that it has as well.
