@@ -31,7 +31,7 @@ export PIP_QUIET := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test frameworks mlflow mlflow-server peers durability races fuzz lint bench docs clean
+.PHONY: help build demo test frameworks mlflow mlflow-server rotel peers durability races fuzz lint bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,13 @@ mlflow: $(STAMPS)/dev mlflow-server ## test the exporter against a real MLflow s
 	$(BIN)/python -m pytest $(if $(BIG),,-m "not big") $(PYTEST_ARGS) tests/mlflow
 
 mlflow-server: $(MLFLOW_VENV)/.installed ## install an MLflow server into .venv-mlflow, for the tests
+
+rotel: $(CURDIR)/.venv-rotel/.installed ## install a collector of traces into .venv-rotel, for the tests
+
+$(CURDIR)/.venv-rotel/.installed: $(STAMPS)/venv
+	$(PYTHON) -m venv $(@D) 2> /dev/null || $(PYTHON) -m venv --clear --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install -q rotel
+	@touch $@
 
 frameworks: build $(CURDIR)/.venv-frameworks/.installed ## test the integrations against the frameworks themselves
 	PYTHONPATH=$(CURDIR)/python $(CURDIR)/.venv-frameworks/bin/python -m pytest -o filterwarnings=default $(PYTEST_ARGS) tests/frameworks
@@ -100,7 +107,7 @@ docs: $(STAMPS)/docs ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was built: .venv*, target, site, caches (never runs/)
-	rm -rf .venv .venv-peers .venv-mlflow target fuzz/target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-peers .venv-mlflow .venv-rotel target fuzz/target site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f python/codex_obs/_core*.so
 
 # A Python without ensurepip (Debian's without python3-venv) installs pip into the new environment from outside.
