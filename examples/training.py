@@ -71,22 +71,25 @@ def train(config: Training, trainer: Trainer, run: codex_obs.Run) -> float:
     steps = config.rollout_length * config.num_envs
     for update in range(1, config.num_updates + 1):
         at = {"timesteps": update * steps, "policy_version": update}
-        began = time.perf_counter()
-        returns = trainer.roll_out()
-        acted = time.perf_counter()
-        facts = trainer.update(update)
-        done = time.perf_counter()
-        run.event("TRAINER", **at, **facts)
-        # An update may see no episode end: then there is no return either.
-        ended = {"mean_return": sum(returns) / len(returns)} if returns else {}
-        run.event("ACTOR", **at, episodes=len(returns), **ended)
-        speed = {"steps_per_second": steps / (done - began)}
-        run.event("MISC", **at, **speed, rollout_ms=(acted - began) * 1e3, update_ms=(done - acted) * 1e3)
-        if should_evaluate(update, config.eval_interval, config.num_eval_episodes):
+        # What is logged inside is an event of the span too: a trace for each update, beside the metrics.
+        with run.span("update", update=update):
             began = time.perf_counter()
-            returns = trainer.evaluate(seed=config.seed + update)
-            duration_ms = (time.perf_counter() - began) * 1e3
-            mean_return = _report(run, returns, at, duration_ms)
+            returns = trainer.roll_out()
+            acted = time.perf_counter()
+            facts = trainer.update(update)
+            done = time.perf_counter()
+            run.event("TRAINER", **at, **facts)
+            # An update may see no episode end: then there is no return either.
+            ended = {"mean_return": sum(returns) / len(returns)} if returns else {}
+            run.event("ACTOR", **at, episodes=len(returns), **ended)
+            speed = {"steps_per_second": steps / (done - began)}
+            run.event("MISC", **at, **speed, rollout_ms=(acted - began) * 1e3, update_ms=(done - acted) * 1e3)
+        if should_evaluate(update, config.eval_interval, config.num_eval_episodes):
+            with run.span("evaluation", update=update):
+                began = time.perf_counter()
+                returns = trainer.evaluate(seed=config.seed + update)
+                duration_ms = (time.perf_counter() - began) * 1e3
+                mean_return = _report(run, returns, at, duration_ms)
             sys.stderr.write(f"update {update}: mean return {mean_return:.1f}\n")
             if mean_return >= config.target_return:
                 break

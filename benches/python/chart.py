@@ -1,4 +1,4 @@
-"""A small line chart as SVG: one panel a series, a logarithmic axis across, a linear one upwards, shared by a line."""
+"""A small line chart as SVG: one panel a series, a linear axis upwards that is shared by a line of panels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 24, 40
 _LINE, _INK = "#2f81f7", "#7d8590"
 
 
-def draw(series: dict[str, Series], *, ylabel: str) -> str:
+def draw(series: dict[str, Series], *, ylabel: str, marks: dict[str, Series] | None = None) -> str:
     """Draw the panels, three in a line.
 
     Args:
         series: Points by the name of what grows.
         ylabel: What is measured.
+        marks: Points beside the lines, by the same names. The axis across is linear then; else it is logarithmic, and
+            each point of a line is marked.
 
     Returns:
         An SVG document.
@@ -29,11 +31,11 @@ def draw(series: dict[str, Series], *, ylabel: str) -> str:
     every = list(series.items())
     for line, start in enumerate(range(0, len(every), _PANELS_A_LINE)):
         named = every[start : start + _PANELS_A_LINE]
-        top = _round_up(max(y for _, points in named for _, y in points))
-        panels += [
-            f'<g transform="translate({index * _PANEL_WIDTH} {line * _HEIGHT})">{_panel(name, points, top)}</g>'
-            for index, (name, points) in enumerate(named)
-        ]
+        dots = {name: points if marks is None else marks[name] for name, points in named}
+        top = _round_up(max(y for name, points in named for _, y in points + dots[name]))
+        for index, (name, points) in enumerate(named):
+            panel = _panel(name, points, dots[name], top, is_linear=marks is not None)
+            panels.append(f'<g transform="translate({index * _PANEL_WIDTH} {line * _HEIGHT})">{panel}</g>')
     width = min(len(series), _PANELS_A_LINE) * _PANEL_WIDTH
     height = -(-len(series) // _PANELS_A_LINE) * _HEIGHT
     return (
@@ -44,11 +46,18 @@ def draw(series: dict[str, Series], *, ylabel: str) -> str:
     )
 
 
-def _panel(name: str, points: Series, top: float) -> str:
-    low, high = math.log10(points[0][0]), math.log10(points[-1][0])
+def _panel(name: str, points: Series, dots: Series, top: float, *, is_linear: bool) -> str:
+    def along(x: float) -> float:
+        return x if is_linear else math.log10(x)
+
+    low, high = along(points[0][0]), along(points[-1][0])
     across = _PANEL_WIDTH - _LEFT - _RIGHT
     upwards = _HEIGHT - _TOP - _BOTTOM
-    place = [(_LEFT + across * (math.log10(x) - low) / (high - low), _TOP + upwards * (1 - y / top)) for x, y in points]
+
+    def places(points: Series) -> Series:
+        return [(_LEFT + across * (along(x) - low) / (high - low), _TOP + upwards * (1 - y / top)) for x, y in points]
+
+    place = places(points)
     parts = []
     for quarter in range(5):
         y = _TOP + upwards * (1 - quarter / 4)
@@ -58,7 +67,7 @@ def _panel(name: str, points: Series, top: float) -> str:
         ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in place)
     parts.append(f'<polyline points="{path}" fill="none" stroke="{_LINE}" stroke-width="2"/>')
-    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_LINE}"/>' for x, y in place]
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_LINE}"/>' for x, y in places(dots)]
     for (x, _), anchor, (value, _) in zip(
         (place[0], place[-1]), ("start", "end"), (points[0], points[-1]), strict=True
     ):
@@ -68,6 +77,6 @@ def _panel(name: str, points: Series, top: float) -> str:
 
 
 def _round_up(value: float) -> float:
-    """Give the next of 1, 2, 4, 8 times a power of ten, which four lines divide well."""
+    """Give the next of 1, 2, 4, 6, 8 times a power of ten, which four lines divide well."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 4, 8, 10) if step * power >= value)
+    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value)

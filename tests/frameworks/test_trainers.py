@@ -19,16 +19,18 @@ def train(program: str, run_dir: Path, *options: str) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
-def check(run_dir: Path) -> str:
+def check(run_dir: Path) -> tuple[int, list[str]]:
     command = [sys.executable, "-m", "codex_obs", "check", str(run_dir), "--schema", "rl"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.splitlines()[-1]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("program", ["ppo.py", "spo.py"])
 def test_it_reaches_a_return_of_400_and_keeps_the_schema(program: str, run_dir: Path) -> None:
     done = train(program, run_dir)
     assert done.returncode == 0, done.stderr
-    assert check(run_dir) == "ok: every event has the keys of the schema rl"
+    code, lines = check(run_dir)
+    assert (code, lines[-1]) == (0, "ok: every event has the keys of the schema rl")
     rows = codex_obs.read(run_dir)
     evaluations = rows.filter(split="evaluator", metric="mean_return")
     assert evaluations["value"][-1] >= 400
@@ -38,6 +40,15 @@ def test_it_reaches_a_return_of_400_and_keeps_the_schema(program: str, run_dir: 
     metrics = set(rows.filter(split="trainer")["metric"])
     if program == "spo.py":
         assert {"mpo_temperature_loss", "mpo_alpha_loss", "mpo_total_loss", "replay_len"} <= metrics
+
+    # Without one of its keys the same run is wrong.
+    log = run_dir / "metrics.ndjson"
+    kept = [line for line in log.read_text().splitlines(keepends=True) if '"metric":"episode_length_min"' not in line]
+    log.write_text("".join(kept))
+    code, lines = check(run_dir)
+    count = evaluations.height
+    wrong = f"missing: EVALUATOR: episode_length_min is missing from {count} of {count} events"
+    assert (code, [line.partition(" (step")[0] for line in lines if line.startswith("missing")]) == (1, [wrong])
 
 
 @pytest.mark.parametrize("program", ["ppo.py", "spo.py"])
