@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from codex_obs import _artifact, _backend, _beside, _console, _exit, _export, _open_runs
 from codex_obs._beginning import Beginning
 from codex_obs._derived import derived_parameters
+from codex_obs._extra import extra
 from codex_obs._git import commit_and_branch
 from codex_obs._settings import environment
 from codex_obs._versions import versions
@@ -352,7 +353,8 @@ class Run(_backend.Recorder):
         rewind_to = self._rewind_due if self._opened_by == os.getpid() else None
         self._rewind_due = None
         self._write_session("start", self._start_fields(config_hash, rewind_to))
-        self._write_summary("ndjson", "enabled", None, {"stream": self.stream})
+        totals = {"rows_recovered": self.stats()["rows_recovered"]}
+        self._write_summary("ndjson", "enabled", "ndjson:started", extra({"stream": self.stream}, totals))
         self._note_guard()
 
     def _note_guard(self) -> None:

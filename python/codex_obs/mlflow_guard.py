@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codex_obs._extra import extra
 from codex_obs._settings import environment, tracking, variables
 from codex_obs._settings.addresses import hidden_user_info
 from codex_obs._visible import visible
@@ -246,6 +247,5 @@ def taken() -> tuple[str, str, dict[str, object]] | None:
     if decision is None:
         return None
     status = "enabled" if decision.fallback_reason is None else "degraded"
-    dependencies = {"psutil_available": None, "nvml_available": None}
     reason = decision.fallback_reason or "local_store"
-    return status, f"mlflow:{reason}", {"dependencies": dependencies, **asdict(decision)}
+    return status, f"mlflow:{reason}", extra(asdict(decision), {})

@@ -37,7 +37,7 @@ LAYERS = (
     ("destinations.base", "destinations.mlflow", "destinations.otlp", "destinations.tensorboard", "destinations.wandb"),
     ("destinations.registry",),
     ("_settings",),
-    ("_structure", "_names", "_nonfinite", "_derived", "_git", "_moments", "_splits"),
+    ("_structure", "_extra", "_names", "_nonfinite", "_derived", "_git", "_moments", "_splits"),
     ("_rank", "_launcher", "_beginning"),
     ("_backend",),
     ("destinations", "system"),

@@ -72,7 +72,7 @@ def test_a_session_leaves_records_of_its_kind_in_every_file(run_dir: Path, monke
     assert params["metadata"] == {"name": "first", "tags": {"team": "a"}}
 
     (enabled,) = read_rows(run_dir, "tracking_summary")
-    assert (enabled["component"], enabled["status"], enabled["reason"]) == ("ndjson", "enabled", None)
+    assert (enabled["component"], enabled["status"], enabled["reason"]) == ("ndjson", "enabled", "ndjson:started")
 
     for kind, name in SCHEMAS.items():
         validator = jsonschema.Draft202012Validator(schema(name))

@@ -193,6 +193,7 @@ def test_the_next_run_has_the_decision_on_record_and_the_one_after_has_not(
     assert record["reason"] == ("mlflow:local_store" if status == "enabled" else "mlflow:non_file_scheme")
     assert record["extra"] == {
         "dependencies": {"psutil_available": None, "nvml_available": None},
+        "totals": {},
         "requested_uri": given.replace("user:canary", "***"),
         "effective_uri": effective,
         "tracking_uri": effective,

@@ -208,8 +208,15 @@ class Schedule:
             return
         self.is_deletion_said = True
         count = deletions[0]
-        reason = f"{count} {'row was' if count == 1 else 'rows were'} deleted by retention (archive='none')"
-        self.append_summary(policy, "degraded", reason, {"cause": "retired", "count": count, "undelivered": 0})
+        reason = f"ndjson:{count} {'row was' if count == 1 else 'rows were'} deleted by retention (archive='none')"
+        extra = {
+            "cause": "retired",
+            "count": count,
+            "dependencies": {"nvml_available": None, "psutil_available": None},
+            "totals": {"rows_retired": count, "rows_retired_undelivered": 0},
+            "undelivered": 0,
+        }
+        self.append_summary(policy, "degraded", reason, extra)
 
     def append_summary(self, policy: Policy, status: str, reason: str, extra: dict[str, object]) -> None:
         line = {

@@ -40,7 +40,10 @@ until(lambda: not beside())
     assert [path.name for path in (place.run / ".codex_obs").glob("sidecar-*.json")] == []
     (summary,) = place.run.glob("tracking_summary.sidecar-*.ndjson")
     records = [json.loads(line) for line in summary.read_text().splitlines()]
-    assert [(record["component"], record["status"]) for record in records] == [("whole", "enabled")]
+    assert [(record["component"], record["status"]) for record in records] == [
+        ("whole", "enabled"),
+        ("whole", "disabled"),
+    ]
 
 
 def test_it_is_no_child_inherits_nothing_and_leads_a_session(place: Place) -> None:

@@ -155,7 +155,7 @@ def test_a_proc_of_nonsense_costs_its_own_fields(content: str, tmp_path: Path, m
     assert ("enabled", "system:memory") in [change[:2] for change in sampler.changes()]
     sampler.close()
     (last,) = sampler.changes()
-    assert (last.status, last.reason, last.extra["samples"]) == ("disabled", "system:ended", 2)
+    assert (last.status, last.reason, last.extra["totals"]) == ("disabled", "system:ended", {"samples": 2})
 
 
 HIDING = """

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from codex_obs import _backend
+from codex_obs._extra import extra
 from codex_obs.errors import CodexObsError
 from codex_obs.sidecar._state import Left
 
@@ -110,7 +111,7 @@ class Delivery:
         self._problem, self.was_stopped = why, True
         name = self._beside.name
         try:
-            _backend.sidecar_note(self._directory, name, "degraded", f"{name}:unusable", {"why": why})
+            _backend.sidecar_note(self._directory, name, "degraded", f"{name}:unusable", extra({"why": why}, {}))
         except CodexObsError:
             # The trainer says it when it closes.
             return

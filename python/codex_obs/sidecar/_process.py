@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from codex_obs import _backend, _export
+from codex_obs._extra import extra
 from codex_obs._settings import environment
 from codex_obs._settings.settings import Settings
 from codex_obs.errors import CodexObsError
@@ -166,7 +167,7 @@ class Sidecar:
         except (OSError, CodexObsError) as error:
             why = f"port {port} cannot be had: {error}"
             with suppress(CodexObsError):
-                _backend.sidecar_note(directory, "prometheus", "degraded", "prometheus:port", {"why": why})
+                _backend.sidecar_note(directory, "prometheus", "degraded", "prometheus:port", extra({"why": why}, {}))
             sys.stderr.write(f"{why}\n")
 
     def _stop(self) -> None:

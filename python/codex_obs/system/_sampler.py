@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from codex_obs import _backend
+from codex_obs._extra import extra
 from codex_obs._psutil import REMEDY
 from codex_obs.errors import CodexObsError
 from codex_obs.system import _host
@@ -151,9 +152,8 @@ class Sampler:
         self._plugins.close()
 
     def _change(self, status: str, part: str, why: str | None) -> Change:
-        extra: dict[str, object] = {} if why is None else {"error": why}
-        extra |= {"dependencies": self.dependencies, "samples": self._samples}
-        return Change(status, f"system:{part}", extra)
+        own = {} if why is None else {"error": why}
+        return Change(status, f"system:{part}", extra(own, {"samples": self._samples}, self.dependencies))
 
     def _look(self) -> None:
         """Look for psutil, which may be installed while a run is going on."""

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use report::Health;
+
 use super::command::SyncCommand;
 pub use super::context::Context;
 use crate::deliver::destination::{Answer, Destination, Follows, Noted, ROWS_MISSING_TAG, RunFacts, Start, States};
@@ -53,14 +55,6 @@ pub enum Step {
         /// What went wrong, and what the remedy is about.
         why: Problem,
     },
-}
-
-/// What the tracking summary says of the destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Unknown,
-    Enabled,
-    Degraded,
 }
 
 /// Everything that belongs to one delivery.

@@ -164,6 +164,7 @@ pub fn sync(
         .name("codex-obs-sync".to_owned())
         .spawn(move || {
             let outcome = runner.run();
+            runner.tasks.iter_mut().for_each(|task| task.delivery.note_end());
             runner.put_on_record();
             runner.show_all();
             // Who hears of the end may begin another delivery at once.

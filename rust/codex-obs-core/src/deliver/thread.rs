@@ -270,6 +270,7 @@ impl Shared {
                     }
                 }
                 Ok(leave) => {
+                    delivery.0.note_end();
                     drop(delivery);
                     return self.come_home(lock(&self.station), Err(leave));
                 }

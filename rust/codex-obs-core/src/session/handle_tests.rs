@@ -57,7 +57,10 @@ fn rows_that_found_no_stream_are_on_record_once_there_is_one() {
     assert_eq!((counts(&handle), handle.has_lost()), ((7, 7, 0), false));
     assert!(handle.close(RunStatus::Finished, None));
     let summary = std::fs::read_to_string(run.join(format!("tracking_summary.{}.ndjson", handle.stream()))).unwrap();
-    let extra = r#""extra":{"cause":"unopened","count":7,"first_step":7,"last_step":8}"#;
+    let extra = concat!(
+        r#""extra":{"cause":"unopened","count":7,"dependencies":{"nvml_available":null,"psutil_available":null},"#,
+        r#""first_step":7,"last_step":8,"totals":{"rows_dropped":7}}"#
+    );
     assert!(summary.contains("degraded") && summary.contains(extra), "{summary}");
 }
 

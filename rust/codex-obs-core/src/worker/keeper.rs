@@ -4,10 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::drain::Drain;
 use super::packer::Packer;
 use super::passed::Passed;
 use super::warnings::Warnings;
+use crate::encode::extra::extra;
 use crate::encode::line::{Tracking, session, tracking};
 use crate::error::Result;
 use crate::fs::FileId;
@@ -186,15 +189,17 @@ impl Keeper {
             });
         }
         if is_first || is_first_undelivered {
-            let reason = format!("{} {} deleted by retention ({setting})", count(rows, "row"), was(rows));
-            let extra = format!(r#"{{"cause":"retired","count":{rows},"undelivered":{undelivered}}}"#);
+            let reason = format!("ndjson:{} {} deleted by retention ({setting})", count(rows, "row"), was(rows));
+            let retired = self.stats.rows_retired.get();
+            let totals =
+                json!({"rows_retired": retired, "rows_retired_undelivered": self.stats.rows_retired_undelivered.get()});
+            let extra = extra(json!({"cause": "retired", "count": rows, "undelivered": undelivered}), &totals);
             self.degrade(drain, &reason.replace('"', "'"), &extra);
         }
     }
 
-    fn degrade(&self, drain: &mut Drain, reason: &str, extra: &str) {
-        let pieces =
-            Tracking { component: "ndjson", status: "degraded", reason: Some(reason), extra: extra.as_bytes() };
+    fn degrade(&self, drain: &mut Drain, reason: &str, extra: &[u8]) {
+        let pieces = Tracking { component: "ndjson", status: "degraded", reason: Some(reason), extra };
         let line = tracking(self.timeline.now_micros(), &pieces);
         if let Err(error) = drain.write_line(FileKind::Summary, &line) {
             drain.note_error(&error);

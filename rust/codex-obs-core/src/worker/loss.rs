@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use serde_json::json;
+
 use super::drain::Drain;
 use super::keeper::Keeper;
 use super::notes::Notes;
 use super::tenure::Tenure;
 use super::thread::Errands;
 use super::watch::Watch;
+use crate::encode::extra::extra;
 use crate::encode::line::{Tracking, tracking};
 use crate::journal::ring::Gap;
 use crate::paths::FileKind;
@@ -115,16 +118,11 @@ impl Losses {
 /// The line that puts a loss on record.
 #[must_use]
 pub fn record(micros: i64, cause: Cause, loss: &Loss) -> Vec<u8> {
-    let step = |step: Option<i64>| step.map_or_else(|| "null".to_owned(), |step| step.to_string());
-    let extra = format!(
-        r#"{{"cause":"{}","count":{},"first_step":{},"last_step":{}}}"#,
-        cause.name(),
-        loss.rows,
-        step(loss.first_step),
-        step(loss.last_step)
-    );
-    let reason = format!("{} {} dropped: {}", count(loss.rows, "row"), was(loss.rows), cause.sentence());
-    let pieces = Tracking { component: "ndjson", status: "degraded", reason: Some(&reason), extra: extra.as_bytes() };
+    let Loss { rows, first_step, last_step } = loss;
+    let own = json!({"cause": cause.name(), "count": rows, "first_step": first_step, "last_step": last_step});
+    let extra = extra(own, &json!({"rows_dropped": rows}));
+    let reason = format!("ndjson:{} {} dropped: {}", count(*rows, "row"), was(*rows), cause.sentence());
+    let pieces = Tracking { component: "ndjson", status: "degraded", reason: Some(&reason), extra: &extra };
     tracking(micros, &pieces)
 }
 

@@ -84,8 +84,11 @@ fn rows_around_a_damaged_frame_come_back_and_its_own_are_put_on_record() {
     assert_eq!(text(folder.path(), "metrics.ndjson"), lines((0..4).chain(5..9), 2));
     let summary = text(folder.path(), "tracking_summary.ndjson");
     for step in [4, 9] {
-        let extra = format!("{{\"cause\":\"damaged\",\"count\":2,\"first_step\":{step},\"last_step\":{step}}}");
-        assert!(summary.contains(&extra), "{summary}");
+        let steps = format!("\"first_step\":{step},\"last_step\":{step},\"totals\":{{\"rows_dropped\":2}}}}");
+        assert!(
+            summary.contains("\"extra\":{\"cause\":\"damaged\",\"count\":2,") && summary.contains(&steps),
+            "{summary}"
+        );
     }
     assert!(!path.exists() && !folder.path().join(".codex_obs/damaged-journal-main-0").exists());
 }

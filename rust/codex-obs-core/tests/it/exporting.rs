@@ -62,7 +62,7 @@ fn everything_arrives_once_and_in_order_and_then_the_status() {
     assert_eq!((count(&session, "metrics_exported"), count(&session, "params_exported")), (4008, 1));
     assert!(text(folder.path(), "run.json").contains(r#""destinations":{"test http://remote":"remote-0"}"#));
     let summary = text(folder.path(), "tracking_summary.ndjson");
-    assert!(summary.contains(r#""component":"test","status":"enabled","reason":null"#), "{summary}");
+    assert!(summary.contains(r#""component":"test","status":"enabled","reason":"test:started""#), "{summary}");
 }
 
 #[test]

@@ -394,5 +394,7 @@ fn a_delivery_from_outside_is_on_record() {
     assert!(session.close(None));
     assert!(deliver().unwrap().streams[0].done);
     let lines = text(folder.path(), "tracking_summary.ndjson");
-    assert_eq!(lines.lines().count(), 1, "{lines}");
+    let reasons = [r#""enabled","reason":"test:started""#, r#""disabled","reason":"test:ended""#];
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.lines().zip(reasons).all(|(line, reason)| line.contains(reason)), "{lines}");
 }

@@ -1,8 +1,20 @@
 //! What a delivery counts, warns of and puts on record.
 
-use super::{Delivery, Health, Step};
+use serde_json::json;
+
+use super::{Delivery, Step};
+use crate::encode::extra::extra;
 use crate::encode::line::{Tracking, tracking};
 use crate::words::count;
+
+/// What the tracking summary says of the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Unknown,
+    Enabled,
+    Degraded,
+    Disabled,
+}
 
 impl Delivery {
     pub(super) fn count_losses(&mut self) {
@@ -46,14 +58,15 @@ impl Delivery {
         let warnings = self.context.live.is_some().then_some(&self.context.warnings);
         match step {
             Step::Worked if self.route.is_some() && self.health != Health::Enabled => {
+                let what = if self.health == Health::Unknown { "started" } else { "recovered" };
                 self.health = Health::Enabled;
-                self.note("enabled", None);
+                self.note("enabled", what);
             }
             Step::Later { why, .. } => {
                 self.context.stats.export_retries.add(1);
                 if !is_held && self.health != Health::Degraded {
                     self.health = Health::Degraded;
-                    self.note("degraded", Some(why));
+                    self.note("degraded", why);
                 }
                 if let Some(warnings) = warnings {
                     warnings
@@ -61,13 +74,22 @@ impl Delivery {
                 }
             }
             Step::Stopped { why } => {
-                self.note("disabled", Some(&why.what));
+                self.health = Health::Disabled;
+                self.note("disabled", &why.what);
                 if let Some(warnings) = warnings {
                     let words = |what: String| format!("{}; rows stay in the files only", self.about(&what));
                     warnings.say(why.clone().in_words(words));
                 }
             }
             Step::Worked | Step::Idle(_) => {}
+        }
+    }
+
+    /// Puts its end on record, unless it never began or that was done.
+    pub fn note_end(&mut self) {
+        if !matches!(self.health, Health::Unknown | Health::Disabled) {
+            self.health = Health::Disabled;
+            self.note("disabled", "ended");
         }
     }
 
@@ -80,13 +102,19 @@ impl Delivery {
         }
     }
 
-    fn note(&self, status: &str, reason: Option<&str>) {
+    fn note(&self, status: &str, what: &str) {
         let (component, base) = self.address.split_once(' ').unwrap_or((&self.address, ""));
-        let extra = serde_json::json!({"run": self.remote_run, "stream": self.context.stream.as_str(), "uri": base});
-        let extra = extra.to_string();
-        let reason = reason.map(|what| format!("{component}:{what}"));
-        let reason = reason.as_deref();
-        let pieces = Tracking { component, status, reason, extra: extra.as_bytes() };
+        let totals = self.route.as_ref().map(|route| route.progress.totals).unwrap_or_default();
+        let totals = json!({
+            "params": totals.params,
+            "points": totals.points,
+            "records": totals.records,
+            "rejected": totals.rejected,
+        });
+        let own = json!({"run": self.remote_run, "stream": self.context.stream.as_str(), "uri": base});
+        let extra = extra(own, &totals);
+        let reason = Some(format!("{component}:{what}"));
+        let pieces = Tracking { component, status, reason: reason.as_deref(), extra: &extra };
         self.context.notes.push(tracking(self.context.clock.now_micros(), &pieces));
     }
 }
