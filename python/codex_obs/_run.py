@@ -61,7 +61,7 @@ class Run(_backend.Recorder):
     _arrived: bool
     _beginning: Beginning
     # Of the process that was started beside the one that opened it.
-    _sidecar_token: str | None
+    _sidecar: tuple[str, str] | None
     # The process that opened it, and the step that it is still to go back to: a stream may begin at its first row.
     _opened_by: int
     _rewind_due: int | None
@@ -126,7 +126,7 @@ class Run(_backend.Recorder):
         except _backend.CoreError as error:
             raise _backend.public_error(error) from None
         run._settings = settings
-        run._sidecar_token = None if beside is None else beside.token
+        run._sidecar = None if beside is None else (beside.token, beside.remedy)
         run._tags = MappingProxyType(kept_tags)
         run._config = MappingProxyType({})
         run._config_text = b""
@@ -246,12 +246,10 @@ class Run(_backend.Recorder):
         deadline = None if timeout is None else time.monotonic() + timeout
         done = end(timeout, status)
         _backend.emit_warnings(self._take_warnings())
-        if is_first and self._sidecar_token is not None and self._sidecar_ends() is not None:
+        if is_first and self._sidecar is not None:
             from codex_obs.sidecar import handle  # noqa: PLC0415 - only where there is one
 
-            _backend.emit_warnings(
-                f"run {self.name}: {words}" for words in handle.wait(self, self._sidecar_token, deadline)
-            )
+            _backend.emit_warnings(f"run {self.name}: {words}" for words in handle.wait(self, *self._sidecar, deadline))
         if is_first and not done:
             words = f"run {self.name}: closed before all rows were in the files of {self.directory}"
             _backend.emit_warnings([f"{words}; the next reader or `codex-ndjson recover` brings them back"])

@@ -65,7 +65,7 @@ class Delivery:
 
     def left(self) -> Left:
         """Return what the destination lacks."""
-        lacks = 0 if self._at is None else self._at[2]
+        lacks = None if self._at is None else self._at[2]
         return Left(self._beside.name, self._beside.arguments, lacks, self._problem)
 
     def _run(self, is_over: bool) -> None:  # noqa: FBT001 - a thread's only argument

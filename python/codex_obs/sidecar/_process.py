@@ -153,6 +153,9 @@ class Sidecar:
         self._say(is_done=True)
         if not any(each.bytes or each.problem for each in self._left()):
             self._path.unlink(missing_ok=True)
+        # Without it the trainer knows that this is no death.
+        if self._is_ours():
+            self._turn.unlink(missing_ok=True)
 
     def _serve(self) -> None:
         """Answer Prometheus, if that is asked for. A port that cannot be had is on record; training goes on."""

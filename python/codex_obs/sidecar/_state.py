@@ -17,13 +17,13 @@ class Left:
     Attributes:
         name: The destination.
         arguments: Those with which `codex-ndjson sync` delivers to it.
-        bytes: Bytes of the log that it has not got.
+        bytes: Bytes of the log that it has not got; None where that is not known yet.
         problem: Why it waits or has given up, if it does.
     """
 
     name: str
     arguments: str
-    bytes: int
+    bytes: int | None
     problem: str | None
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from codex_obs.sidecar._process import Json
 
 _MODULE = "codex_obs.sidecar"
+_DIED = "the process beside this one has died before its work was done"
 # Time between two looks at how it stands.
 _LOOK_MS = 50
 # Without a deadline, one that makes no progress for this long is waited for no longer.
@@ -40,6 +41,7 @@ class Launch:
         token: Names it.
         at_once: Whether it is started with the session; else once it is asked for.
         given_up: What the user hears if it cannot be kept running.
+        remedy: What the user can do where its work is not done.
     """
 
     program: str
@@ -49,6 +51,7 @@ class Launch:
     token: str
     at_once: bool
     given_up: str
+    remedy: str
 
 
 def launch(
@@ -87,36 +90,66 @@ def launch(
         token=token,
         at_once=at_once,
         given_up=f"the process beside this one cannot be kept running ({sys.executable} -m {_MODULE}): {remedy}",
+        remedy=remedy,
     )
 
 
-def wait(run: _backend.Recorder, token: str, deadline: float | None) -> list[str]:
+def wait(run: _backend.Recorder, token: str, remedy: str, deadline: float | None) -> list[str]:
     """Wait until the sidecar has done what it can for a run that is closed. Gives what the user should hear.
 
     Args:
         run: The run.
         token: That of its sidecar.
+        remedy: What the user can do where its work is not done.
         deadline: When to stop waiting, by `time.monotonic`; None as long as it makes progress.
     """
-    ends = run._sidecar_ends()  # noqa: SLF001 - of this package
-    if ends is None:
-        return []
-    poll = select.poll()
-    poll.register(ends, select.POLLIN)
-    path = _state.path_in(run.directory)
+    directory = os.fspath(run.directory)
+    path, turn = _state.path_in(directory), Path(_backend.sidecar_turn_path(directory))
     found, moved = _state.read(path, token), time.monotonic()
-    while not poll.poll(_LOOK_MS) and not (found is not None and found.is_done):
+    is_late = False
+    while not is_late and not (found is not None and found.is_done):
+        if not _is_at_work(run, turn, token):
+            is_kept = run._sidecar_again()  # noqa: SLF001 - of this package
+            if not is_kept:
+                return [] if is_kept is None else [f"{_DIED}: {remedy}"]
+        ended = _ended(run, _LOOK_MS)
         now, before = time.monotonic(), found
         found = _state.read(path, token) or before
         moved = now if found != before else moved
-        if now >= (moved + _PATIENCE_S if deadline is None else deadline):
+        if ended and not _has_the_turn(turn, token):
+            # One that has nothing left to say takes that away.
+            found = _state.read(path, token)
             break
-    has_ended = bool(poll.poll(0))
-    # One that has nothing left to say takes it away.
-    found = _state.read(path, token) or (None if has_ended else found)
-    left = () if found is None else found.left
-    directory = os.fspath(run.directory)
-    return [_words(directory, each, has_ended=has_ended) for each in left if each.bytes or each.problem]
+        is_late = now >= (moved + _PATIENCE_S if deadline is None else deadline)
+    has_ended = _ended(run, 0)
+    if found is None:
+        if has_ended:
+            return [f"{_DIED}: {remedy}"] if _has_the_turn(turn, token) else []
+        return [f"the process beside this one has not begun its work yet; if it cannot, {remedy}"]
+    left = [each for each in found.left if each.bytes != 0 or each.problem]
+    return [_words(directory, each, has_ended=has_ended) for each in left]
+
+
+def _ended(run: _backend.Recorder, longest_ms: int) -> bool:
+    """Whether the sidecar ends within some time, or does not run."""
+    ends = run._sidecar_ends()  # noqa: SLF001 - of this package
+    if ends is None:
+        return True
+    poll = select.poll()
+    poll.register(ends, select.POLLIN)
+    return bool(poll.poll(longest_ms))
+
+
+def _has_the_turn(turn: Path, token: str) -> bool:
+    """Whether it is the sidecar of the run: no other one has taken over, and it has not let go of that at its end."""
+    try:
+        return turn.read_text() == token
+    except OSError:
+        return False
+
+
+def _is_at_work(run: _backend.Recorder, turn: Path, token: str) -> bool:
+    return not (_ended(run, 0) and _has_the_turn(turn, token))
 
 
 def command(directory: str, arguments: str) -> str:
@@ -128,6 +161,7 @@ def command(directory: str, arguments: str) -> str:
 
 def _words(directory: str, left: _state.Left, *, has_ended: bool) -> str:
     lacks = f"{left.bytes} bytes of the log" if left.bytes else "how the run ended"
+    lacks = "the log, as far as is known" if left.bytes is None else lacks
     why = f": {left.problem}" if left.problem else ""
     later = "" if has_ended else "the process beside this one goes on; if it cannot end, "
     return f"not delivered to {left.name}: {lacks}{why}; {later}run `{command(directory, left.arguments)}`"

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use crate::error::{Error, Result};
 use crate::fs::{FileId, open_append, remove_if_there, replace};
 use crate::paths::{Stream, sidecar_turn_path, sidecar_words_path};
@@ -50,8 +48,10 @@ struct State {
     due: Option<Instant>,
     next_look: Instant,
     has_started: bool,
-    /// Nothing is started any more.
+    /// It is not looked after any more.
     is_over: bool,
+    /// It cannot be kept running, and that was said; or it is somebody else's.
+    is_given_up: bool,
 }
 
 impl Sidecar {
@@ -59,7 +59,15 @@ impl Sidecar {
     #[must_use]
     pub fn new(settings: SidecarSettings, directory: &Path, file_mode: u32) -> Self {
         let next_look = Instant::now() + LOOK;
-        let state = State { process: None, deaths: 0, due: None, next_look, has_started: false, is_over: false };
+        let state = State {
+            process: None,
+            deaths: 0,
+            due: None,
+            next_look,
+            has_started: false,
+            is_over: false,
+            is_given_up: false,
+        };
         let stream = Stream::of_sidecar();
         let (words, turn) = (sidecar_words_path(directory, &stream), sidecar_turn_path(directory, &stream));
         Self { settings, words, turn, file_mode, state: Mutex::new(state) }
@@ -95,22 +103,42 @@ impl Sidecar {
             return None;
         }
         state.next_look = now + LOOK;
-        if state.process.as_ref().is_some_and(has_ended) {
-            state.process = None;
-            state.note_death();
-        }
+        state.look();
         if state.due.is_some_and(|due| due <= now) {
             state.due = None;
             self.begin(&mut state);
         }
-        let is_given_up = state.process.is_none() && state.due.is_none();
-        state.is_over = is_given_up;
-        is_given_up.then(|| format!("{}; its words are in {}", self.settings.given_up, self.words.display()))
+        state.is_given_up = state.process.is_none() && state.due.is_none();
+        state.is_over = state.is_given_up;
+        state.is_given_up.then(|| format!("{}; its words are in {}", self.settings.given_up, self.words.display()))
     }
 
     /// From now on it is not started again.
     pub fn retire(&self) {
-        self.lock().is_over = true;
+        let mut state = self.lock();
+        state.is_over = true;
+        if let Some(process) = &state.process {
+            process.leave();
+        }
+    }
+
+    /// Starts it at once where it has died and may be started again, for the rest of its work. `None` if there is none to wait for;
+    /// else whether it works: that it cannot be kept running nobody has heard yet.
+    #[must_use]
+    pub fn again(&self) -> Option<bool> {
+        let mut state = self.lock();
+        if !state.has_started || state.is_given_up {
+            return None;
+        }
+        state.look();
+        while state.process.is_none() && state.due.take().is_some() {
+            self.begin(&mut state);
+        }
+        state.is_given_up = state.process.is_none();
+        if let Some(process) = &state.process {
+            process.leave();
+        }
+        Some(!state.is_given_up)
     }
 
     /// A descriptor that is readable once it has ended, as long as this lives; `None` if it does not run.
@@ -124,6 +152,7 @@ impl Sidecar {
         if let Ok(mut state) = self.state.try_lock() {
             state.process = None;
             state.is_over = true;
+            state.is_given_up = true;
         }
     }
 
@@ -140,6 +169,14 @@ impl Sidecar {
 }
 
 impl State {
+    /// Notices that it has ended.
+    fn look(&mut self) {
+        if self.process.as_ref().is_some_and(Spawned::has_ended) {
+            self.process = None;
+            self.note_death();
+        }
+    }
+
     /// It has ended, or could not be started: sees to it that it is started again, if it is.
     fn note_death(&mut self) {
         self.due = PAUSES.get(self.deaths).map(|pause| Instant::now() + *pause);
@@ -154,13 +191,6 @@ impl State {
 pub fn retract(directory: &Path, file_mode: u32) -> Result<()> {
     let turn = sidecar_turn_path(directory, &Stream::of_sidecar());
     if FileId::at(&turn)?.is_some() { replace(&turn, b"", file_mode) } else { Ok(()) }
-}
-
-/// Whether a process has ended, as far as that can be told.
-fn has_ended(process: &Spawned) -> bool {
-    let Some(ends) = &process.ends else { return false };
-    let mut polled = [PollFd::new(ends, PollFlags::IN)];
-    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]
@@ -208,6 +238,22 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&sidecar.turn).unwrap(), "7");
         retract(folder.path(), 0o600).unwrap();
         assert_eq!(std::fs::read_to_string(&sidecar.turn).unwrap(), "");
+    }
+
+    #[test]
+    fn at_the_end_one_that_has_died_is_started_at_once_but_no_more_often_than_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let sidecar = sidecar("echo gone >&2", folder.path());
+        assert_eq!(sidecar.again(), None, "it was never started");
+        sidecar.start();
+        sidecar.retire();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while sidecar.again() == Some(true) {
+            assert!(Instant::now() < deadline, "it never ends");
+            std::thread::yield_now();
+        }
+        assert_eq!(std::fs::read_to_string(&sidecar.words).unwrap(), "gone\n".repeat(3));
+        assert_eq!(sidecar.again(), None, "that was said");
     }
 
     #[test]

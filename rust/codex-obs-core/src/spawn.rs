@@ -2,18 +2,20 @@
 //!
 //! Two nested `clone(CLONE_VM | CLONE_VFORK)`: the outer process, which has no exit signal, makes the inner one and ends at once, so
 //! that the inner one belongs to the machine's init. Both run on stacks of their own in this process's memory, while the thread that
-//! starts them stands still; they only make system calls.
+//! starts them stands still; they only make system calls. Where this process is that init, as in a container, or a subreaper, the
+//! kernel makes the inner one its child all the same: then it is waited for here, so that no zombie stays.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::null_mut;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::error::{Error, Result};
 
@@ -49,6 +51,45 @@ pub struct Spawned {
     pub pid: u32,
     /// Readable once it has ended; `None` where the kernel gives no such.
     pub ends: Option<OwnedFd>,
+}
+
+impl Spawned {
+    /// Whether it has ended, as far as that can be told.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ends.as_ref().is_some_and(|ends| wait_for(ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })))
+    }
+
+    /// From now on nobody looks whether it has ended.
+    pub fn leave(&self) {
+        if self.has_ended() || !adopts() {
+            return;
+        }
+        if let Some(ends) = self.ends.as_ref().and_then(|ends| ends.try_clone().ok()) {
+            let reap = move || while !wait_for(&ends, None) {};
+            // Without a thread a zombie stays until this process ends.
+            let _ = std::thread::Builder::new().name("codex-obs-reap".into()).spawn(reap);
+        }
+    }
+}
+
+/// Waits for the end of a process, at most so long, and takes its status where it is a child. Gives whether it has ended.
+fn wait_for(ends: &OwnedFd, longest: Option<&Timespec>) -> bool {
+    let mut polled = [PollFd::new(ends, PollFlags::IN)];
+    let has_ended = poll(&mut polled, longest).is_ok_and(|ready| ready > 0);
+    if has_ended {
+        // Somebody else's child, or waited for already: then there is nothing to take.
+        let _ = waitid(WaitId::PidFd(ends.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
+    has_ended
+}
+
+/// Whether what is nobody's child becomes this process's.
+fn adopts() -> bool {
+    let mut is_subreaper: libc::c_int = 0;
+    // SAFETY: the kernel writes one number to where the pointer leads.
+    let known = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut is_subreaper) } == 0;
+    std::process::id() == 1 || (known && is_subreaper != 0)
 }
 
 impl Program {
@@ -242,9 +283,8 @@ mod tests {
 
     fn wait(spawned: &Spawned) {
         let ends = spawned.ends.as_ref().expect("this kernel tells of ends");
-        let mut polled = [rustix::event::PollFd::new(ends, rustix::event::PollFlags::IN)];
-        let longest = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
-        assert_eq!(rustix::event::poll(&mut polled, Some(&longest)), Ok(1), "it ends");
+        assert!(wait_for(ends, Some(&Timespec { tv_sec: 30, tv_nsec: 0 })), "it ends");
+        assert!(spawned.has_ended());
     }
 
     fn said(script: &str, input: &[u8]) -> String {

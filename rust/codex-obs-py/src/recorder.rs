@@ -286,6 +286,12 @@ impl Recorder {
         });
     }
 
+    /// Start the sidecar at once where it has died and may be started again. None if there is none to wait for; False if it
+    /// cannot be kept running, which is said to nobody yet.
+    fn _sidecar_again(&self, py: Python<'_>) -> Option<bool> {
+        py.detach(|| self.handle.session()?.sidecar()?.again())
+    }
+
     /// A descriptor that is readable once the sidecar has ended; None if it does not run. It stays open as long as this lives.
     fn _sidecar_ends(&self) -> Option<i32> {
         self.handle.session()?.sidecar()?.ends()
