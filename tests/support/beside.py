@@ -34,6 +34,17 @@ class Whole:
         return {"length": self.file.tell()}
     def finish(self, status): FILE.with_name("status").write_text(status)
 
+class Apart(Whole):
+    """A file a stream, each cut to its own state."""
+    def open(self, run, state):
+        self.files, self.lengths = {}, {stream: of["length"] for stream, of in state.items()}
+    def points(self, stream, points):
+        if stream not in self.files:
+            self.files[stream] = FILE.with_name(f"taken-{stream}").open("ab")
+            self.files[stream].truncate(self.lengths.get(stream, 0))
+        self.file = self.files[stream]
+        return super().points(stream, points)
+
 class Facts(Whole):
     """Says what kind of process it is in."""
     def open(self, run, state):
@@ -68,7 +79,7 @@ class Dies(Whole):
             os._exit(7)
         return super().points(stream, points)
 '''
-NAMES = ("Whole", "Facts", "Hangs", "Raises", "Slow", "Dies", "Missing")
+NAMES = ("Whole", "Apart", "Facts", "Hangs", "Raises", "Slow", "Dies", "Missing")
 ENTRY_POINTS = "[codex_obs.destinations]\n" + "".join(f"{name.lower()} = beside_plugins:{name}\n" for name in NAMES)
 # What every trainer here begins with.
 HEAD = """
@@ -137,6 +148,10 @@ class Place:
     def taken(self) -> list[str]:
         path = self.folder / "taken"
         return path.read_text().splitlines() if path.exists() else []
+
+    def taken_apart(self) -> list[str]:
+        """What the destination that keeps streams apart has got."""
+        return [line for path in self.folder.glob("taken-*") for line in path.read_text().splitlines()]
 
     def text(self, name: str) -> str | None:
         path = self.folder / name
