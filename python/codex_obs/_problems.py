@@ -49,6 +49,38 @@ _REMEDIES = {
 }
 
 
+# What is said of a value that could not be read, with a remedy: words of the error's class or text, in lower case. The
+# first that fits counts.
+_UNREADABLE = (
+    (
+        ("tracer", "concretization"),
+        (
+            "while a function is traced its values do not exist: call "
+            "`jax.debug.callback(lambda value: run.log({...}), value)` inside, or log what the function returns"
+        ),
+    ),
+    (
+        ("partialdtensor",),
+        "call `value.full_tensor()` on every rank, and log what that gives",
+    ),
+    (
+        ("deleted", "donated"),
+        "log the value before its buffer is donated or deleted, or log a copy of it",
+    ),
+    (("meta tensor",), "tensors of the device meta have no values: log once the module is on a real device"),
+    (
+        ("fake", "vmap", "functorch", "datadependent", "make_fx", "proxy"),
+        "while a function is compiled, exported or mapped its values do not exist: log what it returns, outside of it",
+    ),
+    (
+        ("non-addressable", "addressable", "multihost"),
+        "this process has no part of the value: gather it first, or log it where it lies",
+    ),
+)
+_UNREADABLE_ELSE = "log a number, or an object whose `float()` gives one"
+_UNREADABLE_END = "said once for each metric and error; values_unreadable in stats() counts all"
+
+
 def in_words(what: str, kind: str, facts: Mapping[str, str]) -> str:
     """Say what went wrong and what can be done.
 
@@ -57,7 +89,16 @@ def in_words(what: str, kind: str, facts: Mapping[str, str]) -> str:
         kind: Which remedy there is.
         facts: Directory, destination and the rest, as they are meant.
     """
+    if kind == "value_unreadable":
+        return f"{what}; {_about_unreadable(facts)}; {_UNREADABLE_END}"
     return f"{what}; {_REMEDIES[kind].format_map(_Places(facts))}"
+
+
+def _about_unreadable(facts: Mapping[str, str]) -> str:
+    """Say what can be done about a value that could not be read."""
+    said = f"{facts['class']} {facts['words']}".lower()
+    found = (remedy for words, remedy in _UNREADABLE if any(word in said for word in words))
+    return next(found, _UNREADABLE_ELSE)
 
 
 class _Places(dict[str, str]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,3 +39,39 @@ def test_a_whole_number_of_one_element_is_a_step_and_no_other_array(tmp_path: Pa
             with pytest.raises(TypeError, match="step must be an integer"):
                 run.log({"m": 1.0}, step=refused)
     assert [row["step"] for row in read_rows(tmp_path / "run")] == [5, 6]
+
+
+def test_a_value_inside_of_a_compiled_function_is_null_and_the_remedy_is_said_and_works(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_run(tmp_path / "run") as run:
+
+        @jax.jit
+        def wrong(values: Any) -> Any:
+            run.log({"loss": values.sum()})
+            return values.sum()
+
+        @jax.jit
+        def right(values: Any) -> Any:
+            jax.debug.callback(lambda value: run.log({"remedied": value}), values.sum())
+            return values.sum()
+
+        gone = jax.numpy.array(1.0)
+        gone.delete()
+        with caplog.at_level(logging.WARNING, "codex_obs"):
+            for _ in range(3):
+                wrong(jax.numpy.arange(3.0))
+                right(jax.numpy.arange(3.0))
+            run.log({"gone": gone})
+            jax.effects_barrier()
+    found = {(row["metric"], row["value"], row["tags"].get("unreadable")) for row in read_rows(tmp_path / "run")}
+    assert found == {
+        ("loss", None, "ConcretizationTypeError"),
+        ("gone", None, "RuntimeError"),
+        ("remedied", 3.0, None),
+    }
+    traced, deleted = (record.getMessage() for record in caplog.records)
+    assert "`loss` could not be read and is null (ConcretizationTypeError: Abstract tracer value" in traced
+    assert "jax.debug.callback" in traced
+    assert "`gone` could not be read and is null (RuntimeError: Array has been deleted" in deleted
+    assert "a copy of it" in deleted

@@ -189,6 +189,15 @@ def test_a_missing_value_of_pandas_is_null(run_dir: Path) -> None:
     assert run.stats()["nodes_nulled"] == 0
 
 
+def test_a_scalar_of_arrow_without_a_value_is_null_whatever_came_before(run_dir: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    with open_run(run_dir) as run:
+        for scalar in (pa.scalar(2.5), pa.scalar(None, pa.float64()), pa.scalar(3), pa.scalar(None, pa.int64())):
+            run.log({"value": scalar}, step=0)
+    assert [(row["value"], row["tags"]) for row in read_rows(run_dir)] == [(2.5, {}), (None, {}), (3.0, {}), (None, {})]
+    assert run.stats()["values_unreadable"] == 0
+
+
 def test_a_data_frame_has_the_names_of_its_columns(run_dir: Path) -> None:
     pd = pytest.importorskip("pandas")
     pl = pytest.importorskip("polars")

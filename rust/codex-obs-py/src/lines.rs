@@ -1,12 +1,15 @@
 //! Lines that are no rows: parameters, sessions, destinations. They are one frame of the journal each, so what is too long in
 //! them is cut.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use codex_obs_core::encode::line;
 use codex_obs_core::encode::trim::Cuts;
 use codex_obs_core::journal::frame::LineFile;
 use codex_obs_core::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use codex_obs_core::problem::Problem;
 use codex_obs_core::record::{Damage, text::cut};
 use codex_obs_core::session::Session;
 use codex_obs_core::worker::loss::Loss;
@@ -14,17 +17,22 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::convert::json::{object, push_json};
+use crate::convert::{Unread, take_unread};
 use crate::recorder::Recorder;
 use crate::spare::Buffers;
 
 /// Room for what a line holds beside its objects.
 const FRAME_BYTES: usize = 8 << 10;
+/// Most metrics that are said not to be readable: a run that makes new names for ever says no more than that.
+const MOST_UNREAD: usize = 100;
 
 /// What was said once.
 #[derive(Debug, Default)]
 pub struct Said {
     cut: AtomicBool,
     collided: AtomicBool,
+    /// Metrics that could not be read, with the class of the error.
+    unread: Mutex<HashSet<(String, String)>>,
 }
 
 /// Writes a line of parameters. `false` if there is no room for it.
@@ -76,7 +84,7 @@ pub fn summary(
     Recorder::write(slf, LineFile::Summary, &damage, |micros, _| line::tracking(micros, &pieces))
 }
 
-/// Tells, once each, that tags of a row were cut, or that metrics got the same name.
+/// Tells, once each, that tags of a row were cut, that metrics got the same name, or that one could not be read.
 #[cold]
 pub fn say_what_changed(run: &Recorder, session: &Session, buffers: &Buffers) {
     if let Some(path) = buffers.tags.first_cut()
@@ -96,6 +104,14 @@ pub fn say_what_changed(run: &Recorder, session: &Session, buffers: &Buffers) {
              stats() counts the others. Said once.",
             shown(name),
         ));
+    }
+    for Unread { name, class, words } in take_unread() {
+        let mut said = run.said.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < MOST_UNREAD && said.insert((name.clone(), class.clone())) {
+            let why = if words.is_empty() { class.clone() } else { format!("{class}: {words}") };
+            let what = format!("the metric {} could not be read and is null ({why})", shown(&name));
+            session.warnings().say(Problem::new("value_unreadable", what, vec![("class", class), ("words", words)]));
+        }
     }
 }
 

@@ -407,7 +407,7 @@ impl Recorder {
             |frames: &FrameBuilder| Loss { rows: frames.rows(), first_step: frames.step(), last_step: frames.step() };
         let Some(session) = Self::session(slf, || lost(frames)) else { return };
         session.stats().damage(damage);
-        if damage.payloads_cut + damage.metrics_collided > 0 {
+        if damage.payloads_cut + damage.metrics_collided + damage.values_unreadable > 0 {
             lines::say_what_changed(slf.get(), session, buffers);
         }
         let frames = &mut buffers.frames;

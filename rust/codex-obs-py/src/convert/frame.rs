@@ -71,10 +71,20 @@ fn objects<'py>(value: &Bound<'py, PyAny>, is_table: bool) -> PyResult<Bound<'py
     objects.call_method1(intern!(py, "mask"), (missing, py.None()))
 }
 
-/// Whether it is one of the objects that pandas has for a missing value.
+/// Whether it is one of the objects that pandas has for a missing value, or a scalar of Arrow without one.
 pub(super) fn is_missing(value: &Bound<'_, PyAny>) -> bool {
     let class = value.get_type();
-    is_called(&class, "NAType") || is_called(&class, "NaTType")
+    is_called(&class, "NAType") || is_called(&class, "NaTType") || (is_of_arrow(&class) && is_null_of_arrow(value))
+}
+
+/// Whether it is a class of Arrow's scalars, of which each may be null.
+pub(super) fn is_of_arrow(class: &Bound<'_, PyType>) -> bool {
+    class.name().is_ok_and(|name| name.to_str().is_ok_and(|name| name.ends_with("Scalar")))
+        && class.module().is_ok_and(|module| module == "pyarrow.lib")
+}
+
+fn is_null_of_arrow(scalar: &Bound<'_, PyAny>) -> bool {
+    scalar.getattr(intern!(scalar.py(), "is_valid")).is_ok_and(|valid| valid.is_truthy().is_ok_and(|valid| !valid))
 }
 
 /// Whether the class is called `name`, in pandas or polars.

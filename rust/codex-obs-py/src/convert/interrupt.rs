@@ -6,7 +6,7 @@ use codex_obs_core::record::Damage;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-use super::text;
+use super::{text, unread};
 
 thread_local! {
     /// The first exception of this thread that no conversion may swallow, until [`take_interrupt`].
@@ -26,6 +26,7 @@ pub fn take_interrupt() -> Option<PyErr> {
 #[cold]
 pub(super) fn swallow(py: Python<'_>, error: PyErr) -> String {
     let class = text::class_name(&error.get_type(py), &mut Damage::default());
+    unread::hear(py, &error);
     if !error.is_instance_of::<PyException>(py) {
         let first = PENDING.take().unwrap_or(error);
         PENDING.set(Some(first));

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PyType};
 
-use super::frame::is_missing;
+use super::frame::{is_missing, is_of_arrow};
 use super::kind::is_mapping;
 use super::scalar::{Scalar, plain};
 
@@ -96,7 +96,8 @@ fn way(class: &Bound<'_, PyType>, value: &Bound<'_, PyAny>) -> PyResult<Option<W
         || !has(intern!(py, "__float__"))?
         || !class.getattr(intern!(py, "__getattribute__"))?.is(&object_lookup(py)?)
         || is_mapping(value)?
-        || is_missing(value);
+        || is_missing(value)
+        || is_of_arrow(class);
     // Of the object: every class has a dictionary, also one whose objects have none.
     let has_attributes = value.hasattr(intern!(py, "__dict__"))?;
     Ok((!is_more).then_some(Way::Float { has_attributes }))

@@ -27,6 +27,7 @@ mod structured;
 mod tags;
 mod text;
 mod timestamp;
+mod unread;
 
 use std::borrow::Cow;
 
@@ -45,6 +46,7 @@ pub use step::step;
 pub use tags::tags;
 pub use text::text;
 pub use timestamp::time;
+pub use unread::{Unread, take_unread};
 
 use interrupt::swallow;
 use scalar::{Scalar, scalar};
@@ -157,6 +159,7 @@ fn scalar_row(name: &str, scalar: Scalar, builder: &mut FrameBuilder) {
 
 fn unreadable_row(name: &str, class: &str, builder: &mut FrameBuilder, damage: &mut Damage) {
     damage.values_unreadable += 1;
+    unread::note(name, class);
     builder.unreadable(name, class);
 }
 

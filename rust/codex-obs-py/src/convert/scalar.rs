@@ -8,7 +8,7 @@ use super::array::Array;
 use super::frame::is_missing;
 use super::integer;
 use super::kind::{is_builtin_without_number, is_mapping, is_number_like};
-use super::{known_classes, numpy};
+use super::{known_classes, numpy, unread};
 
 /// The value of a metric that needs no manifest line.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,9 @@ pub(super) fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     let has_dtype = value.get_type().hasattr(intern!(value.py(), "dtype"))?;
     if !has_dtype && is_mapping(value)? {
         return Ok(None);
+    }
+    if has_dtype {
+        unread::refuse_partial(value)?;
     }
     let Some(array) = Array::of(value)? else {
         return number_like(value);
