@@ -49,6 +49,9 @@ __all__ = [
     "checked_step",
     "config_hash",
     "copy_artifact",
+    "deferred_metrics",
+    "deferred_rows",
+    "drop_deferred",
     "emit_warnings",
     "is_object",
     "is_shard",
@@ -56,6 +59,7 @@ __all__ = [
     "known_run",
     "list_runs",
     "listen_to_events",
+    "log_deferred",
     "members_of",
     "page_lines",
     "page_rows",
@@ -101,6 +105,10 @@ artifact_notes_path = _core.artifact_notes_path
 canonical_json = _core.canonical_json
 checked_step = _core.checked_step
 config_hash = _core.config_hash
+deferred_metrics = _core.deferred_metrics
+deferred_rows = _core.deferred_rows
+drop_deferred = _core.drop_deferred
+log_deferred = _core.log_deferred
 is_object = _core.is_object
 is_shard = _core.is_shard
 is_written = _core.is_written

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from codex_obs import _artifact, _backend, _beside, _console, _exit, _export, _open_runs
+from codex_obs import _artifact, _backend, _beside, _console, _deferral, _exit, _export, _open_runs
 from codex_obs._beginning import Beginning
 from codex_obs._derived import derived_parameters
 from codex_obs._extra import extra
@@ -65,7 +65,12 @@ class Run(_backend.Recorder):
     # The process that opened it, and the step that it is still to go back to: a stream may begin at its first row.
     _opened_by: int
     _rewind_due: int | None
+    # What looks after rows whose values do not exist yet, once there are any.
+    _waiter: _deferral.Waiter | None = None
     log_artifact = _artifact.log_artifact
+    _deferred = _deferral.deferred
+    _before_rows = _deferral.before_rows
+    _await_deferred = _deferral.await_deferred
 
     def __new__(
         cls,
@@ -235,6 +240,9 @@ class Run(_backend.Recorder):
     def _finish(self, status: Status, timeout: float | None, end: Callable[[float | None, str], bool]) -> bool:
         if not self.closed and self._is_open:
             _open_runs.tell_of_close(self)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._waiter is not None:
+            self._waiter.end(timeout)
         is_first = _open_runs.remove(self)
         if is_first:
             self._record_losses()
@@ -243,8 +251,7 @@ class Run(_backend.Recorder):
             largest = self._largest_step()
             noted = {} if largest is None else {"largest_step": largest[0]}
             self._write_session("finish", {"status": status, **noted})
-        deadline = None if timeout is None else time.monotonic() + timeout
-        done = end(timeout, status)
+        done = end(None if deadline is None else max(deadline - time.monotonic(), 0.0), status)
         _backend.emit_warnings(self._take_warnings())
         if is_first and self._sidecar is not None:
             from codex_obs.sidecar import handle  # noqa: PLC0415 - only where there is one

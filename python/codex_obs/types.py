@@ -65,6 +65,9 @@ BackupCount: TypeAlias = int | Literal["all"] | None
 Archive: TypeAlias = Literal["zstd", "none"]
 """What happens to older shards: they are packed, or deleted."""
 
+Deferred: TypeAlias = bool | Literal["cuda"]
+"""Whether rows of values that their device has not computed yet follow later; tensors on a GPU too."""
+
 
 class SettingsFields(TypedDict, total=False):
     """The keywords of `Settings`, which `init` takes too."""
@@ -85,6 +88,7 @@ class SettingsFields(TypedDict, total=False):
     file_mode: int
     legacy: bool
     flatten: bool
+    deferred: Deferred
     disabled: bool
     console: bool
     mlflow_tracking_uri: str | None

@@ -42,7 +42,7 @@ LAYERS = (
     ("_backend",),
     ("destinations", "system"),
     ("mlflow_guard",),
-    ("_artifact", "_console", "_open_runs", "_exit", "_export", "_remarks", "_job", "_place"),
+    ("_artifact", "_console", "_cuda", "_deferral", "_open_runs", "_exit", "_export", "_remarks", "_job", "_place"),
     ("_prometheus",),
     ("sidecar",),
     ("_beside",),

@@ -312,6 +312,7 @@ def _resolved(given: Mapping[str, object], environ: Mapping[str, str]) -> dict[s
 
 
 def _from_environment(entry: Entry, environ: Mapping[str, str]) -> object:
+    value = entry.default
     for variable in entry.variables:
         text = environ.get(variable)
         if text is None or not (trimmed(text) or entry.empty_is_value):
@@ -326,7 +327,7 @@ def _from_environment(entry: Entry, environ: Mapping[str, str]) -> object:
         # A switch that is off in one variable may be on in the next.
         if value is not False:
             return value
-    return entry.default
+    return value
 
 
 def _checked(name: str, entry: Entry, value: object) -> object:

@@ -170,6 +170,25 @@ class Flag:
         return value
 
 
+class Deferral:
+    """True, false, or ``"cuda"``: which values are waited for while training goes on."""
+
+    _REMEDY = "give 1 or 0, or cuda"
+
+    def from_text(self, text: str) -> object:
+        """Read 1, true, yes, on or their opposites, or cuda, in any case."""
+        word = trimmed(text).lower()
+        if word not in _TRUE | _FALSE | {"cuda"}:
+            raise Rejected(self._REMEDY)
+        return word if word == "cuda" else word in _TRUE
+
+    def from_value(self, value: object) -> object:
+        """Check a bool, or the one word."""
+        if not isinstance(value, bool) and value != "cuda":
+            raise Rejected("give True, False or 'cuda'")
+        return value
+
+
 class Folder:
     """True, false, or a folder that is to be used instead of the usual one."""
 

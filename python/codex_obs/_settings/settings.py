@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from codex_obs.types import Archive, BackupCount, ExportRanks, Fsync, Overflow, SettingsFields, Wandb
+    from codex_obs.types import Archive, BackupCount, Deferred, ExportRanks, Fsync, Overflow, SettingsFields, Wandb
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False)
@@ -39,6 +39,8 @@ class Settings:
         fsync_interval_s: Time between two syncs under ``"interval"``, in seconds.
         file_mode: Permissions of new files, such as ``0o640``; must contain ``0o600``.
         legacy: Write rows of the old format.
+        deferred: Whether the row of a value that its device has not computed yet follows later; ``"cuda"`` also defers
+            tensors on a GPU, which has not been tested.
         disabled: Make a run that does nothing: no file, no thread, every counter 0.
         console: Write each event as a line to standard error, too.
         flatten: Turn a mapping whose leaves are scalars into metrics ``a/b``.
@@ -81,6 +83,7 @@ class Settings:
     file_mode: int
     legacy: bool
     flatten: bool
+    deferred: Deferred
     disabled: bool
     console: bool
     mlflow_tracking_uri: str | None

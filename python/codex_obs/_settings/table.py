@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from codex_obs._settings.entry import Entry, EnvVar
-from codex_obs._settings.kinds import Choice, FileMode, Flag, Integer, Limit, SampleFile, Seconds, Words
+from codex_obs._settings.kinds import Choice, Deferral, FileMode, Flag, Integer, Limit, SampleFile, Seconds, Words
 from codex_obs._settings.variables import GENERAL, HTTP, RANK_VARIABLES
 from codex_obs.destinations import mlflow, otlp, tensorboard, wandb
 
@@ -140,6 +140,14 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
             meaning="1, true, yes or on: a mapping whose leaves are scalars becomes metrics `a/b` instead of a "
             "structured value.",
             default_text="off",
+        ),
+        "deferred": Entry(
+            ("CODEX_OBS_DEFERRED",),
+            Deferral(),
+            default=True,
+            meaning="Whether a value that its device has not computed yet has its row later, so that `log` does not "
+            "wait: 1 or 0. `cuda` also defers tensors on a GPU, which has not been tested.",
+            default_text="on",
         ),
         "disabled": Entry(
             ("CODEX_OBS_DISABLED",),

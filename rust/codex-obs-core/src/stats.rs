@@ -15,6 +15,11 @@ impl Counter {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// Takes back `amount` of what was added, to add it again.
+    pub fn take_back(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
     /// The count.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -53,6 +58,8 @@ stats! {
     rows_dropped_closed,
     /// Rows dropped because a forked child could not open a stream of its own.
     rows_dropped_unopened,
+    /// Rows dropped because the run was closed before their values existed.
+    rows_dropped_deferred,
     /// Rows in shards that retention deleted.
     rows_retired,
     /// Those of them that a destination did not have yet.

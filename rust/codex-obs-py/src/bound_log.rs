@@ -131,7 +131,7 @@ impl BoundLog {
         let number = step.map(convert::step).transpose()?;
         let now = run.handle.now_micros();
         let (timestamp, time) = convert::time(timestamp, now, damage)?;
-        let frames = &mut buffers.frames;
+        let Buffers { frames, collided, pending, .. } = buffers;
         let numbers = values.iter_borrowed().map(|value| convert::number(&value));
         let is_filled = self
             .template
@@ -140,7 +140,7 @@ impl BoundLog {
         if !is_filled {
             frames.begin(&self.call(timestamp, number.unwrap_or(0)), run.handle.max_frame_bytes());
             let named = self.names.iter().map(String::as_str).zip(values);
-            buffers.collided = convert::rows(values.py(), named, frames, damage, run.options);
+            *collided = convert::rows(values.py(), named, frames, damage, run.options(pending));
         }
         Ok((if number.is_some() { Step::Given } else { Step::Next }, time))
     }

@@ -56,7 +56,8 @@ fn convert(
     fields: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<()> {
     let timestamp = run.handle.now_micros();
-    let (event, facts) = Event::new(category, message, fields, damage)?;
+    let deferral = run.deferral.of(&buffers.pending);
+    let (event, facts) = Event::new(category, message, fields, damage, deferral)?;
     let tags = facts.tags(&mut buffers.tags, damage);
     let call = Call { timestamp, step: event.step, split: event.category.split(), dataset: None, tags };
     buffers.frames.begin(&call, run.handle.max_frame_bytes());

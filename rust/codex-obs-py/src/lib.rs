@@ -10,6 +10,7 @@ mod catalog;
 mod clock;
 mod convert;
 mod deadline;
+mod deferral;
 mod destination;
 mod error;
 mod event;
@@ -52,6 +53,8 @@ mod _core {
     use super::convert::object::{is_object, members_of};
     #[pymodule_export]
     use super::convert::step::checked_step;
+    #[pymodule_export]
+    use super::deferral::{count, deferred_metrics, drop_deferred, log_deferred};
     #[pymodule_export]
     use super::destination::{Destination, wandb_run_id};
     #[pymodule_export]

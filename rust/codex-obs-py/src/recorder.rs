@@ -12,8 +12,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::bound_log::BoundLog;
 use crate::clock::ManualClock;
-use crate::convert::{self, Options, Split};
+use crate::convert::{self, Options, PendingValues, Split};
 use crate::deadline::deadline;
+use crate::deferral::{self, Deferrals};
 use crate::destination::{self, Destination};
 use crate::error::to_python;
 use crate::event;
@@ -29,7 +30,9 @@ use crate::words::{self, emit_warnings};
 #[pyclass(name = "Run", subclass, frozen, weakref, module = "codex_obs._core")]
 pub struct Recorder {
     pub(crate) handle: Handle,
-    pub(crate) options: Options,
+    legacy: bool,
+    flatten: bool,
+    pub(crate) deferral: Deferrals,
     pub(crate) spare: Spare,
     pub(crate) said: Said,
     /// Whether nothing is written or counted.
@@ -59,6 +62,7 @@ impl Recorder {
         is_worker: bool,
     ) -> PyResult<Self> {
         let RunSettings { legacy, flatten, disabled, .. } = settings;
+        let deferral = Deferrals::new(settings.deferred, disabled);
         let parse = || {
             Ok(Settings {
                 own_stream,
@@ -80,7 +84,9 @@ impl Recorder {
         };
         Ok(Self {
             handle,
-            options: Options { legacy, flatten },
+            legacy,
+            flatten,
+            deferral,
             spare: Spare::default(),
             said: Said::default(),
             is_disabled: disabled,
@@ -212,6 +218,7 @@ impl Recorder {
         let deadline = deadline(timeout)?;
         let Some(session) = slf.get().handle.session() else { return Ok(true) };
         let flushed = slf.py().detach(|| session.flush(deadline, sync));
+        let flushed = if deferral::count(slf) > 0 { deferral::flush(slf, session, deadline, sync)? } else { flushed };
         emit_warnings(slf.py(), session);
         Ok(flushed)
     }
@@ -378,7 +385,8 @@ impl Recorder {
         tags: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(Step, Time)> {
-        let Buffers { frames, tags: tag_buffer, split: split_buffer, dataset: dataset_buffer, collided } = buffers;
+        let Buffers { frames, tags: tag_buffer, split: split_buffer, dataset: dataset_buffer, collided, pending } =
+            buffers;
         let number = step.map(convert::step).transpose()?;
         let now = self.handle.now_micros();
         let (timestamp, time) = convert::time(timestamp, now, damage)?;
@@ -391,12 +399,32 @@ impl Recorder {
             tags,
         };
         frames.begin(&call, self.handle.max_frame_bytes());
-        *collided = convert::metrics(metrics, frames, damage, self.options)?;
+        *collided = convert::metrics(metrics, frames, damage, self.options(pending))?;
         Ok((if number.is_some() { Step::Given } else { Step::Next }, time))
     }
 
-    /// Hands a call's frames to the session.
+    /// How the values of a call are written; those that do not exist yet are put into `pending`.
+    pub(crate) fn options<'a>(&self, pending: &'a PendingValues) -> Options<'a> {
+        Options { deferral: self.deferral.of(pending), ..self.options_at_once() }
+    }
+
+    /// The same, where all of them are waited for.
+    pub(crate) fn options_at_once(&self) -> Options<'static> {
+        Options { legacy: self.legacy, flatten: self.flatten, deferral: None }
+    }
+
+    /// Hands a call's frames to the session, and what does not exist yet to those who wait for it.
     pub(crate) fn record(slf: &Bound<'_, Self>, buffers: &mut Buffers, damage: &Damage, step: Step, time: Time) {
+        if slf.get().deferral.count() > 0 || !buffers.pending.get_mut().is_empty() {
+            deferral::record(slf, buffers, damage, step, time);
+        } else {
+            Self::record_now(slf, buffers, damage, step, time);
+        }
+    }
+
+    /// Hands a call's frames to the session.
+    #[inline]
+    pub(crate) fn record_now(slf: &Bound<'_, Self>, buffers: &mut Buffers, damage: &Damage, step: Step, time: Time) {
         let py = slf.py();
         let frames = &mut buffers.frames;
         if frames.rows() == 0 {
@@ -428,7 +456,7 @@ impl Recorder {
     }
 
     /// Gives out what the engine has to say.
-    fn say(slf: &Bound<'_, Self>) {
+    pub(crate) fn say(slf: &Bound<'_, Self>) {
         if let Some(session) = slf.get().handle.session() {
             emit_warnings(slf.py(), session);
         }

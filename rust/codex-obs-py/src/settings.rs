@@ -33,6 +33,29 @@ pub struct RunSettings {
     pub legacy: bool,
     pub flatten: bool,
     pub disabled: bool,
+    pub deferred: Deferred,
+}
+
+/// Which values are waited for behind the caller's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferred {
+    /// None.
+    No,
+    /// Those that tell whether they exist.
+    Yes,
+    /// Tensors on a GPU as well.
+    Cuda,
+}
+
+impl FromPyObject<'_, '_> for Deferred {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match object.extract::<&str>() {
+            Ok("cuda") => Ok(Self::Cuda),
+            _ => Ok(if object.extract()? { Self::Yes } else { Self::No }),
+        }
+    }
 }
 
 /// A number of shards, or every one.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use codex_obs_core::journal::frame::FrameBuilder;
 
-use crate::convert::KnownTags;
+use crate::convert::{KnownTags, PendingValues};
 
 /// Buffers that grew larger than this are given back: one huge call must not hold its memory for ever.
 const LARGEST_KEPT_BYTES: usize = 1 << 20;
@@ -18,6 +18,8 @@ pub struct Buffers {
     pub dataset: String,
     /// A name that several metrics of the call got.
     pub collided: Option<String>,
+    /// Values of the call that do not exist yet.
+    pub pending: PendingValues,
 }
 
 /// A place for one set of buffers. Taking and giving back is one exchange each, so that a call that a stranger's code makes
@@ -38,7 +40,9 @@ impl Spare {
     }
 
     /// Keeps the buffers for the next call.
-    pub fn give(&self, buffers: Box<Buffers>) {
+    pub fn give(&self, mut buffers: Box<Buffers>) {
+        // Those of a call that was refused.
+        buffers.pending.get_mut().clear();
         if buffers.frames.len() > LARGEST_KEPT_BYTES {
             return;
         }

@@ -33,6 +33,8 @@ pub const OFFSET_BEGUN: usize = 128;
 pub const OFFSET_DONE: usize = 192;
 /// Offset of the number of rows dropped because the ring was full; twice.
 pub const OFFSET_DROPPED: usize = 256;
+/// Offset of the number of rows whose values their device had not computed yet; twice. Earlier journals have zeros there.
+pub const OFFSET_DEFERRED: usize = 320;
 /// Offsets of the two intent slots.
 pub const OFFSET_SLOTS: [usize; 2] = [512, 1024];
 /// From a slot to its copy.

@@ -95,10 +95,11 @@ fn what_was_published_is_found_again_by_whoever_attaches() {
             }
         }
         ring.store_dropped(9).unwrap();
+        ring.store_deferred(4).unwrap();
         drop(ring);
         let path = folder.path().join("journal");
         let (ring, identity) = Ring::attach(crate::fs::open_existing(&path).unwrap(), &path).unwrap().unwrap();
-        assert_eq!((identity.run_id.as_str(), ring.dropped()), ("r1", 9));
+        assert_eq!((identity.run_id.as_str(), ring.dropped(), ring.deferred()), ("r1", 9, 4));
         let expected: Vec<_> = (90..100).map(|step| (step, 5)).collect();
         assert_eq!(read_all(&ring, &mut cursor::current(ring.memory())), expected);
         let survey: Vec<_> = ring.survey().iter().map(|frame| frame.0).collect();

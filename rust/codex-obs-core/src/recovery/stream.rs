@@ -55,6 +55,8 @@ pub struct Recovered {
     pub rows_recovered: u64,
     /// Rows that the dead process had dropped for want of room, as it counted them.
     pub rows_dropped: u64,
+    /// Rows whose values did not exist yet when the process died, as it counted them.
+    pub rows_deferred: u64,
     /// Rows that were in the journal of a dead process and could not be read.
     pub rows_damaged: u64,
     /// Frames that could not be read.
@@ -66,13 +68,14 @@ pub struct Recovered {
 impl Recovered {
     /// Every count by name.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 8] {
+    pub fn counts(&self) -> [(&'static str, u64); 9] {
         [
             ("journals", self.journals),
             ("journals_foreign", self.journals_foreign),
             ("journals_damaged", self.journals_damaged),
             ("rows_recovered", self.rows_recovered),
             ("rows_dropped", self.rows_dropped),
+            ("rows_deferred", self.rows_deferred),
             ("rows_damaged", self.rows_damaged),
             ("frames_damaged", self.frames_damaged),
             ("torn_tails", self.torn_tails),
@@ -87,6 +90,7 @@ impl Recovered {
         self.journals_unreadable += other.journals_unreadable;
         self.rows_recovered += other.rows_recovered;
         self.rows_dropped += other.rows_dropped;
+        self.rows_deferred += other.rows_deferred;
         self.rows_damaged += other.rows_damaged;
         self.frames_damaged += other.frames_damaged;
         self.torn_tails += other.torn_tails;
@@ -173,7 +177,7 @@ pub fn bring_back(
     // What is packed or deleted beyond the count is the next writer's business.
     let files = Files::new(directory, stream, space::policy(&identity, bytes), identity.file_mode, clock);
     let stats = Arc::new(Stats::default());
-    recovered.rows_dropped = ring.dropped();
+    (recovered.rows_dropped, recovered.rows_deferred) = (ring.dropped(), ring.deferred());
     let encoder = RowEncoder::new(&identity.run_id, identity.legacy);
     let warnings = Arc::new(Warnings::default());
     let reporting =
@@ -208,6 +212,13 @@ pub fn bring_back(
         // Finishes the line if it was not written at once.
         drain.batch()?;
         drain.keep_unreported(0);
+    }
+    if is_boot && recovered.rows_deferred > 0 {
+        let loss = Loss { rows: recovered.rows_deferred, ..Loss::default() };
+        drain.write_line(FileKind::Summary, &loss::record(clock.now_micros(), Cause::Deferred, &loss))?;
+        drain.batch()?;
+        // A failure costs no more than a second record, should this die before the journal is gone.
+        let _ = ring.store_deferred(0);
     }
     mend_rest(directory, stream, drain.files(), &stats)?;
     note_packing(directory, stream, &identity);

@@ -160,7 +160,7 @@ impl Session {
 
     /// Gives a call that is about to be appended its time. The journal's lock is held.
     #[inline]
-    fn settle_time(&self, frames: &mut FrameBuilder) {
+    pub(super) fn settle_time(&self, frames: &mut FrameBuilder) {
         let asked = frames.timestamp();
         let settled = self.timeline.settle(asked);
         if settled != asked {
@@ -280,7 +280,7 @@ impl Session {
         }
     }
 
-    fn note_loss(&self, cause: Cause, loss: Loss) {
+    pub(super) fn note_loss(&self, cause: Cause, loss: Loss) {
         self.losses.note(cause, loss, |unreported| {
             if self.ring.store_dropped(unreported).is_err() {
                 self.stats.journal_errors.add(1);
@@ -298,7 +298,7 @@ impl Session {
             Cause::Full => self.stats.rows_dropped_full.add(rows),
             Cause::Oversize => self.stats.rows_dropped_oversize.add(rows),
             // Told of by others, never by a call.
-            Cause::Journal | Cause::Died | Cause::Unopened | Cause::Damaged => {}
+            Cause::Journal | Cause::Died | Cause::Unopened | Cause::Damaged | Cause::Deferred => {}
         }
         self.note_loss(cause, Loss { rows, first_step: step, last_step: step });
         self.warnings.push("dropped", || {
@@ -311,7 +311,7 @@ impl Session {
     }
 
     #[cold]
-    fn refuse(&self, rows: u64) {
+    pub(super) fn refuse(&self, rows: u64) {
         self.stats.rows_logged.add(rows);
         self.stats.rows_dropped_closed.add(rows);
         if rows > 0 {
@@ -326,7 +326,7 @@ impl Session {
     }
 
     /// Looks the largest step up in the files of earlier sessions, once.
-    fn learn_largest_step(&self) {
+    pub(super) fn learn_largest_step(&self) {
         if self.ring.lock().largest_step_known {
             return;
         }
@@ -348,7 +348,7 @@ impl Session {
     }
 }
 
-fn next_step(producer: &Producer) -> i64 {
+pub(super) fn next_step(producer: &Producer) -> i64 {
     producer.largest_step.map_or(0, |largest| largest.saturating_add(1))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod claim;
 mod close;
+mod deferral;
 mod delivery;
 mod ended;
 mod fork;

@@ -270,6 +270,13 @@ fn note_recovered(recovered: &Recovered, stats: &Stats, warnings: &Warnings) {
             format!("an earlier process dropped {} before it died", count(recovered.rows_dropped, "row"))
         });
     }
+    if recovered.rows_deferred > 0 {
+        warnings.push("deferred", || {
+            let rows = count(recovered.rows_deferred, "row");
+            let were = was(recovered.rows_deferred);
+            format!("{rows} of an earlier process {were} never computed: it died before its device had their values")
+        });
+    }
     if recovered.rows_damaged > 0 {
         warnings.push("unreadable", || {
             let rows = count(recovered.rows_damaged, "row");

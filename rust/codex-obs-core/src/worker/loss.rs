@@ -36,6 +36,8 @@ pub enum Cause {
     Unopened,
     /// They were in the journal of a process that died, which was damaged since.
     Damaged,
+    /// Their process ended before its device had computed their values.
+    Deferred,
 }
 
 impl Cause {
@@ -49,6 +51,7 @@ impl Cause {
             Self::Died => "died",
             Self::Unopened => "unopened",
             Self::Damaged => "damaged",
+            Self::Deferred => "deferred",
         }
     }
 
@@ -60,6 +63,7 @@ impl Cause {
             Self::Died => "an earlier process could not write them out and died",
             Self::Unopened => "this process could not open its stream at first",
             Self::Damaged => "the journal of an earlier process was damaged before they were written out",
+            Self::Deferred => "their values did not exist yet when their process ended (see deferred)",
         }
     }
 }
@@ -98,6 +102,8 @@ pub fn damaged(micros: i64, gap: &Gap) -> Vec<u8> {
 pub struct Losses {
     waiting: AtomicBool,
     by_cause: Mutex<BTreeMap<Cause, Loss>>,
+    /// Rows whose values do not exist yet: lost, should the process die now. Held while the journal is told.
+    pub deferred: Mutex<u64>,
 }
 
 impl Losses {

@@ -3,15 +3,18 @@
 use codex_obs_core::journal::frame::FrameBuilder;
 use codex_obs_core::record::event::{BARE_METRIC, CATEGORY_TAG, Category, MESSAGE_TAG, Role, STEP_FIELDS};
 use codex_obs_core::record::{Damage, Tags};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::array::Array;
 use super::interrupt::swallow;
+use super::kind::is_number_like;
 use super::known_tags::KnownTags;
 use super::mapping::Pair;
 use super::scalar::{Scalar, scalar};
 use super::step::step_of;
-use super::{name, tags, text, unreadable_row};
+use super::{Deferral, name, tags, text, unreadable_row};
 
 /// The rows of an event: each is a number, or says what the conversion raised.
 pub struct Event {
@@ -20,6 +23,8 @@ pub struct Event {
     /// Where it happened, which is the split of the rows.
     pub category: Category,
     numbers: Vec<(String, Result<f64, String>)>,
+    /// Whether there are numbers that do not exist yet.
+    is_deferred: bool,
 }
 
 /// What becomes tags.
@@ -39,6 +44,7 @@ impl Event {
         message: Option<&Bound<'py, PyAny>>,
         fields: Option<&Bound<'py, PyDict>>,
         damage: &mut Damage,
+        deferral: Option<Deferral<'_>>,
     ) -> PyResult<(Self, Facts<'py>)> {
         let py = category.py();
         let mut pairs: Vec<Pair<'py>> = fields.map(|fields| fields.iter().collect()).unwrap_or_default();
@@ -53,10 +59,18 @@ impl Event {
         facts.extend(known.is_none().then(|| (text(CATEGORY_TAG), text(spelling))));
         facts.extend(others.into_iter().map(|(field, value)| (text(field), value)));
 
-        let mut numbers = Vec::new();
+        let (mut numbers, mut is_deferred) = (Vec::new(), false);
         for (key, value) in pairs {
             if role(&key) == Role::Tag {
                 facts.push((key, value));
+                continue;
+            }
+            if let Some(deferral) = deferral
+                && let Some(pending) = deferral.pending(&value)
+                && is_number(&value)
+            {
+                deferral.values.borrow_mut().push((name(&key, damage)?.into_owned(), pending.unbind()));
+                is_deferred = true;
                 continue;
             }
             let number = match scalar(&value) {
@@ -69,13 +83,13 @@ impl Event {
             };
             numbers.push((name(&key, damage)?.into_owned(), number));
         }
-        let event = Self { step, category: known.unwrap_or_default(), numbers };
+        let event = Self { step, category: known.unwrap_or_default(), numbers, is_deferred };
         Ok((event, Facts { pairs: facts }))
     }
 
     /// Adds the rows to a builder after its `begin`: one a number, or the bare one.
     pub fn rows(&self, builder: &mut FrameBuilder, damage: &mut Damage) {
-        if self.numbers.is_empty() {
+        if self.numbers.is_empty() && !self.is_deferred {
             builder.null(BARE_METRIC);
         }
         for (name, number) in &self.numbers {
@@ -84,6 +98,18 @@ impl Event {
                 Err(class) => unreadable_row(name, class, builder, damage),
             }
         }
+    }
+}
+
+/// Whether it is sure to be one number, by what it says of itself without having been computed: booleans become tags.
+fn is_number(value: &Bound<'_, PyAny>) -> bool {
+    let dtype = || value.getattr(intern!(value.py(), "dtype")).and_then(|dtype| dtype.str());
+    match Array::of(value) {
+        Ok(Some(array)) => {
+            array.elements() == 1 && dtype().is_ok_and(|dtype| !dtype.to_string_lossy().contains("bool"))
+        }
+        Ok(None) => is_number_like(value).unwrap_or(false),
+        Err(_) => false,
     }
 }
 

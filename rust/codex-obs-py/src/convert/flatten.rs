@@ -25,7 +25,7 @@ pub(super) fn rows<'py>(
     named: Vec<(String, PyResult<Bound<'py, PyAny>>)>,
     builder: &mut FrameBuilder,
     damage: &mut Damage,
-    options: Options,
+    options: Options<'_>,
 ) -> Option<String> {
     let mut leaves = Leaves { found: Vec::new(), open: Vec::new() };
     for (name, value) in named {

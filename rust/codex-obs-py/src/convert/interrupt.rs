@@ -24,12 +24,17 @@ pub fn take_interrupt() -> Option<PyErr> {
 
 /// The class name of `error`, which goes no further unless [`take_interrupt`] has to hand it on.
 #[cold]
-pub(super) fn swallow(py: Python<'_>, error: PyErr) -> String {
+pub fn swallow(py: Python<'_>, error: PyErr) -> String {
     let class = text::class_name(&error.get_type(py), &mut Damage::default());
     unread::hear(py, &error);
     if !error.is_instance_of::<PyException>(py) {
-        let first = PENDING.take().unwrap_or(error);
-        PENDING.set(Some(first));
+        hand_on(error);
     }
     class
+}
+
+/// Keeps an interrupt for [`take_interrupt`].
+pub fn hand_on(interrupt: PyErr) {
+    let first = PENDING.take().unwrap_or(interrupt);
+    PENDING.set(Some(first));
 }

@@ -10,14 +10,14 @@ use super::frame::{is_missing, is_of_arrow};
 use super::kind::is_mapping;
 use super::scalar::{Scalar, plain};
 
-/// Arrays by module and name, and whether their elements may be dates. Their `item` gives the element of an array of one
+/// Arrays by module and name, whether their elements may be dates, and whether they tell if they are computed. Their `item` gives the element of an array of one
 /// element and raises for every other, as their documentation says, so that nobody needs to ask for the shape.
-const ARRAYS: [(&str, &str, bool); 5] = [
-    ("numpy", "ndarray", true),
-    ("torch", "Tensor", false),
-    ("torch.nn.parameter", "Parameter", false),
-    ("jaxlib._jax", "ArrayImpl", false),
-    ("jaxlib.xla_extension", "ArrayImpl", false),
+const ARRAYS: [(&str, &str, bool, bool); 5] = [
+    ("numpy", "ndarray", true, false),
+    ("torch", "Tensor", false, false),
+    ("torch.nn.parameter", "Parameter", false, false),
+    ("jaxlib._jax", "ArrayImpl", false, true),
+    ("jaxlib.xla_extension", "ArrayImpl", false, true),
 ];
 /// Most classes that are remembered, each of which stays alive for that: a program has a few.
 const MOST: usize = 32;
@@ -26,7 +26,7 @@ const MOST: usize = 32;
 #[derive(Clone, Copy, Debug)]
 enum Way {
     /// By `item`, which raises if there are several.
-    Item { may_be_time: bool },
+    Item { may_be_time: bool, can_tell: bool },
     /// By `__float__`, unless an attribute of the object makes an array of it.
     Float { has_attributes: bool },
 }
@@ -40,9 +40,20 @@ static KNOWN: [PyOnceLock<(Py<PyType>, Way)>; MOST] = [const { PyOnceLock::new()
 /// What `__float__` raises, or an interrupt.
 #[inline]
 pub(super) fn number(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
+    known(value).map_or(Ok(None), |way| by(way, value))
+}
+
+/// Whether the values of a class that was met before tell by `is_ready` if they are computed.
+#[inline]
+pub(super) fn can_tell(value: &Bound<'_, PyAny>) -> Option<bool> {
+    known(value).map(|way| matches!(way, Way::Item { can_tell: true, .. }))
+}
+
+#[inline]
+fn known(value: &Bound<'_, PyAny>) -> Option<Way> {
     let class = value.get_type_ptr();
     let mut known = KNOWN.iter().map_while(|known| known.get(value.py()));
-    known.find(|(known, _)| known.as_ptr().cast() == class).map_or(Ok(None), |&(_, way)| by(way, value))
+    known.find(|(known, _)| known.as_ptr().cast() == class).map(|&(_, way)| way)
 }
 
 /// The same for a class that was not met before, which is remembered if its values are of the kinds that are known here.
@@ -59,7 +70,7 @@ pub(super) fn meet(value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
 fn by(way: Way, value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     let py = value.py();
     match way {
-        Way::Item { may_be_time } => {
+        Way::Item { may_be_time, .. } => {
             let element = match value.call_method0(intern!(py, "item")) {
                 Ok(element) => element,
                 // There are several elements, or none that can be read: whatever it is, it is found out elsewhere.
@@ -83,9 +94,9 @@ fn by(way: Way, value: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
 fn way(class: &Bound<'_, PyType>, value: &Bound<'_, PyAny>) -> PyResult<Option<Way>> {
     let py = class.py();
     let (module, name) = (class.module()?, class.name()?);
-    let is_it = |known: &&(&str, &str, bool)| module == known.0 && name == known.1;
-    if let Some(&(_, _, may_be_time)) = ARRAYS.iter().find(is_it) {
-        return Ok(Some(Way::Item { may_be_time }));
+    let is_it = |known: &&(&str, &str, bool, bool)| module == known.0 && name == known.1;
+    if let Some(&(_, _, may_be_time, can_tell)) = ARRAYS.iter().find(is_it) {
+        return Ok(Some(Way::Item { may_be_time, can_tell }));
     }
     let has = |attribute| class.hasattr(attribute);
     // What makes an array, a mapping or a missing value of it is looked at where all that is known.
@@ -93,6 +104,7 @@ fn way(class: &Bound<'_, PyType>, value: &Bound<'_, PyAny>) -> PyResult<Option<W
         || has(intern!(py, "shape"))?
         || has(intern!(py, "typecode"))?
         || has(intern!(py, "__getattr__"))?
+        || has(intern!(py, "is_ready"))?
         || !has(intern!(py, "__float__"))?
         || !class.getattr(intern!(py, "__getattribute__"))?.is(&object_lookup(py)?)
         || is_mapping(value)?

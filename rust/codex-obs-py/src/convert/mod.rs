@@ -18,6 +18,7 @@ mod mapping;
 mod numpy;
 pub mod object;
 mod output;
+mod pending;
 mod plain;
 mod scalar;
 mod shape;
@@ -38,8 +39,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 pub use event::Event;
-pub use interrupt::take_interrupt;
+pub use interrupt::{hand_on, swallow, take_interrupt};
 pub use known_tags::KnownTags;
+pub use pending::{Deferral, PendingValues, is_ready};
 pub use plain::number;
 pub use split::Split;
 pub use step::step;
@@ -48,17 +50,18 @@ pub use text::text;
 pub use timestamp::time;
 pub use unread::{Unread, take_unread};
 
-use interrupt::swallow;
 use scalar::{Scalar, scalar};
 use text::{clean, shortened};
 
 /// How values that are no number are written.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// They stand in the row, without a manifest line.
     pub legacy: bool,
     /// A mapping becomes a metric for each of its leaves.
     pub flatten: bool,
+    /// Values that do not exist yet are put aside, and have no row.
+    pub deferral: Option<Deferral<'a>>,
 }
 
 /// Adds a row for each item of `metrics`, in its order, to a builder after its `begin`. Gives the first name that several
@@ -74,7 +77,7 @@ pub fn metrics(
     metrics: &Bound<'_, PyAny>,
     builder: &mut FrameBuilder,
     damage: &mut Damage,
-    options: Options,
+    options: Options<'_>,
 ) -> PyResult<Option<String>> {
     let mut done = 0;
     if let Ok(dict) = metrics.cast_exact::<PyDict>()
@@ -107,7 +110,7 @@ pub fn rows<'py>(
     named: impl Iterator<Item = (&'py str, Bound<'py, PyAny>)>,
     builder: &mut FrameBuilder,
     damage: &mut Damage,
-    options: Options,
+    options: Options<'_>,
 ) -> Option<String> {
     if options.flatten {
         let named = named.map(|(name, value)| (name.to_owned(), Ok(value))).collect();
@@ -135,7 +138,16 @@ pub fn name<'a>(key: &'a Bound<'_, PyAny>, damage: &mut Damage) -> PyResult<Cow<
 }
 
 /// Adds the row of one metric. `name` is as [`name`] gives it.
-fn row(name: &str, value: &Bound<'_, PyAny>, builder: &mut FrameBuilder, damage: &mut Damage, options: Options) {
+pub fn row(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    builder: &mut FrameBuilder,
+    damage: &mut Damage,
+    options: Options<'_>,
+) {
+    if options.deferral.is_some_and(|deferral| deferral.takes(name, value)) {
+        return;
+    }
     let added = match scalar(value) {
         Ok(Some(scalar)) => {
             scalar_row(name, scalar, builder);
@@ -169,7 +181,7 @@ fn structured_row(
     value: &Bound<'_, PyAny>,
     builder: &mut FrameBuilder,
     damage: &mut Damage,
-    options: Options,
+    options: Options<'_>,
 ) -> PyResult<()> {
     if options.legacy {
         let mut payload = Vec::new();

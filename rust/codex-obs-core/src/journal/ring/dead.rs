@@ -1,6 +1,7 @@
 //! Journals of processes that are gone: what of them can be read, and how much cannot.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +15,8 @@ use crate::journal::frame::expansion::LEAST_ROW_BYTES;
 use crate::journal::frame::{self, FIRST_HEADER_BYTES};
 use crate::journal::header::Header;
 use crate::journal::layout::{
-    self, HEADER_BYTES, LAYOUT_VERSION, OFFSET_DROPPED, OFFSET_PUBLISHED, OFFSET_PUBLISHED_ROWS, OFFSET_VERSION,
+    self, HEADER_BYTES, LAYOUT_VERSION, OFFSET_DEFERRED, OFFSET_DROPPED, OFFSET_PUBLISHED, OFFSET_PUBLISHED_ROWS,
+    OFFSET_VERSION,
 };
 use crate::journal::number;
 use crate::limits::{JOURNAL_LOOKS, MAX_RING_BYTES};
@@ -181,6 +183,23 @@ impl Ring {
         match self.dead.version {
             Version::First => self.memory.load(OFFSET_DROPPED),
             Version::Current => number::first(&self.memory, OFFSET_DROPPED).unwrap_or(0),
+        }
+    }
+
+    /// Keeps the number of rows whose values do not exist yet where a recovery finds it.
+    pub fn store_deferred(&self, rows: u64) -> io::Result<()> {
+        match self.dead.version {
+            Version::First => Ok(()),
+            Version::Current => number::store(&self.memory, OFFSET_DEFERRED, rows),
+        }
+    }
+
+    /// The number that [`store_deferred`](Self::store_deferred) kept; 0 if both copies of it are damaged.
+    #[must_use]
+    pub fn deferred(&self) -> u64 {
+        match self.dead.version {
+            Version::First => 0,
+            Version::Current => number::first(&self.memory, OFFSET_DEFERRED).unwrap_or(0),
         }
     }
 

@@ -11,8 +11,8 @@ use crate::journal::cursor::{self, Cursor, Intent};
 use crate::journal::frame::HEADER_BYTES as FRAME_HEADER_BYTES;
 use crate::journal::header::Header;
 use crate::journal::layout::{
-    HEADER_BYTES, LAYOUT_VERSION, MAGIC, OFFSET_BLOCKS, OFFSET_DROPPED, OFFSET_MAGIC, OFFSET_PUBLISHED,
-    OFFSET_PUBLISHED_ROWS, OFFSET_RING_BYTES, OFFSET_VERSION,
+    HEADER_BYTES, LAYOUT_VERSION, MAGIC, OFFSET_BLOCKS, OFFSET_DEFERRED, OFFSET_DROPPED, OFFSET_MAGIC,
+    OFFSET_PUBLISHED, OFFSET_PUBLISHED_ROWS, OFFSET_RING_BYTES, OFFSET_VERSION,
 };
 use crate::journal::number;
 
@@ -126,10 +126,12 @@ impl Ring {
     fn make_words(&self, producer: &Producer, cursor: Cursor) -> io::Result<()> {
         let memory = &self.memory;
         let dropped = number::first(memory, OFFSET_DROPPED).unwrap_or(0);
+        let deferred = self.deferred();
         number::store(memory, OFFSET_RING_BYTES, self.size())?;
         memory.store(OFFSET_PUBLISHED, number::seal(producer.position / 8))?;
         memory.store(OFFSET_PUBLISHED_ROWS, number::seal(producer.rows))?;
         number::store(memory, OFFSET_DROPPED, dropped)?;
+        number::store(memory, OFFSET_DEFERRED, deferred)?;
         cursor::initialise(memory)?;
         cursor::begin(memory, &Intent { after: cursor, extents: [None; 2] })?;
         cursor::complete(memory)?;

@@ -81,9 +81,10 @@ fn rows_before_and_after_the_loss_of_the_file_are_in_the_new_one() {
                     ring.grow().unwrap();
                     append(&ring, calls);
                     ring.store_dropped(9).unwrap();
+                    ring.store_deferred(4).unwrap();
                     assert_eq!(steps(&path), [Some(calls - 2), Some(calls - 1), Some(calls)], "{backing:?} {harm}");
                     let (dead, _) = Ring::attach(crate::fs::open_existing(&path).unwrap(), &path).unwrap().unwrap();
-                    assert_eq!(dead.dropped(), 9);
+                    assert_eq!((dead.dropped(), dead.deferred()), (9, 4));
                     if backing == Backing::Mapped {
                         // Where frames are written, the mark behind the newest says so.
                         assert_eq!(dead.rows_published(), Some(calls as u64 + 1));
