@@ -53,6 +53,10 @@ class Worker:
         assert status == 0, words
         return words
 
+    def tormented(self, text: str, kill_when: Callable[[], bool]) -> tuple[int, str]:
+        """Run a program until something holds, and kill it; give its status and all that it printed."""
+        return self._obeyed({"program": text}, kill_when)
+
     def sync(self, *arguments: object) -> str:
         """Deliver, whole; give all that was printed."""
         status, words = self.command("sync", *arguments)
