@@ -46,12 +46,10 @@ def test_a_value_inside_of_a_compiled_function_is_null_and_the_remedy_is_said_an
 ) -> None:
     with open_run(tmp_path / "run") as run:
 
-        @jax.jit
         def wrong(values: Any) -> Any:
             run.log({"loss": values.sum()})
             return values.sum()
 
-        @jax.jit
         def right(values: Any) -> Any:
             jax.debug.callback(lambda value: run.log({"remedied": value}), values.sum())
             return values.sum()
@@ -60,11 +58,12 @@ def test_a_value_inside_of_a_compiled_function_is_null_and_the_remedy_is_said_an
         gone.delete()
         with caplog.at_level(logging.WARNING, "codex_obs"):
             for _ in range(3):
-                wrong(jax.numpy.arange(3.0))
-                right(jax.numpy.arange(3.0))
+                jax.jit(wrong)(jax.numpy.arange(3.0))
+                jax.jit(right)(jax.numpy.arange(3.0))
             run.log({"gone": gone})
             jax.effects_barrier()
-    found = {(row["metric"], row["value"], row["tags"].get("unreadable")) for row in read_rows(tmp_path / "run")}
+    rows: list[dict[str, Any]] = read_rows(tmp_path / "run")
+    found = {(row["metric"], row["value"], row["tags"].get("unreadable")) for row in rows}
     assert found == {
         ("loss", None, "ConcretizationTypeError"),
         ("gone", None, "RuntimeError"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+Facts = tuple[object, object, object]
 END = "; said once for each metric and error; values_unreadable in stats() counts all"
 
 
@@ -62,6 +63,12 @@ class Distributed:
         return 1.5
 
 
+def facts(run: codex_obs.Run) -> set[Facts]:
+    """Give metric, value and the class of the error of each row."""
+    rows: list[dict[str, Any]] = read_rows(run.path)
+    return {(row["metric"], row["value"], row["tags"].get("unreadable")) for row in rows}
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[codex_obs.Run]:
     with codex_obs.init(tmp_path / "run", name="r") as run:
@@ -105,8 +112,7 @@ def test_a_warning_has_the_metric_the_library_s_words_and_the_remedy(
     assert remedy in text
     assert text.endswith(END)
     assert run.stats()["values_unreadable"] == 100
-    rows = read_rows(run.path)
-    assert {(row["metric"], row["value"], row["tags"].get("unreadable")) for row in rows} == {
+    assert facts(run) == {
         ("loss", None, type(error).__name__),
         ("lr", 0.1, None),
     }
@@ -131,10 +137,7 @@ def test_a_part_of_a_distributed_sum_is_no_value(run: codex_obs.Run, caplog: pyt
     with caplog.at_level(logging.WARNING, "codex_obs"):
         run.log({"partial": Distributed(partial=True), "replicated": Distributed(partial=False)})
         run.flush()
-    values: dict[str, Any] = {
-        row["metric"]: (row["value"], row["tags"].get("unreadable")) for row in read_rows(run.path)
-    }
-    assert values == {"partial": (None, "PartialDTensor"), "replicated": (1.5, None)}
+    assert facts(run) == {("partial", None, "PartialDTensor"), ("replicated", 1.5, None)}
     (text,) = [record.getMessage() for record in caplog.records]
     assert "this process has only its part of the value" in text
     assert "`value.full_tensor()` on every rank" in text
