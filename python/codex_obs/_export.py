@@ -64,9 +64,14 @@ def beside(settings: Settings) -> list[Beside]:
     """Give every destination of the settings that needs a process of its own. Nothing is imported.
 
     Raises:
-        SettingError: If a package is missing that one needs.
+        SettingError: If a package is missing that one needs, or that has it.
     """
     ranks = " --export-ranks all" if settings.export_ranks == "all" else ""
+    if settings.destinations:
+        from codex_obs.destinations import registry  # noqa: PLC0415 - looks through every installed package
+
+        for name in settings.destinations:
+            registry.require(name)
     found = [Beside(name, partial(plugin, name, settings), f"--to {name}{ranks}") for name in settings.destinations]
     uri = settings.mlflow_tracking_uri
     if uri is not None and is_store(uri):
@@ -76,6 +81,9 @@ def beside(settings: Settings) -> list[Beside]:
         arguments = f"{_mlflow_arguments(uri, settings)}{ranks}"
         found.append(Beside("mlflow", partial(_server, settings), arguments, _STORE_PATIENCE_S))
     if settings.wandb == "online" and not environment.wandb_is_disabled():
+        from codex_obs.destinations import wandb_online as online  # noqa: PLC0415 - only those who deliver need it
+
+        online.require_package()
         found.append(Beside("wandb", partial(wandb_online, settings), f"--to wandb --wandb-mode online{ranks}"))
     return found
 
@@ -215,7 +223,8 @@ def otlp(settings: Settings, target: Otlp, *, known_at: Path | None = None) -> _
             timeout_s=target.timeout_s or settings.export_timeout_s,
         )
     except _backend.CoreError as error:
-        raise _backend.public_error(error) from None
+        public = _backend.public_error(error)
+        raise type(public)(str(public).replace("otlp_endpoint", target.named_by, 1)) from None
 
 
 def send_spans_to(target: Otlp) -> None:

@@ -27,7 +27,9 @@ _LOG = re.compile(
 _OWN = {"run.json", "metrics_summary.csv", "metrics_summary.parquet"}
 _OWN_FOLDERS = {".codex_obs", "artifacts", "tensorboard", "wandb", "mlruns"}
 # What a run keeps among its internals.
-_INTERNAL = re.compile(r"(journal|lock|export|torn|pack)-.+|guard|summary-cache|run\.json\..+|\.codex_obs-owner-.+")
+_INTERNAL = re.compile(
+    r"(journal|lock|export|torn|pack)-.+|sidecar-.+|guard|summary-cache|run\.json\..+|\.codex_obs-owner-.+"
+)
 _UNIT = 1000
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+# Of rows that say nothing else.
+DEFAULT_SPLIT = "train"
 WORDS = ("train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "dev", "predict")
 
 
 def by_split(
     values: Mapping[str, object],
     *,
-    default: str = "train",
+    default: str = DEFAULT_SPLIT,
     words: Collection[str] = WORDS,
     folders: Collection[str] = (),
     any_folder: bool = False,

@@ -212,3 +212,11 @@ def test_a_long_import_shows_how_far_it_is(tmp_path: Path) -> None:
         assert process.stdout.read().decode() == f"Wrote {tmp_path}/run (300000 rows)\n"
     assert re.search(r"Importing: \d+ % of \d+ MB", shown)
     assert shown.endswith("\x1b[K")
+
+
+def test_one_run_goes_below_a_folder_of_runs(tmp_path: Path) -> None:
+    source = written(tmp_path / "log.jsonl", {"step": 1, "loss": 1})
+    imported(source, tmp_path / "runs/first")
+    imported(source, tmp_path / "runs")
+    assert sorted(path.parent.name for path in (tmp_path / "runs").glob("*/run.json")) == ["first", "log"]
+    assert not (tmp_path / "runs/run.json").exists()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import codex_obs
 from codex_obs.cli import app
+from codex_obs.system import SampleLog, Sampler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +81,24 @@ def test_what_a_destination_wrote_is_the_log_again(kind: str, logged: Path, tmp_
     assert config == PARAMETERS | (AS_HYPERPARAMETERS if kind == "tensorboard" else {})
     # Event files do not say that a run failed: it may be resumed.
     assert runs["status"].to_list() == ["finished" if kind == "tensorboard" else "failed"]
+
+
+def test_runs_of_two_kinds_in_one_folder_are_not_passed_over(logged: Path, tmp_path: Path) -> None:
+    words = CliRunner().invoke(app, ["import", str(logged), "--dest", str(tmp_path / "again")]).output
+    assert "Left out: " in words
+    assert "of TensorBoard, which is taken by naming its folder" in words
+
+
+def test_samples_keep_their_names(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with codex_obs.init(run, wandb="offline") as open_run:
+        open_run.log({"loss": 0.5}, step=0)
+        log = SampleLog(run / "system_metrics.jsonl")
+        sampler = Sampler(run)
+        assert sampler.record(log) is None
+        sampler.close()
+    CliRunner().invoke(app, ["sync", str(run), "--to", "wandb"])
+    again = codex_obs.read(imported(run / "wandb", tmp_path / "again"))
+    system = again.filter(again["metric"] != "loss")
+    assert system["split"].unique().to_list() == ["system"]
+    assert "disk./.usagePercent" in system["metric"].cast(pl.String).to_list()

@@ -45,6 +45,7 @@ class Tabbed:
             step, metric, value, split, moment = line.split("\\t")
             yield {"metric": metric, "value": float(value), "step": int(step), "split": split, "timestamp": moment}
         yield {"value": 3}
+        yield from ("text", None, 7, ["metric", "value"])
 
 class Confused:
     def can_read(self, path):
@@ -120,7 +121,7 @@ def test_a_source_of_another_kind_is_read_by_the_reader_that_can(installed: Path
     assert json.loads(done.stdout)["damaged"] == {
         "reader of another package (a-raises)": 1,
         "reader of another package (missing)": 1,
-        "row that tabbed gave and is none": 1,
+        "row that tabbed gave and is none": 5,
     }
     table = codex_obs.read(tmp_path / "run")
     found = table.select("step", "split", "metric", "value", "nonfinite").rows()

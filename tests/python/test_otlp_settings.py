@@ -82,3 +82,16 @@ def test_configure_says_what_is_in_force() -> None:
             telemetry.configure({"CODEX_OTLP_ENABLE": "perhaps"})
     finally:
         telemetry.configure({})
+
+
+@pytest.mark.parametrize("address", ["ftp://h", "127.0.0.1:4318", "http://h:99999"])
+@pytest.mark.parametrize("name", ["CODEX_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_an_address_that_cannot_be_used_is_refused_by_its_variable(address: str, name: str) -> None:
+    with pytest.raises(codex_obs.SettingError, match=f"^{name}(: | cannot be used)"):
+        telemetry.configure({"CODEX_OTLP_ENABLE": "1", name: address})
+
+
+def test_a_password_is_in_no_repr() -> None:
+    found = telemetry.configure({"CODEX_OTLP_ENABLE": "1", "CODEX_OTLP_ENDPOINT": "http://user:canary@h:1"})
+    assert found.endpoint == "http://***@h:1"
+    assert "canary" not in repr(found)

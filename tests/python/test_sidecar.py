@@ -15,6 +15,7 @@ import pytest
 from beside import DEADLINE_S, Place, until
 from codex_obs._export import Beside
 from codex_obs.sidecar._delivery import Delivery
+from codex_obs.sidecar._warnings import Warnings
 
 if TYPE_CHECKING:
     from codex_obs import _backend
@@ -396,7 +397,7 @@ def test_a_delivery_that_a_fault_ends_is_not_waited_for_once_the_run_is_over(
         raise ZeroDivisionError
 
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    delivery = Delivery(str(run_dir), Beside("broken", make, "--to broken"), threading.Event())
+    delivery = Delivery(str(run_dir), Beside("broken", make, "--to broken"), threading.Event(), Warnings())
     for is_over in (False, True):
         delivery.start(is_over=is_over)
         for thread in threading.enumerate():

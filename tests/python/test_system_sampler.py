@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import codex_obs
-from codex_obs.system import Sampler
+from codex_obs.system import SampleLog, Sampler
 from samples import ORDER, valid
 
 if TYPE_CHECKING:
@@ -155,7 +155,23 @@ def test_a_proc_of_nonsense_costs_its_own_fields(content: str, tmp_path: Path, m
     assert ("enabled", "system:memory") in [change[:2] for change in sampler.changes()]
     sampler.close()
     (last,) = sampler.changes()
-    assert (last.status, last.reason, last.extra["totals"]) == ("disabled", "system:ended", {"samples": 2})
+    assert (last.status, last.reason) == ("disabled", "system:ended")
+
+
+def test_samples_that_cannot_be_written_are_counted_and_on_record_until_they_can_be_again(tmp_path: Path) -> None:
+    sampler = Sampler()
+    log = SampleLog(tmp_path / "folder" / "system_metrics.jsonl")
+    (tmp_path / "folder").write_text("in its place")
+    assert sampler.record(log) is not None
+    began, degraded = sampler.changes()
+    assert (began.reason, degraded.status, degraded.reason) == ("system:started", "degraded", "system:write")
+    assert degraded.extra["totals"] == {"samples": 0, "samples_lost": 1}
+    (tmp_path / "folder").unlink()
+    assert sampler.record(log) is None
+    (recovered,) = sampler.changes()
+    assert recovered[:2] == ("enabled", "system:write")
+    assert recovered.extra["totals"] == {"samples": 1, "samples_lost": 1}
+    sampler.close()
 
 
 HIDING = """

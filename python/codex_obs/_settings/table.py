@@ -211,7 +211,7 @@ TABLE: Mapping[str, Entry] = MappingProxyType(
         ),
         "destinations": Entry(
             ("CODEX_OBS_DESTINATIONS",),
-            Words("give names of destinations, separated by commas"),
+            Words("give a list of names; in the variable they are separated by commas"),
             (),
             "Destinations of other packages that a process beside this one delivers to, by their names, separated by "
             "commas. `codex-obs plugins list destinations` names those that are installed.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -10,7 +11,7 @@ from codex_obs._sources._base import Ended, Facts, Point, SourceError
 from codex_obs._sources._lines import moment_of, step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from codex_obs._sources._base import Account, Piece
@@ -90,7 +91,9 @@ def plugin_runs(path: Path, account: Account) -> list[PluginRun]:
     return []
 
 
-def _point(row: Mapping[str, object]) -> Point | None:
+def _point(row: object) -> Point | None:
+    if not isinstance(row, Mapping):
+        return None
     metric = row.get("metric")
     if not isinstance(metric, str) or "value" not in row:
         return None

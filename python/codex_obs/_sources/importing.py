@@ -18,7 +18,7 @@ from codex_obs._run import Run
 from codex_obs._settings.settings import Settings
 from codex_obs._sources import _lines, _mlflow_server, _mlflow_store, _plugins, _records, _tensorboard, _wandb
 from codex_obs._sources._base import Account, Ended, Params, Point, Source, SourceError
-from codex_obs._splits import WORDS, by_split
+from codex_obs._splits import DEFAULT_SPLIT, WORDS, by_split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -132,7 +132,10 @@ def _in_folder(path: Path, account: Account) -> Sequence[Source]:
     for folder in (path, path / "mlruns"):
         if folder.is_dir() and (stored := _mlflow_store.folder_runs(folder, account)):
             return stored
-    return _wandb.wandb_runs(path) or _tensorboard.event_folders(path) or _plugins.plugin_runs(path, account)
+    runs, events = _wandb.wandb_runs(path), _tensorboard.event_folders(path)
+    if runs and events:
+        account.left["run of TensorBoard, which is taken by naming its folder"] += len(events)
+    return runs or events or _plugins.plugin_runs(path, account)
 
 
 def write(source: Source, dest: Path, account: Account) -> Imported:
@@ -239,8 +242,11 @@ class _Names:
         yield from found.items()
 
     def _placed(self, default: str, name: str) -> tuple[str, str]:
-        found = by_split({name: None}, default=default, folders=_FOLDERS, any_folder=self._has_folders)
-        ((split, (short,)),) = found.items()
+        split, short = default, name
+        # Where the source says which split it is, the name is the metric's.
+        if default == DEFAULT_SPLIT:
+            found = by_split({name: None}, default=default, folders=_FOLDERS, any_folder=self._has_folders)
+            ((split, (short,)),) = found.items()
         # A name that another has come to already stays whole; if that one is such a name itself, it has no split.
         choices = ((split, short), (default, name), ("", name))
         place = next(choice for choice in choices if choice not in self._taken or choice[0] == "")

@@ -72,7 +72,8 @@ def _write_all(found: Sequence[Source], dest: Path, account: Account, line: Line
             line.show(f"Importing:{place} {how_far}")
 
     account.tell = tell
-    if len(found) == 1:
+    # A folder of runs gets one more.
+    if len(found) == 1 and not _holds_runs(dest):
         if _is_taken(dest):
             fail(f"{dest} is there already: name a new folder.", EXIT_USAGE)
         return [importing.write(found[0], dest, account)]
@@ -82,6 +83,11 @@ def _write_all(found: Sequence[Source], dest: Path, account: Account, line: Line
             importing.Imported(folder, 0, is_new=False) if _is_taken(folder) else importing.write(one, folder, account)
         )
     return written
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether it is a folder of runs, and no run itself."""
+    return not (folder / "run.json").exists() and next(folder.glob("*/run.json"), None) is not None
 
 
 def _is_taken(folder: Path) -> bool:
@@ -115,7 +121,7 @@ def _report(written: Sequence[Imported], dest: Path, account: Account, *, as_jso
         which = "The run has" if len(written) == 1 else f"{_counted(unknown, 'run')} had"
         say(f"{which} no end in the source, and the status killed here: still running, or ended without a word.")
     if account.left:
-        say(f"No place in rows, left out: {_listed(account.left)}.")
+        say(f"Left out: {_listed(account.left)}.")
     if account.damaged:
         say(f"Damaged, not read: {_listed(account.damaged)}.")
     if lost:

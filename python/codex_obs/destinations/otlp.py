@@ -85,6 +85,7 @@ class Otlp(NamedTuple):
     Attributes:
         is_enabled: Whether they go anywhere.
         endpoint: The collector.
+        named_by: Where that is said.
         is_whole: Whether nothing is added to that.
         headers: Names and values, which may be secret.
         certificates: Variable and path of our certificate, its key and the authorities, as far as they are set.
@@ -95,6 +96,7 @@ class Otlp(NamedTuple):
 
     is_enabled: bool = False
     endpoint: str | None = None
+    named_by: str = ENDPOINT
     is_whole: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     certificates: tuple[tuple[str, str] | None, ...] = (None, None, None)
@@ -132,7 +134,8 @@ def read(variables: Mapping[str, str], *, enabled: bool | None = None, needs_end
     else:
         found = _theirs(text)
     if found.endpoint is None and needs_endpoint:
-        raise SettingError(f"{ENABLE} is on and no endpoint is set: give {ENDPOINT}, such as http://127.0.0.1:4318.")
+        why = f"{ENABLE} is on" if enabled is None else "spans are to be sent"
+        raise SettingError(f"{why} and no endpoint is set: give {ENDPOINT}, such as http://127.0.0.1:4318.")
     return found._replace(resource=resource)
 
 
@@ -148,6 +151,7 @@ def _theirs(text: _Text) -> Otlp:
     return Otlp(
         is_enabled=True,
         endpoint=endpoint[1] if endpoint else None,
+        named_by=endpoint[0] if endpoint else ENDPOINT,
         is_whole=endpoint is not None and endpoint[0].startswith(_TRACES),
         headers=parse_headers(headers[1], headers[0]) if headers else (),
         certificates=tuple(either(name) for name in _THEIR_FILES),

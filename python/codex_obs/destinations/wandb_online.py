@@ -11,12 +11,14 @@ import json
 import shutil
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from codex_obs._settings import environment
 from codex_obs.destinations import _wandb_client
 from codex_obs.destinations.base import Later, Never
+from codex_obs.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +34,16 @@ _NO_KEY = "W&B has no API key: run `wandb login`, or set WANDB_API_KEY"
 _NEW_KEY = "run `wandb login --relogin`, or set WANDB_API_KEY"
 _STARTED_OVER = "W&B's client was started again"
 _SWITCHED_OFF = "W&B is switched off: unset WANDB_MODE=disabled and WANDB_DISABLED"
+
+
+def require_package() -> None:
+    """Look whether W&B's package is installed. Nothing is imported.
+
+    Raises:
+        SettingError: If it is missing.
+    """
+    if find_spec("wandb") is None:
+        raise SettingError(_NOT_INSTALLED)
 
 
 class Online:

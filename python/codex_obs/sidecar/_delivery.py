@@ -13,6 +13,7 @@ from codex_obs.sidecar._state import Left
 
 if TYPE_CHECKING:
     from codex_obs._export import Beside
+    from codex_obs.sidecar._warnings import Warnings
 
 # Time until what could not begin is tried again.
 _AGAIN_S = 5.0
@@ -29,10 +30,11 @@ class Delivery:
         was_stopped: Whether it was stopped, or nothing more can be delivered.
     """
 
-    def __init__(self, directory: str, beside: Beside, bell: threading.Event) -> None:
+    def __init__(self, directory: str, beside: Beside, bell: threading.Event, warnings: Warnings) -> None:
         self._directory = directory
         self._bell = bell
         self._beside = beside
+        self._warnings = warnings
         self._stopping = threading.Event()
         self._at: tuple[int, int, int] | None = None
         self._problem: str | None = None
@@ -91,6 +93,7 @@ class Delivery:
                 )
             except CodexObsError as error:
                 self._problem = str(error)
+                self._warn(f"{error}; rows wait in the files and are sent later")
                 self._stopping.wait(_AGAIN_S)
                 continue
             problems = [each.problem for each in outcomes if each.problem is not None]
@@ -105,13 +108,19 @@ class Delivery:
         if at != self._at:
             self._at, self.moved = at, time.monotonic()
         self._problem = progress.waiting
+        if progress.waiting is not None:
+            self._warn(f"{progress.waiting}; rows wait in the files and are sent later")
         return not self._stopping.is_set()
 
     def _give_up(self, why: str) -> None:
         self._problem, self.was_stopped = why, True
+        self._warn(f"{why}; rows stay in the files only")
         name = self._beside.name
         try:
             _backend.sidecar_note(self._directory, name, "degraded", f"{name}:unusable", extra({"why": why}, {}))
         except CodexObsError:
-            # The trainer says it when it closes.
+            # The user has heard it.
             return
+
+    def _warn(self, why: str) -> None:
+        self._warnings.say(self._beside.name, f"{self._beside.name}: {why}")

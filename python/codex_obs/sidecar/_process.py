@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +25,7 @@ from codex_obs.sidecar import _state
 from codex_obs.sidecar._artifacts import Artifacts
 from codex_obs.sidecar._delivery import Delivery
 from codex_obs.sidecar._trainer import Trainer
+from codex_obs.sidecar._warnings import Warnings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,8 +109,9 @@ class Sidecar:
         # Rung when a delivery ends.
         self._bell = threading.Event()
         self._trainer = Trainer(*handed.trainer)
+        self._warnings = Warnings()
         beside = _export.beside(handed.settings) if handed.delivers else []
-        self._deliveries = [Delivery(handed.directory, each, self._bell) for each in beside]
+        self._deliveries = [Delivery(handed.directory, each, self._bell, self._warnings) for each in beside]
         places = _export.artifact_places(handed.settings) if handed.delivers else []
         self._artifacts = [Artifacts(handed.directory, place, handed.settings, self._bell) for place in places]
         self._ending = _Ending(handed.directory)
@@ -118,7 +119,7 @@ class Sidecar:
         if handed.settings.system_metrics is not None:
             from codex_obs.sidecar._sampling import Sampling  # noqa: PLC0415 - only where it is asked for
 
-            self._sampling = Sampling(handed.directory, handed.settings, is_main=handed.delivers)
+            self._sampling = Sampling(handed.directory, handed.settings, self._warnings, is_main=handed.delivers)
         self._metrics: MetricsServer | None = None
         self._said: _state.State | None = None
 
@@ -151,7 +152,7 @@ class Sidecar:
             self._stop()
             return
         self._say(is_done=True)
-        if not any(each.bytes or each.problem for each in self._left()):
+        if not any(each.bytes != 0 or each.problem for each in self._left()) and not self._warnings.said:
             self._path.unlink(missing_ok=True)
         # Without it the trainer knows that this is no death.
         if self._is_ours():
@@ -168,10 +169,10 @@ class Sidecar:
             found = _backend.run_state(directory)
             self._metrics = MetricsServer([(directory, "" if found is None else found.run_id)], port)
         except (OSError, CodexObsError) as error:
-            why = f"port {port} cannot be had: {error}"
+            why = f"/metrics is not served: port {port} cannot be opened: {error}"
             with suppress(CodexObsError):
                 _backend.sidecar_note(directory, "prometheus", "degraded", "prometheus:port", extra({"why": why}, {}))
-            sys.stderr.write(f"{why}\n")
+            self._warnings.say("prometheus", why)
 
     def _stop(self) -> None:
         """Let go of what is only for as long as the trainer runs."""
@@ -220,7 +221,7 @@ class Sidecar:
 
     def _say(self, *, is_done: bool) -> None:
         left = self._left()
-        now = _state.State(self._handed.token, os.getpid(), is_done, left)
+        now = _state.State(self._handed.token, os.getpid(), is_done, left, self._warnings.said)
         if now != self._said:
             # A disk that is full now may not be later.
             with suppress(OSError):

@@ -17,7 +17,7 @@ class Left:
     Attributes:
         name: The destination.
         arguments: Those with which `codex-ndjson sync` delivers to it.
-        bytes: Bytes of the log that it has not got; None where that is not known yet.
+        bytes: Bytes of the log that it has not got; None if that is not known.
         problem: Why it waits or has given up, if it does.
     """
 
@@ -36,12 +36,14 @@ class State:
         pid: Its process.
         is_done: Whether it has done what it can for a run that has ended.
         left: What each destination lacks.
+        warnings: What the trainer's user should hear; the engine reads it by this name.
     """
 
     token: str
     pid: int
     is_done: bool
     left: tuple[Left, ...]
+    warnings: tuple[str, ...]
 
 
 def path_in(directory: str | os.PathLike[str]) -> Path:
@@ -54,7 +56,8 @@ def read(path: Path, token: str) -> State | None:
     try:
         found = json.loads(path.read_bytes())
         left = tuple(Left(**each) for each in found["left"])
-        state = State(str(found["token"]), int(found["pid"]), bool(found["is_done"]), left)
+        warnings = tuple(str(words) for words in found["warnings"])
+        state = State(str(found["token"]), int(found["pid"]), bool(found["is_done"]), left, warnings)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return state if state.token == token else None

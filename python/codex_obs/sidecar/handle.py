@@ -127,7 +127,9 @@ def wait(run: _backend.Recorder, token: str, remedy: str, deadline: float | None
             return [f"{_DIED}: {remedy}"] if _has_the_turn(turn, token) else []
         return [f"the process beside this one has not begun its work yet; if it cannot, {remedy}"]
     left = [each for each in found.left if each.bytes != 0 or each.problem]
-    return [_words(directory, each, has_ended=has_ended) for each in left]
+    unheard = run._sidecar_words()  # noqa: SLF001 - of this package
+    others = [words for words in unheard if not any(each.problem and each.problem in words for each in left)]
+    return others + [_words(directory, each, has_ended=has_ended) for each in left]
 
 
 def _ended(run: _backend.Recorder, longest_ms: int) -> bool:
@@ -160,8 +162,8 @@ def command(directory: str, arguments: str) -> str:
 
 
 def _words(directory: str, left: _state.Left, *, has_ended: bool) -> str:
-    lacks = f"{left.bytes} bytes of the log" if left.bytes else "how the run ended"
-    lacks = "the log, as far as is known" if left.bytes is None else lacks
+    lacks = f"{left.bytes} bytes of the log" if left.bytes else "the run's status"
+    lacks = "the log" if left.bytes is None else lacks
     why = f": {left.problem}" if left.problem else ""
     later = "" if has_ended else "the process beside this one goes on; if it cannot end, "
     return f"not delivered to {left.name}: {lacks}{why}; {later}run `{command(directory, left.arguments)}`"

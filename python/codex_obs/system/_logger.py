@@ -59,8 +59,12 @@ class SystemMetricsLogger:
         *,
         settings: Settings | None = None,
     ) -> None:
-        if not MIN_INTERVAL_S <= interval < math.inf:
-            raise ValueError(f"interval={interval}: give a number of seconds, {MIN_INTERVAL_S} or more")
+        try:
+            is_good = MIN_INTERVAL_S <= interval < math.inf
+        except TypeError:
+            is_good = False
+        if not is_good:
+            raise ValueError(f"interval={interval!r}: give a number of seconds, {MIN_INTERVAL_S} or more")
         given = Path(path if isinstance(path, str | os.PathLike) else path.path)
         self.path: Final = given / FILE_NAME if given.is_dir() else given
         self.samples = 0
@@ -103,7 +107,7 @@ class SystemMetricsLogger:
         try:
             due_s = time.monotonic()
             while True:
-                self._write(sampler.sample())
+                self._record(sampler)
                 # A sample that was late moves the next ones: they are not taken in a row.
                 due_s = max(due_s + self._interval_s, time.monotonic())
                 if ending.is_set():
@@ -112,16 +116,14 @@ class SystemMetricsLogger:
         finally:
             sampler.close()
 
-    def _write(self, sample: dict[str, object]) -> None:
-        try:
-            self._log.write(sample)
-        except CodexObsError as error:
-            self.lost += 1
-            self._say(f"a sample of the machine was not written: {error} ({self.lost} so far)")
-        else:
-            self.samples += 1
-            if self._log.problem is not None:
-                self._say(f"old samples of the machine stay as they are: {self._log.problem}")
+    def _record(self, sampler: Sampler) -> None:
+        why = sampler.record(self._log)
+        self.samples += why is None
+        self.lost += why is not None
+        if why is not None:
+            self._say(f"a sample of the machine was not written: {why} ({self.lost} so far)")
+        elif self._log.problem is not None:
+            self._say(f"old samples of the machine stay as they are: {self._log.problem}")
 
     def _say(self, words: str) -> None:
         if time.monotonic() - self._said_s >= _SAY_AGAIN_S:

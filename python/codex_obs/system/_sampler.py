@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from codex_obs.system._log import SampleLog
+
     T = TypeVar("T")
 
 # What is not there is looked for again after this long: a driver may be loaded, a package installed.
@@ -40,7 +42,7 @@ class Change(NamedTuple):
     Attributes:
         status: ``enabled``, ``degraded`` or ``disabled``.
         reason: What it is about, as ``system:<part>``.
-        extra: The part's trouble, what is available, and how many samples were taken.
+        extra: The part's trouble, what is available, and how many samples were written and lost.
     """
 
     status: str
@@ -50,6 +52,10 @@ class Change(NamedTuple):
 
 class Sampler:
     """Samples the machine that it runs on. One thread at a time calls it.
+
+    Attributes:
+        samples: Samples that `record` has written.
+        lost: Samples that it could not write.
 
     Args:
         run: The run directory whose processes are sampled; None for this process alone.
@@ -87,7 +93,10 @@ class Sampler:
         }
         self._plugins = Plugins(patience_s)
         self._has_nvml: bool | None = None
-        self._samples = 0
+        self._has_begun = False
+        # Samples in the file, and those that could not be written.
+        self.samples = 0
+        self.lost = 0
         # What goes wrong, by part: as of the last sample, and as it was put on record.
         self._troubles: dict[str, str] = {}
         self._known: dict[str, str] | None = None
@@ -124,15 +133,30 @@ class Sampler:
         sample["errors"] = [*(f"{part}: {why}"[:_MOST_CHARACTERS] for part, why in self._troubles.items()), *notes]
         if values:
             sample["plugins"] = values
-        self._samples += 1
+        self._has_begun = True
         return sample
+
+    def record(self, log: SampleLog) -> str | None:
+        """Take a sample and write it.
+
+        Returns:
+            Why it was not written, which is among the changes too; None if it was.
+        """
+        try:
+            log.write(self.sample())
+        except CodexObsError as error:
+            self.lost += 1
+            self._troubles["write"] = str(error)
+            return str(error)
+        self.samples += 1
+        return None
 
     def changes(self) -> list[Change]:
         """Give what has begun, failed or recovered since this was last asked, and after `close` that it has ended.
 
         The first sample tells; before it there is nothing.
         """
-        if not self._samples:
+        if not self._has_begun:
             return []
         known, found = self._known, []
         if known is None:
@@ -153,7 +177,8 @@ class Sampler:
 
     def _change(self, status: str, part: str, why: str | None) -> Change:
         own = {} if why is None else {"error": why}
-        return Change(status, f"system:{part}", extra(own, {"samples": self._samples}, self.dependencies))
+        totals = {"samples": self.samples, "samples_lost": self.lost}
+        return Change(status, f"system:{part}", extra(own, totals, self.dependencies))
 
     def _look(self) -> None:
         """Look for psutil, which may be installed while a run is going on."""

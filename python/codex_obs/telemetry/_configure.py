@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from codex_obs import _export, api
 from codex_obs._settings import environment
+from codex_obs._settings.addresses import hidden_user_info
+from codex_obs._settings.settings import Settings
 from codex_obs._telemetry.recording import wiring
 from codex_obs.destinations.otlp import read
 from codex_obs.errors import CodexObsError
@@ -28,7 +30,7 @@ class Configuration(NamedTuple):
 
     Attributes:
         enabled: Whether spans go anywhere beside the log.
-        endpoint: The collector, if they go to one.
+        endpoint: The collector, if they go to one; ``***`` stands for a user name and password.
         exporter: The exporter, if there is one.
         captures_content: Whether they keep their content.
     """
@@ -66,13 +68,16 @@ def configure(
     target = read(variables, enabled=False if exporter is not None else enabled)
     captures = environment.captures_content(variables) if capture_content is None else capture_content
     exporting = None if exporter is None else Exporting(exporter, target.resource)
+    # An address that cannot be used is said here.
+    _export.otlp(Settings(), target)
     with _lock:
         _export.send_spans_to(target)
         wiring.content = captures
         wiring.export = None if exporting is None else exporting.export
         wiring.open_run = _Opening().run
     is_enabled = target.is_enabled or exporter is not None
-    return Configuration(is_enabled, target.endpoint if target.is_enabled else None, exporter, captures)
+    endpoint = None if target.endpoint is None or not target.is_enabled else hidden_user_info(target.endpoint)
+    return Configuration(is_enabled, endpoint, exporter, captures)
 
 
 class _Opening:

@@ -47,7 +47,7 @@ pub fn copy(directory: &Path, source: &Path, name: Option<&Path>, mode: u32) -> 
     } else if found.is_file() {
         copier.file(source, &draft.0)?;
     } else {
-        return Err(Error::not_ours(source, "it is neither a file nor a folder"));
+        return Err(Error::setting("path", format!("{} is neither a file nor a folder", source.display())));
     }
     let target = root.join(&name);
     for folder in target.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)) {

@@ -1,17 +1,23 @@
 //! The process beside the trainer: started with the session, started anew if it dies. What it does is not known here.
 
+use std::collections::HashSet;
+use std::io::{BufReader, Read};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
-use crate::fs::{FileId, open_append, remove_if_there, replace};
-use crate::paths::{Stream, sidecar_turn_path, sidecar_words_path};
+use crate::fs::{FileId, open_append, open_read, remove_if_there, replace};
+use crate::paths::{Stream, sidecar_state_path, sidecar_turn_path, sidecar_words_path};
 use crate::spawn::{Program, Spawned};
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// The most that is read of how it stands.
+const MOST_STATE: u64 = 1 << 20;
 /// Pauses before it is started again; then it is not any more.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -35,12 +41,23 @@ pub struct Sidecar {
     /// Where it says what it has to say.
     words: PathBuf,
     turn: PathBuf,
+    /// Where it says how it stands.
+    standing: PathBuf,
     file_mode: u32,
     state: Mutex<State>,
 }
 
+/// What is read of how it stands.
+#[derive(Deserialize)]
+struct Standing {
+    token: String,
+    warnings: Vec<String>,
+}
+
 #[derive(Debug)]
 struct State {
+    /// What the user heard of what it said.
+    heard: HashSet<String>,
     process: Option<Spawned>,
     /// How often it ended, or could not be started.
     deaths: usize,
@@ -60,6 +77,7 @@ impl Sidecar {
     pub fn new(settings: SidecarSettings, directory: &Path, file_mode: u32) -> Self {
         let next_look = Instant::now() + LOOK;
         let state = State {
+            heard: HashSet::new(),
             process: None,
             deaths: 0,
             due: None,
@@ -70,7 +88,8 @@ impl Sidecar {
         };
         let stream = Stream::of_sidecar();
         let (words, turn) = (sidecar_words_path(directory, &stream), sidecar_turn_path(directory, &stream));
-        Self { settings, words, turn, file_mode, state: Mutex::new(state) }
+        let standing = sidecar_state_path(directory, &stream);
+        Self { settings, words, turn, standing, file_mode, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,15 +111,16 @@ impl Sidecar {
         // Without it, it leaves at once: that is heard of.
         let _ = replace(&self.turn, self.settings.token.as_bytes(), self.file_mode);
         let _ = remove_if_there(&self.words);
+        let _ = remove_if_there(&self.standing);
         self.begin(&mut state);
     }
 
-    /// Starts it again where it has died. Gives what the user should hear, once.
-    pub fn look(&self) -> Option<String> {
+    /// Starts it again where it has died. Gives what the user should hear, each once.
+    pub fn look(&self) -> Vec<String> {
         let now = Instant::now();
         let mut state = self.lock();
         if state.is_over || !state.has_started || now < state.next_look {
-            return None;
+            return Vec::new();
         }
         state.next_look = now + LOOK;
         state.look();
@@ -110,7 +130,26 @@ impl Sidecar {
         }
         state.is_given_up = state.process.is_none() && state.due.is_none();
         state.is_over = state.is_given_up;
-        state.is_given_up.then(|| format!("{}; its words are in {}", self.settings.given_up, self.words.display()))
+        let mut words = self.new_words(&mut state);
+        words.extend(
+            state.is_given_up.then(|| format!("{}; its words are in {}", self.settings.given_up, self.words.display())),
+        );
+        words
+    }
+
+    /// What it has said that the user did not hear yet.
+    pub fn unheard(&self) -> Vec<String> {
+        let mut state = self.lock();
+        if state.has_started { self.new_words(&mut state) } else { Vec::new() }
+    }
+
+    fn new_words(&self, state: &mut State) -> Vec<String> {
+        let standing = open_read(&self.standing)
+            .ok()
+            .and_then(|file| serde_json::from_reader::<_, Standing>(BufReader::new(file.take(MOST_STATE))).ok());
+        let mine = standing.filter(|standing| standing.token == self.settings.token);
+        let words = mine.map(|standing| standing.warnings).unwrap_or_default();
+        words.into_iter().filter(|words| state.heard.insert(words.clone())).collect()
     }
 
     /// From now on it is not started again.
@@ -197,6 +236,8 @@ pub fn retract(directory: &Path, file_mode: u32) -> Result<()> {
 mod tests {
     use std::ffi::OsStr;
 
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
 
     fn sidecar(script: &str, directory: &Path) -> Sidecar {
@@ -219,7 +260,7 @@ mod tests {
                 state.next_look = Instant::now();
                 state.due = state.due.map(|_| Instant::now());
             }
-            if let Some(words) = sidecar.look() {
+            if let Some(words) = sidecar.look().pop() {
                 return words;
             }
             assert!(Instant::now() < deadline, "nothing is said");
@@ -234,7 +275,7 @@ mod tests {
         sidecar.start();
         assert!(said(&sidecar).starts_with("it is gone; its words are in "));
         assert_eq!(std::fs::read_to_string(&sidecar.words).unwrap(), "gone\n".repeat(3));
-        assert_eq!(sidecar.look(), None, "it is said once");
+        assert_eq!(sidecar.look(), [""; 0], "it is said once");
         assert_eq!(std::fs::read_to_string(&sidecar.turn).unwrap(), "7");
         retract(folder.path(), 0o600).unwrap();
         assert_eq!(std::fs::read_to_string(&sidecar.turn).unwrap(), "");
@@ -257,6 +298,27 @@ mod tests {
     }
 
     #[test]
+    fn what_it_says_is_heard_once_and_another_s_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let sidecar = sidecar("exec sleep 600", folder.path());
+        std::fs::write(&sidecar.standing, r#"{"token":"7","warnings":["old"]}"#).unwrap();
+        sidecar.start();
+        assert_eq!(sidecar.unheard(), [""; 0], "what an earlier one said is forgotten");
+        let say = |text: &str| std::fs::write(&sidecar.standing, text).unwrap();
+        say(r#"{"token":"7","left":[],"warnings":["a","b"]}"#);
+        assert_eq!(sidecar.unheard(), ["a", "b"]);
+        say(r#"{"token":"7","left":[],"warnings":["a","b","c"]}"#);
+        sidecar.lock().next_look = Instant::now();
+        assert_eq!(sidecar.look(), ["c"]);
+        for other in [r#"{"token":"8","warnings":["d"]}"#, "", "[1]", r#"{"token":"7","warnings":[1]}"#] {
+            say(other);
+            assert_eq!(sidecar.unheard(), [""; 0], "{other}");
+        }
+        let pid = Pid::from_raw(sidecar.lock().process.as_ref().unwrap().pid.cast_signed()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    #[test]
     fn one_that_cannot_be_started_is_given_up_and_one_that_is_retired_is_not_started_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut missing = sidecar("", folder.path());
@@ -269,7 +331,7 @@ mod tests {
         retired.start();
         retired.retire();
         retired.lock().next_look = Instant::now();
-        assert_eq!(retired.look(), None);
+        assert_eq!(retired.look(), [""; 0]);
         assert_eq!(retired.lock().deaths, 0);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use codex_obs_core::journal::frame::{Call, FrameBuilder, LineFile};
 use codex_obs_core::record::{DEFAULT_SPLIT, Damage};
 use codex_obs_core::session::{Asked, Handle, Session, Settings, Step, Time};
+use codex_obs_core::sidecar::Sidecar;
 use codex_obs_core::worker::loss::Loss;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -302,6 +303,12 @@ impl Recorder {
     /// A descriptor that is readable once the sidecar has ended; None if it does not run. It stays open as long as this lives.
     fn _sidecar_ends(&self) -> Option<i32> {
         self.handle.session()?.sidecar()?.ends()
+    }
+
+    /// What the sidecar has said that nobody has heard yet.
+    fn _sidecar_words(&self, py: Python<'_>) -> Vec<String> {
+        let sidecar = self.handle.session().and_then(Session::sidecar);
+        py.detach(|| sidecar.map(Sidecar::unheard).unwrap_or_default())
     }
 
     fn _take_warnings(&self, py: Python<'_>) -> Vec<String> {

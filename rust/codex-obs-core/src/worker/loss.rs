@@ -162,7 +162,7 @@ impl Errands for Reporter {
         self.notes.write(drain);
         self.watch.look(&self.tenure, drain);
         self.keeper.after_batch(drain);
-        if let Some(words) = self.sidecar.as_ref().and_then(|sidecar| sidecar.look()) {
+        for words in self.sidecar.iter().flat_map(|sidecar| sidecar.look()) {
             self.keeper.warnings.say(words);
         }
         if let Some(rows) = drain.take_lost() {
