@@ -36,7 +36,7 @@ def log_artifact(self: Run, path: str | os.PathLike[str], name: str | None = Non
     if self.closed:
         _backend.emit_warnings([f"run {self.name}: the artifact {visible(source)} is not copied: the run is closed"])
         return
-    self._start_sidecar()
+    _backend.sidecar_start(self)
     skipped = _backend.copy_artifact(self.directory, source, name, mode=self.settings.file_mode)
     if skipped:
         shown = ", ".join(visible(str(each)) for each in skipped[:_SHOWN])

@@ -72,10 +72,14 @@ __all__ = [
     "resume_after_fork",
     "run_state",
     "shard_name",
+    "sidecar_again",
+    "sidecar_ends",
     "sidecar_note",
+    "sidecar_start",
     "sidecar_state_path",
     "sidecar_stream",
     "sidecar_turn_path",
+    "sidecar_words",
     "summarize",
     "survey",
     "sync",
@@ -117,9 +121,13 @@ members_of = _core.members_of
 resume_after_fork = _core.resume_after_fork
 shard_name = _core.shard_name
 wandb_run_id = _core.wandb_run_id
+sidecar_again = _core.sidecar_again
+sidecar_ends = _core.sidecar_ends
+sidecar_start = _core.sidecar_start
 sidecar_state_path = _core.sidecar_state_path
 sidecar_stream = _core.sidecar_stream
 sidecar_turn_path = _core.sidecar_turn_path
+sidecar_words = _core.sidecar_words
 
 _PUBLIC_ERRORS = {
     "setting": SettingError,

@@ -109,7 +109,7 @@ def wait(run: _backend.Recorder, token: str, remedy: str, deadline: float | None
     is_late = False
     while not is_late and not (found is not None and found.is_done):
         if not _is_at_work(run, turn, token):
-            is_kept = run._sidecar_again()  # noqa: SLF001 - of this package
+            is_kept = _backend.sidecar_again(run)
             if not is_kept:
                 return [] if is_kept is None else [f"{_DIED}: {remedy}"]
         ended = _ended(run, _LOOK_MS)
@@ -127,14 +127,14 @@ def wait(run: _backend.Recorder, token: str, remedy: str, deadline: float | None
             return [f"{_DIED}: {remedy}"] if _has_the_turn(turn, token) else []
         return [f"the process beside this one has not begun its work yet; if it cannot, {remedy}"]
     left = [each for each in found.left if each.bytes != 0 or each.problem]
-    unheard = run._sidecar_words()  # noqa: SLF001 - of this package
+    unheard = _backend.sidecar_words(run)
     others = [words for words in unheard if not any(each.problem and each.problem in words for each in left)]
     return others + [_words(directory, each, has_ended=has_ended) for each in left]
 
 
 def _ended(run: _backend.Recorder, longest_ms: int) -> bool:
     """Whether the sidecar ends within some time, or does not run."""
-    ends = run._sidecar_ends()  # noqa: SLF001 - of this package
+    ends = _backend.sidecar_ends(run)
     if ends is None:
         return True
     poll = select.poll()

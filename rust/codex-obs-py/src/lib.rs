@@ -30,6 +30,7 @@ mod run_state;
 mod series;
 mod settings;
 mod shard_names;
+mod sidecar;
 mod spare;
 mod survey;
 mod sync;
@@ -80,12 +81,14 @@ mod _core {
     #[pymodule_export]
     use super::shard_names::{is_shard, shard_name};
     #[pymodule_export]
+    use super::sidecar::{
+        is_written, sidecar_again, sidecar_ends, sidecar_note, sidecar_start, sidecar_state_path, sidecar_stream,
+        sidecar_turn_path, sidecar_words,
+    };
+    #[pymodule_export]
     use super::survey::{Survey, survey_run};
     #[pymodule_export]
-    use super::sync::{
-        StreamOutcome, SyncProgress, is_written, known_run, sidecar_note, sidecar_state_path, sidecar_stream,
-        sidecar_turn_path, sync,
-    };
+    use super::sync::{StreamOutcome, SyncProgress, known_run, sync};
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_init]

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use codex_obs_core::journal::frame::{Call, FrameBuilder, LineFile};
 use codex_obs_core::record::{DEFAULT_SPLIT, Damage};
 use codex_obs_core::session::{Asked, Handle, Session, Settings, Step, Time};
-use codex_obs_core::sidecar::Sidecar;
 use codex_obs_core::worker::loss::Loss;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -283,32 +282,6 @@ impl Recorder {
 
     fn _set_next_step(&self, py: Python<'_>, step: i64) {
         py.detach(|| self.handle.set_next_step(step));
-    }
-
-    /// Start the sidecar, if there is one that is not started with the session.
-    fn _start_sidecar(&self, py: Python<'_>) {
-        py.detach(|| {
-            if let Some(sidecar) = self.handle.session().and_then(Session::sidecar) {
-                sidecar.start();
-            }
-        });
-    }
-
-    /// Start the sidecar at once where it has died and may be started again. None if there is none to wait for; False if it
-    /// cannot be kept running, which is said to nobody yet.
-    fn _sidecar_again(&self, py: Python<'_>) -> Option<bool> {
-        py.detach(|| self.handle.session()?.sidecar()?.again())
-    }
-
-    /// A descriptor that is readable once the sidecar has ended; None if it does not run. It stays open as long as this lives.
-    fn _sidecar_ends(&self) -> Option<i32> {
-        self.handle.session()?.sidecar()?.ends()
-    }
-
-    /// What the sidecar has said that nobody has heard yet.
-    fn _sidecar_words(&self, py: Python<'_>) -> Vec<String> {
-        let sidecar = self.handle.session().and_then(Session::sidecar);
-        py.detach(|| sidecar.map(Sidecar::unheard).unwrap_or_default())
     }
 
     fn _take_warnings(&self, py: Python<'_>) -> Vec<String> {

@@ -126,44 +126,6 @@ pub fn sync(
     Ok(outcome.streams.into_iter().map(|stream| StreamOutcome::new(py, stream)).collect())
 }
 
-/// The stream as which the sidecar of this machine writes.
-#[pyfunction]
-pub fn sidecar_stream() -> String {
-    Stream::of_sidecar().to_string()
-}
-
-/// Where the sidecar of this machine says how it stands.
-#[pyfunction]
-pub fn sidecar_state_path(directory: PathBuf) -> PathBuf {
-    codex_obs_core::paths::sidecar_state_path(&directory, &Stream::of_sidecar())
-}
-
-/// Where it is noted which sidecar's turn it is on this machine.
-#[pyfunction]
-pub fn sidecar_turn_path(directory: PathBuf) -> PathBuf {
-    codex_obs_core::paths::sidecar_turn_path(&directory, &Stream::of_sidecar())
-}
-
-/// Whether a process writes a stream of the run in `directory`.
-#[pyfunction]
-pub fn is_written(py: Python<'_>, directory: PathBuf, rank: u64) -> bool {
-    py.detach(|| codex_obs_core::recovery::run::is_written(&directory, &Stream::of_rank(rank)))
-}
-
-/// Puts on record, as the sidecar of this machine, how something stands. `extra` is a JSON object.
-#[pyfunction]
-pub fn sidecar_note(
-    py: Python<'_>,
-    directory: PathBuf,
-    component: &str,
-    status: &str,
-    reason: Option<&str>,
-    extra: &str,
-) -> PyResult<()> {
-    let noted = py.detach(|| engine::note_aside(&directory, component, status, reason, extra, &Clock::System));
-    noted.map_err(|error| to_python(py, &error))
-}
-
 /// The remote run that `run.json` names for a destination, without contacting it.
 #[pyfunction]
 pub fn known_run(py: Python<'_>, directory: PathBuf, destination: &Destination) -> PyResult<Option<String>> {
