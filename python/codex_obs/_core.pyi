@@ -220,6 +220,8 @@ class Run:
 @final
 class ArrowStream:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+    # Each column by name, as a stream of its own.
+    def columns(self) -> list[tuple[str, ArrowStream]]: ...
 
 # What a reader saw beside the rows it gave.
 @final
@@ -323,7 +325,9 @@ class RunState:
     @property
     def is_live(self) -> bool: ...
     @property
-    def sessions(self) -> list[SessionRecord]: ...
+    def first_session(self) -> SessionRecord | None: ...
+    @property
+    def last_session(self) -> SessionRecord | None: ...
 
 # Values and their steps, a run each.
 _Points: TypeAlias = tuple[list[float | None], list[int | None]]
@@ -377,6 +381,9 @@ class Series:
     def values(self, key: _Key) -> list[tuple[int | None, int | None, str]]: ...
     def held(self) -> int: ...
 
+_Left: TypeAlias = tuple[int | None, int, int, int, bool]
+_Delivery: TypeAlias = tuple[str, str, str | None, _Left, tuple[int, int], tuple[int, int, int], str | None]
+
 # What there is to say of a run.
 @final
 class Survey:
@@ -386,25 +393,16 @@ class Survey:
     # Stream, number, start and end in microseconds, host, pid, status, step that it went back to, rows.
     @property
     def sessions(self) -> list[tuple[str, int, int, int | None, str, int, str | None, int | None, int]]: ...
+    # How many sessions began before those.
+    @property
+    def earlier_sessions(self) -> int: ...
     # Stream, whether its writer lives, bytes on disk.
     @property
     def journals(self) -> list[tuple[str, bool, int, int | None]]: ...
     # Stream, address, remote run; rows, bytes, parameters and tags that are left, and whether the end is; rows that are
     # missing and gaps; points that were taken and refused, and rows that were not sent; the status that was told.
     @property
-    def deliveries(
-        self,
-    ) -> list[
-        tuple[
-            str,
-            str,
-            str | None,
-            tuple[int | None, int, int, int, bool],
-            tuple[int, int],
-            tuple[int, int, int],
-            str | None,
-        ]
-    ]: ...
+    def deliveries(self) -> list[_Delivery]: ...
     @property
     def report(self) -> Report: ...
 

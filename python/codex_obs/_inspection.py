@@ -16,6 +16,7 @@ from codex_obs._remarks import paragraphs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from codex_obs._backend import Catalog, Report, Survey
 
@@ -31,6 +32,12 @@ _INTERNAL = re.compile(
     r"(journal|lock|export|torn|pack)-.+|sidecar-.+|guard|summary-cache|run\.json\..+|\.codex_obs-owner-.+"
 )
 _UNIT = 1000
+# Longest line of a log that does not rotate, and longest text shown. Writers truncate theirs before.
+_LINE_BYTES = 1 << 20
+_TEXT = 4096
+# Components of a run, and causes of losses. There are a dozen.
+_COMPONENTS = 1000
+_CAUSES = 100
 
 
 def inspect(path: Path) -> dict[str, object]:
@@ -47,9 +54,11 @@ def inspect(path: Path) -> dict[str, object]:
     place = next((index for index, found in enumerate(catalog.paths) if path.samefile(found)), None)
     facts = _facts(catalog, place)
     files, others = _files(path)
-    components = list(_components(path))
+    components, dropped = _components(path)
+    earlier = survey.earlier_sessions
+    unlisted = [f"{earlier:,} earlier {'session is' if earlier == 1 else 'sessions are'} not listed"] if earlier else []
     losses = [
-        *_dropped(components),
+        *_dropped(dropped),
         *_of_reader(survey.report),
         *_refused(path),
         *_never_delivered(survey),
@@ -68,11 +77,11 @@ def inspect(path: Path) -> dict[str, object]:
         "sessions": [_session(session) for session in survey.sessions],
         "journals": list(_journals(path, survey)),
         "destinations": [_destination(delivery) for delivery in survey.deliveries],
-        "components": list({one["component"]: _component(one) for one in components}.values()),
+        "components": components,
         "rows_recovered": survey.report.recovered,
         "rows_superseded": survey.report.superseded,
         "losses": losses,
-        "problems": [*survey.report.notes, *(why for _, why in catalog.problems)],
+        "problems": [*survey.report.notes, *unlisted, *(why for _, why in catalog.problems)],
         "healthy": not losses,
     }
 
@@ -141,22 +150,44 @@ def _rejected(path: Path) -> Iterator[dict[str, object]]:
     """Give what destinations refused, stream by stream. These files do not rotate."""
     for file in sorted(path.glob("export_rejected*.ndjson")):
         with suppress(OSError), file.open("rb") as opened:
-            yield from _objects(opened)
+            yield from _objects(_lines(opened))
 
 
-def _components(path: Path) -> Iterator[dict[str, object]]:
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Give the lines of a file that are no longer than ours can be."""
+    is_whole = True
+    while line := file.readline(_LINE_BYTES):
+        is_first, is_whole = is_whole, line.endswith(b"\n")
+        if is_first and is_whole:
+            yield line
+
+
+def _components(path: Path) -> tuple[list[dict[str, object]], Counter[str]]:
+    """Give how each component stands, and what was dropped for which cause."""
+    last: dict[str, dict[str, object]] = {}
+    dropped: Counter[str] = Counter()
     for record in lines(path, "tracking_summary"):
-        if isinstance(record.get("component"), str) and isinstance(record.get("status"), str):
-            yield record
+        component, status, extra = record.get("component"), record.get("status"), record.get("extra")
+        if not isinstance(component, str) or not isinstance(status, str):
+            continue
+        component = component[:_TEXT]
+        if component in last or len(last) < _COMPONENTS:
+            last[component] = _component(component, status[:_TEXT], record)
+        if component == "ndjson" and status == "degraded" and isinstance(extra, dict):
+            cause, count = extra.get("cause"), extra.get("count")
+            if isinstance(cause, str) and isinstance(count, int) and cause != "retired":
+                cause = cause[:_TEXT]
+                dropped[cause if cause in dropped or len(dropped) < _CAUSES else "others"] += count
+    return list(last.values()), dropped
 
 
-def _component(record: dict[str, object]) -> dict[str, object]:
-    reason = record.get("reason")
+def _component(component: str, status: str, record: dict[str, object]) -> dict[str, object]:
+    reason, since = record.get("reason"), record.get("timestamp")
     return {
-        "component": record["component"],
-        "status": record["status"],
-        "reason": reason if isinstance(reason, str) else None,
-        "since": record.get("timestamp") if isinstance(record.get("timestamp"), str) else None,
+        "component": component,
+        "status": status,
+        "reason": reason[:_TEXT] if isinstance(reason, str) else None,
+        "since": since[:_TEXT] if isinstance(since, str) else None,
     }
 
 
@@ -234,14 +265,7 @@ _DROPPED = {
 }
 
 
-def _dropped(components: list[dict[str, object]]) -> Iterator[dict[str, object]]:
-    counts: Counter[str] = Counter()
-    for record in components:
-        extra = record.get("extra")
-        if record["component"] == "ndjson" and record["status"] == "degraded" and isinstance(extra, dict):
-            cause, count = extra.get("cause"), extra.get("count")
-            if isinstance(cause, str) and isinstance(count, int) and cause != "retired":
-                counts[cause] += count
+def _dropped(counts: Counter[str]) -> Iterator[dict[str, object]]:
     for cause, count in sorted(counts.items()):
         remedy = _DROPPED.get(cause, "tracking_summary.ndjson has the records, with the steps.")
         yield _loss("dropped", count, f"{_count(count, 'row')} dropped ({cause})", remedy)
@@ -278,7 +302,7 @@ def _refused(path: Path) -> Iterator[dict[str, object]]:
     count, last = 0, ""
     for record in _rejected(path):
         count += 1
-        last = str(record.get("error") or record.get("reason") or record.get("message") or last)
+        last = str(record.get("error") or record.get("reason") or record.get("message") or last)[:_TEXT]
     if count:
         words = f"{_count(count, 'point')} or parameters refused by a destination" + (
             f", the last: {last}" if last else ""

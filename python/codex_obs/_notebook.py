@@ -43,9 +43,9 @@ def to_html(path: Path, name: str) -> str:
 
 
 def _status(state: RunState | None) -> str:
-    if state is None or not state.sessions:
+    if state is None or state.first_session is None or state.last_session is None:
         return "no session"
-    first, last = state.sessions[0], state.sessions[-1]
+    first, last = state.first_session, state.last_session
     if state.is_live:
         return "running"
     status = last.status or "crashed"

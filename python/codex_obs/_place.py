@@ -140,7 +140,7 @@ def _given(base: Path, resume: str) -> Place:
         return Place(_first_free(base), is_new=True)
     if resume == "never":
         raise _unwanted(base)
-    last = state.sessions[-1] if state.sessions else None
+    last = state.last_session
     if resume == "must" or state.is_live or last is None or last.status != "finished":
         return Place(base)
     since = _moment(last.ended_micros)
@@ -161,7 +161,7 @@ def _named(request: Request, base: Path) -> tuple[Path | None, Path]:
         state = _backend.run_state(str(directory))
         if state is None:
             break
-        last = state.sessions[-1] if state.sessions else None
+        last = state.last_session
         if state.is_live:
             # A process that the run's owner started belongs to its training; any other is another training's.
             if _is_descendant_of_owner(state):
@@ -183,9 +183,9 @@ def _unnamed(request: Request) -> Place:
     if job.is_needed and request.resume != "new":
         for directory in _recent(request.root):
             state = _state(directory)
-            if state is None or not state.sessions:
+            last = state.last_session if state is not None else None
+            if state is None or last is None:
                 continue
-            last = state.sessions[-1]
             is_ours = (
                 last.job is not None and _is_descendant_of_owner(state)
                 if state.is_live
@@ -205,9 +205,9 @@ def _run_of_job(request: Request, known: _Known) -> Path | None:
     job = request.job
     for directory in _recent(request.root) if request.base is None else _existing(request.base):
         state = known.state(directory)
-        if state is None or not state.sessions:
+        last = state.last_session if state is not None else None
+        if state is None or last is None:
             continue
-        last = state.sessions[-1]
         # That of a rank 0 that started this process, before or after it opened the run. It may be closed again by now.
         is_of_launcher = last.pid == job.process_id and last.host == os.uname().nodename
         if job.has_key(last.job, request.number) and (
@@ -246,7 +246,7 @@ def _state(directory: Path) -> RunState | None:
 
 
 def _is_descendant_of_owner(state: RunState) -> bool:
-    last = state.sessions[-1] if state.sessions else None
+    last = state.last_session
     return last is not None and last.host == os.uname().nodename and last.pid in ancestors()
 
 

@@ -101,8 +101,8 @@ def read(path: Runs, *, superseded: bool = False) -> pl.DataFrame:
     Raises:
         CodexObsError: If there is no run log at `path`, or it cannot be read.
     """
-    rows = _rows(_paths(path), superseded=superseded)
-    return rows if _is_oldest_first(rows) else _oldest_first(rows.lazy()).collect()
+    columns = _rows(_paths(path), superseded=superseded).get_columns()
+    return _in_order(columns)
 
 
 def scan(path: Runs, *, superseded: bool = False) -> pl.LazyFrame:
@@ -149,8 +149,8 @@ def payloads(path: Runs) -> pl.DataFrame:
         CodexObsError: If there is no run at `path`, or it cannot be read.
     """
     paths = _paths(path)
-    values = _frame(paths, _backend.read_payloads(paths), _payload_schema(), noun="structured value")
-    return values if _is_oldest_first(values) else _oldest_first(values.lazy()).collect()
+    columns = _frame(paths, _backend.read_payloads(paths), _payload_schema(), noun="structured value").get_columns()
+    return _in_order(columns)
 
 
 def read_telemetry(path: Runs) -> pl.DataFrame:
@@ -237,9 +237,15 @@ def _frame(
     import polars as pl  # noqa: PLC0415 - loaded on first use
 
     stream, report = found
-    frame = pl.DataFrame(stream)
     _warn(paths, report, noun)
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    columns = stream.columns()
+    columns.reverse()
+    frame = {}
+    # One after the other: a column that polars has in another form is there once, not twice.
+    while columns:
+        name, column = columns.pop()
+        frame[name] = pl.DataFrame(column).to_series().cast(schema[name])
+    return pl.DataFrame(frame)
 
 
 def _row_schema() -> dict[str, pl.DataType]:
@@ -273,6 +279,20 @@ def _payload_schema() -> dict[str, pl.DataType]:
 def _oldest_first(rows: pl.LazyFrame) -> pl.LazyFrame:
     # The extension gives rows in order of position, and the sort is stable: position breaks ties.
     return rows.sort("timestamp", "step", nulls_last=False, maintain_order=True)
+
+
+def _in_order(columns: list[pl.Series]) -> pl.DataFrame:
+    """Put rows in order, a column after the other, so that they are not there twice. The list is used up."""
+    import polars as pl  # noqa: PLC0415 - loaded on first use
+
+    rows = pl.DataFrame(columns)
+    if _is_oldest_first(rows):
+        return rows
+    order = rows.select(pl.arg_sort_by("timestamp", "step", nulls_last=False, maintain_order=True)).to_series()
+    del rows
+    for index in range(len(columns)):
+        columns[index] = columns[index].gather(order)
+    return pl.DataFrame(columns)
 
 
 def _is_oldest_first(rows: pl.DataFrame) -> bool:

@@ -244,7 +244,8 @@ class _Ending:
             size = self._records.stat().st_size
             if size != self._size:
                 found = _backend.run_state(self._directory)
-                self.status = found.sessions[-1].status if found is not None and found.sessions else None
+                last = found.last_session if found is not None else None
+                self.status = last.status if last is not None else None
                 self._size, self._since = size, time.monotonic()
         except (OSError, CodexObsError):
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,10 @@ _MAX_TEXTS = 50
 _MAX_TEXT = 4000
 _MAX_SAMPLES = 2000
 _MAX_SPANS = 3000
+# What is kept on the way to them, so that memory does not grow with the log.
+_KEPT_SPANS = 20_000
+_MAX_CURVES = 300
+_MAX_NAME = 512
 # What ends the name of a span's first line, and of its last.
 _BEGINS = ("start", "requested")
 _ENDS = ("stop", "exception", "success", "failure", "approved", "denied", "timeout")
@@ -50,16 +53,38 @@ def samples(runs: Sequence[tuple[str, Path]]) -> bytes:
 def sampled(runs: Sequence[tuple[str, Path]]) -> Iterator[tuple[dict[str, object], list[tuple[float, float]]]]:
     """Give whose numbers they are, and times and values, evenly chosen where they are many."""
     for name, path in runs:
-        curves: defaultdict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+        curves: dict[tuple[str, str], _Thinned] = {}
         for record in _inspection.lines(path, "system_metrics"):
             time = record.get("ts")
             if isinstance(time, int | float):
-                host = str(record.get("host", ""))
+                host = str(record.get("host", ""))[:_MAX_NAME]
                 for what, value in _numbers(record):
-                    curves[host, what].append((float(time), value))
-        for (host, what), points in curves.items():
-            head: dict[str, object] = {"run": name, "split": host, "metric": what, "rows": len(points)}
-            yield head, points[:: -(-len(points) // _MAX_SAMPLES)]
+                    key = host, what[:_MAX_NAME]
+                    if key in curves or len(curves) < _MAX_CURVES:
+                        curves.setdefault(key, _Thinned()).add((float(time), value))
+        for (host, what), curve in curves.items():
+            head: dict[str, object] = {"run": name, "split": host, "metric": what, "rows": curve.count}
+            yield head, curve.chosen()
+
+
+class _Thinned:
+    """Points evenly chosen of any number, without keeping more than twice as many as are shown."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._every = 1
+        self._points: list[tuple[float, float]] = []
+
+    def add(self, point: tuple[float, float]) -> None:
+        if self.count % self._every == 0:
+            self._points.append(point)
+        self.count += 1
+        if len(self._points) > 2 * _MAX_SAMPLES:
+            self._points = self._points[::2]
+            self._every *= 2
+
+    def chosen(self) -> list[tuple[float, float]]:
+        return self._points[:: -(-len(self._points) // _MAX_SAMPLES)]
 
 
 def _numbers(record: dict[str, object]) -> Iterator[tuple[str, float]]:
@@ -95,28 +120,39 @@ def _number(name: str, value: object) -> Iterator[tuple[str, float]]:
 def spans(path: Path) -> dict[str, object]:
     """Give the spans of a run that ended last, in order of their beginning, and how many there are in all."""
     found: dict[str, dict[str, object]] = {}
+    count = 0
     for record in _inspection.lines(path, "telemetry"):
         span, event, moment = record.get("span_id"), record.get("event"), _seconds(record.get("timestamp"))
         if not isinstance(span, str) or not isinstance(event, str) or moment is None:
             continue
         name, _, kind = event.rpartition(".")
-        if kind in _BEGINS:
+        is_end = kind in _ENDS
+        if kind not in _BEGINS and not is_end:
+            continue
+        span = span[:_MAX_NAME]
+        if span not in found:
+            count += 1
+            # One that goes on for longer than so many others comes back with its end, which says when it began.
+            if len(found) == _KEPT_SPANS:
+                del found[next(iter(found))]
+        if not is_end:
             found[span] = _span(record, name, moment)
-        elif kind in _ENDS:
+        else:
             known = found.setdefault(span, _span(record, name, moment - _duration_s(record)))
             known |= {"stop": moment, "failed": kind in _FAILED}
     chosen = list(found.values())[-_MAX_SPANS:]
-    return {"spans": sorted(chosen, key=lambda one: str(one["start"])), "count": len(found)}
+    return {"spans": sorted(chosen, key=lambda one: str(one["start"])), "count": count}
 
 
 def _span(record: dict[str, object], name: str, start: float) -> dict[str, object]:
     metadata = record.get("metadata")
     label = metadata.get("name") if isinstance(metadata, dict) else None
+    parent = record.get("parent_span_id")
     return {
-        "id": record["span_id"],
-        "parent": record.get("parent_span_id"),
-        "name": label if isinstance(label, str) else name,
-        "kind": name,
+        "id": str(record["span_id"])[:_MAX_NAME],
+        "parent": parent[:_MAX_NAME] if isinstance(parent, str) else None,
+        "name": (label if isinstance(label, str) else name)[:_MAX_NAME],
+        "kind": name[:_MAX_NAME],
         "start": start,
         "stop": None,
         "failed": False,

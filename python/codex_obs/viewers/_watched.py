@@ -92,14 +92,13 @@ class Watched:
         words = [name, f"{self._rows:,} rows"]
         if self._last_step is not None:
             words.append(f"step {self._last_step:,}")
-        sessions = state.sessions if state is not None else []
-        if sessions and state is not None:
-            status = "running" if state.is_live else sessions[-1].status or "crashed"
-            ended = sessions[-1].ended_micros
+        if state is not None and state.first_session is not None and state.last_session is not None:
+            status = "running" if state.is_live else state.last_session.status or "crashed"
+            ended = state.last_session.ended_micros
             end_s = time.time() if state.is_live or ended is None else ended / 1e6
             words[1:1] = [status]
             if state.is_live or ended is not None:
-                words.append(duration_text(max(end_s - sessions[0].started_micros / 1e6, 0.0)))
+                words.append(duration_text(max(end_s - state.first_session.started_micros / 1e6, 0.0)))
         return "  ".join(words)
 
     def system(self) -> str:

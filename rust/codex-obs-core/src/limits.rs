@@ -149,6 +149,19 @@ pub const SERIES_ROWS_READ_AGAIN: usize = 2_000_000;
 /// Most pixels of a chart: more than any screen has.
 pub const MAX_PIXELS: u32 = 1 << 16;
 
+/// Places of one stream at which sessions begin, or from which on they supersede rows: a run that is restarted every ten minutes for a
+/// month has as many. Each costs a part of a shard that is read by itself, and an archive is unpacked once for each.
+pub const MAX_STREAM_PLACES: usize = 4096;
+
+/// The same of all streams together: 64 of a thousand ranks each take 10 MiB.
+pub const MAX_SESSION_PLACES: usize = 1 << 18;
+
+/// Sessions of one stream that a survey lists: more than anyone reads.
+pub const MAX_LISTED_SESSIONS: usize = 1000;
+
+/// The same of all streams together.
+pub const MAX_LISTED_SESSIONS_OF_ALL: usize = 10_000;
+
 /// Refused lines that a report names.
 pub const MAX_REPORTED_LINES: usize = 10;
 

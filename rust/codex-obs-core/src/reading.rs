@@ -204,10 +204,7 @@ fn of_run(log: FileKind, directory: &Path, superseded: bool, clock: &Clock, tick
             note_losses(directory, &found, lost, &mut snapshot.report);
             note_journals(directory, found, &mut snapshot.report);
             if log == FileKind::Metrics {
-                sessions::mark(directory, &mut snapshot)?;
-            }
-            if superseded {
-                keep_superseded(&mut snapshot);
+                sessions::mark(directory, &mut snapshot, superseded)?;
             }
             return Ok(snapshot);
         }
@@ -223,13 +220,6 @@ fn beside_rows(log: FileKind, directory: &Path, tails: &[Tail]) -> Result<Snapsh
         Snapshot::of_directory(directory, &[])?;
     }
     Ok(snapshot)
-}
-
-/// Has rows given out that a later session has superseded.
-fn keep_superseded(snapshot: &mut Snapshot) {
-    for segment in snapshot.sources.iter_mut().flat_map(|source| &mut source.segments) {
-        segment.superseded_from = None;
-    }
 }
 
 /// Looks at the journals, and meanwhile asks `tick` whether to go on: another process may keep this one waiting.

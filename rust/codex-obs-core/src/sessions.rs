@@ -1,10 +1,12 @@
 //! Which session of its stream wrote which rows of a snapshot, and which rows a later session has superseded.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::FileId;
+use crate::limits::{MAX_SESSION_PLACES, MAX_STREAM_PLACES};
 use crate::paths::{Coding, FileKind, MAIN, Stream, shard_path};
 use crate::run::records::{self, Place, Recorded};
 use crate::scan::source::Content;
@@ -14,37 +16,148 @@ use crate::shard::ordinal::Shards;
 /// How often the shards are counted until none is rotated meanwhile.
 const LOOKS: u32 = 16;
 
-/// Notes in the sources of `snapshot`, which is one of `directory`, who wrote them.
+/// Notes in the sources of `snapshot`, which is one of `directory`, who wrote them, and unless `superseded` rows are wanted too, which
+/// rows are superseded.
 ///
 /// # Errors
-/// If the sessions on record cannot be read.
-pub fn mark(directory: &Path, snapshot: &mut Snapshot) -> Result<()> {
-    let main = records::sessions(directory, &Stream::main())?;
+/// If the sessions on record cannot be read, or supersede rows in more ways than are kept.
+pub fn mark(directory: &Path, snapshot: &mut Snapshot, superseded: bool) -> Result<()> {
     let mut streams: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, source) in snapshot.sources.iter().enumerate() {
         streams.entry(source.stream.to_string()).or_default().push(index);
     }
-    for (name, indices) in streams {
-        let Some(stream) = Stream::parse(&name) else { continue };
-        let own;
-        let sessions = if name == MAIN {
-            &main
-        } else {
-            own = records::sessions(directory, &stream)?;
-            &own
-        };
-        let rewinds = rewinds(&name, sessions, &main);
-        if sessions.iter().all(|session| session.at.is_none()) && rewinds.is_empty() {
+    let mut rewinds: BTreeMap<&str, Rewinds> = streams.keys().map(|name| (name.as_str(), Rewinds::default())).collect();
+    let mut main = Told::default();
+    records::each(directory, &Stream::main(), |session| {
+        if let Some(step) = session.rewind_to {
+            for (name, &place) in &session.rewound {
+                if let Some(rewinds) = rewinds.get_mut(name.as_str()).filter(|_| name != MAIN) {
+                    rewinds.add(place, step);
+                }
+            }
+        }
+        main.add(&session);
+    })?;
+    let mut room = MAX_SESSION_PLACES;
+    let mut are_forgotten = false;
+    for (name, indices) in &streams {
+        let Some(stream) = Stream::parse(name) else { continue };
+        let mut told = if name == MAIN { std::mem::take(&mut main) } else { Told::default() };
+        told.rewinds.join(rewinds.remove(name.as_str()).unwrap_or_default());
+        if name != MAIN {
+            records::each(directory, &stream, |session| told.add(&session))?;
+        }
+        if superseded {
+            told.rewinds = Rewinds::default();
+        }
+        let path = FileKind::Session.path(directory, &stream);
+        if told.rewinds.are_too_many {
+            return Err(too_many_rewinds(&path));
+        }
+        if told.places.is_empty() && told.rewinds.places.is_empty() {
             continue;
         }
+        if told.places.len() > room {
+            told.forget_places();
+        }
+        are_forgotten |= told.forgotten.is_some();
         let sources: Vec<&Source> = indices.iter().map(|&index| &snapshot.sources[index]).collect();
         let Some(extents) = extents(directory, &stream, &sources)? else { continue };
-        let segments = segments(&extents, sessions, &rewinds);
-        for (index, segments) in indices.into_iter().zip(segments) {
+        let segments = segments(&extents, &told);
+        room = room.saturating_sub(segments.iter().map(Vec::len).sum());
+        for (&index, segments) in indices.iter().zip(segments) {
             snapshot.sources[index].segments = segments;
         }
     }
+    if are_forgotten {
+        snapshot.report.notes.push(format!(
+            "the sessions on record in {} began at more than {MAX_STREAM_PLACES} places of a stream, or at more than \
+             {MAX_SESSION_PLACES} of all: which of them wrote the oldest rows is not told",
+            directory.display()
+        ));
+    }
     Ok(())
+}
+
+#[cold]
+fn too_many_rewinds(path: &Path) -> Error {
+    Error::too_large(format!(
+        "{} supersedes rows from more than {MAX_STREAM_PLACES} places on, the limit of one stream: read superseded rows too",
+        path.display()
+    ))
+}
+
+/// What the sessions of a stream say of its rows, folded while they are read.
+#[derive(Debug, Default)]
+struct Told {
+    /// How many there are.
+    sessions: u64,
+    /// Whether the last one has a place and no finish.
+    is_open: bool,
+    /// Where sessions begin, each with the last one that does so there.
+    places: BTreeMap<Place, u64>,
+    /// The last of the places that were forgotten because there were too many.
+    forgotten: Option<Place>,
+    rewinds: Rewinds,
+}
+
+impl Told {
+    fn add(&mut self, session: &Recorded) {
+        let number = self.sessions;
+        self.sessions += 1;
+        self.is_open = session.at.is_some() && session.finish.is_none();
+        let Some(at) = session.at else { return };
+        if let Some(step) = session.rewind_to {
+            self.rewinds.add(at, step);
+        }
+        // What is before a place that was forgotten is nobody's any more.
+        if self.forgotten.is_some_and(|forgotten| at <= forgotten) {
+            return;
+        }
+        self.places.insert(at, number);
+        if self.places.len() > MAX_STREAM_PLACES {
+            self.forgotten = self.places.pop_first().map(|(place, _)| place);
+        }
+    }
+
+    fn forget_places(&mut self) {
+        self.forgotten = self.places.last_key_value().map(|(place, _)| *place);
+        self.places.clear();
+    }
+}
+
+/// Where earlier rows of a stream are superseded: those before a place, from a step on. A later place is kept only with a larger step,
+/// since rows before an earlier one are before a later one too.
+#[derive(Debug, Default)]
+struct Rewinds {
+    places: BTreeMap<Place, i64>,
+    are_too_many: bool,
+}
+
+impl Rewinds {
+    fn add(&mut self, at: Place, step: i64) {
+        if self.places.range(at..).next().is_some_and(|(_, &later)| later <= step) {
+            return;
+        }
+        while let Some((&place, _)) = self.places.range(..=at).next_back().filter(|&(_, &earlier)| earlier >= step) {
+            self.places.remove(&place);
+        }
+        if self.places.len() < MAX_STREAM_PLACES {
+            self.places.insert(at, step);
+        } else {
+            self.are_too_many = true;
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.are_too_many |= other.are_too_many;
+        other.places.into_iter().for_each(|(place, step)| self.add(place, step));
+    }
+
+    /// The step from which on rows at `place` are superseded.
+    fn from(&self, place: Place) -> Option<i64> {
+        self.places.range((Bound::Excluded(place), Bound::Unbounded)).next().map(|(_, &step)| step)
+    }
 }
 
 /// A source's place among the shards of its stream.
@@ -55,13 +168,6 @@ struct Extent {
     length: Option<u64>,
     /// Whether it is what a journal adds behind the newest file.
     is_tail: bool,
-}
-
-/// Where earlier rows of a stream are superseded: those before the place, from the step on.
-fn rewinds(name: &str, sessions: &[Recorded], main: &[Recorded]) -> Vec<(Place, i64)> {
-    let own = sessions.iter().filter_map(|session| Some((session.at?, session.rewind_to?)));
-    let others = main.iter().filter(|_| name != MAIN);
-    own.chain(others.filter_map(|session| Some((*session.rewound.get(name)?, session.rewind_to?)))).collect()
 }
 
 /// The ordinal of the newest file among `sources`; `None` if it cannot be told, or there is none.
@@ -113,44 +219,40 @@ fn extents(directory: &Path, stream: &Stream, sources: &[&Source]) -> Result<Opt
     Ok(Some(sources.iter().map(extent).collect()))
 }
 
-fn segments(extents: &[Extent], sessions: &[Recorded], rewinds: &[(Place, i64)]) -> Vec<Vec<Segment>> {
-    let is_there = |place: Place| {
-        let mut files = extents.iter().filter(|extent| !extent.is_tail);
-        files.any(|file| file.shard == place.shard && file.length.is_none_or(|length| place.offset <= length))
-            // A stream without a file begins where its first one will.
-            || extents.iter().all(|extent| extent.is_tail)
-    };
-    // What a session wrote begins at its place and ends at the next one's; nobody knows whose the rest is.
-    let mut changes: Vec<(Place, Option<u64>)> = Vec::new();
-    for (number, session) in (0..).zip(sessions) {
-        match session.at {
-            Some(at) if is_there(at) => changes.push((at, Some(number))),
-            Some(at) => changes.push((at, None)),
-            None => {}
-        }
+fn segments(extents: &[Extent], told: &Told) -> Vec<Vec<Segment>> {
+    // The longest file of each shard; `None` where its length is not known.
+    let mut lengths: BTreeMap<u64, Option<u64>> = BTreeMap::new();
+    for file in extents.iter().filter(|extent| !extent.is_tail) {
+        let longest = lengths.entry(file.shard).or_insert(file.length);
+        *longest = longest.zip(file.length).map(|(one, other)| one.max(other));
     }
-    // A log that was truncated or put together by hand has places that go back. The later session wrote last.
-    changes.sort_by_key(|&(place, _)| place);
-    let session_at = |place: Place| changes.iter().rfind(|(at, _)| *at <= place).and_then(|&(_, session)| session);
-    let superseded_from = |place: Place| rewinds.iter().filter(|(at, _)| place < *at).map(|&(_, step)| step).min();
-    let last = sessions.last();
+    let is_there = |place: Place| {
+        lengths.get(&place.shard).is_some_and(|length| length.is_none_or(|length| place.offset <= length))
+            // A stream without a file begins where its first one will.
+            || lengths.is_empty()
+    };
+    // What a session wrote begins at its place and ends at the next one's; nobody knows whose the rest is. A log that was truncated or
+    // put together by hand has places that go back: of those that are equal the later session wrote last.
+    let changes: BTreeMap<Place, Option<u64>> =
+        told.places.iter().map(|(&at, &number)| (at, is_there(at).then_some(number))).collect();
+    let session_at = |place: Place| changes.range(..=place).next_back().and_then(|(_, &session)| session);
     extents
         .iter()
         .map(|extent| {
             if extent.is_tail {
                 // The last session that has not ended, unless its own record waits in the same journal.
-                let is_its = last.is_some_and(|last| last.at.is_some() && last.finish.is_none());
-                let session = is_its.then(|| sessions.len() as u64 - 1);
+                let session = told.is_open.then(|| told.sessions - 1);
                 return vec![Segment { start: 0, session, superseded_from: None }];
             }
-            let places = changes.iter().map(|&(place, _)| place).chain(rewinds.iter().map(|&(place, _)| place));
-            let inner = places.filter(|place| place.shard == extent.shard).map(|place| place.offset);
-            let mut starts: Vec<u64> = std::iter::once(0).chain(inner).collect();
+            let inside = Place { shard: extent.shard, offset: 0 }..=Place { shard: extent.shard, offset: u64::MAX };
+            let begun = changes.range(inside.clone()).map(|(place, _)| place.offset);
+            let rewound = told.rewinds.places.range(inside).map(|(place, _)| place.offset);
+            let mut starts: Vec<u64> = std::iter::once(0).chain(begun).chain(rewound).collect();
             starts.sort_unstable();
             starts.dedup();
             let segment = |start| {
                 let place = Place { shard: extent.shard, offset: start };
-                Segment { start, session: session_at(place), superseded_from: superseded_from(place) }
+                Segment { start, session: session_at(place), superseded_from: told.rewinds.from(place) }
             };
             starts.into_iter().map(segment).collect()
         })
@@ -184,10 +286,16 @@ mod tests {
     }
 
     /// Of each segment where it begins, its session, and the step from which it is superseded.
-    type Told = (u64, Option<u64>, Option<i64>);
+    type Part = (u64, Option<u64>, Option<i64>);
 
-    fn told(extents: &[Extent], sessions: &[Recorded]) -> Vec<Vec<Told>> {
-        let segments = segments(extents, sessions, &rewinds(MAIN, sessions, sessions));
+    fn folded(sessions: &[Recorded]) -> Told {
+        let mut told = Told::default();
+        sessions.iter().for_each(|session| told.add(session));
+        told
+    }
+
+    fn told(extents: &[Extent], sessions: &[Recorded]) -> Vec<Vec<Part>> {
+        let segments = segments(extents, &folded(sessions));
         let parts = |segments: Vec<Segment>| {
             segments.into_iter().map(|segment| (segment.start, segment.session, segment.superseded_from)).collect()
         };
@@ -238,5 +346,40 @@ mod tests {
         assert_eq!(told(&[tail], &sessions), [[(0, Some(0), None)]]);
         sessions[0].finish = Some((crate::run::ending::RunStatus::Finished, 1));
         assert_eq!(told(&[file(1, 5), tail], &sessions)[1], [(0, None, None)]);
+    }
+
+    #[test]
+    fn of_too_many_places_the_last_ones_are_kept_and_rows_before_them_are_nobody_s() {
+        let most = MAX_STREAM_PLACES as u64;
+        let backwards = (0..most + 10).rev().chain(0..5).map(|offset| session(Some(place(1, offset)), None));
+        let forwards = (0..most + 10).map(|offset| session(Some(place(1, offset)), None));
+        for (sessions, first) in [(backwards.collect::<Vec<_>>(), most - 1), (forwards.collect(), 10)] {
+            let told = folded(&sessions);
+            assert_eq!((told.places.len() as u64, told.forgotten), (most, Some(place(1, 9))));
+            let segments = &segments(&[file(1, most + 10)], &told)[0];
+            let parts: Vec<_> = segments.iter().take(2).map(|segment| (segment.start, segment.session)).collect();
+            assert_eq!(parts, [(0, None), (10, Some(first))]);
+        }
+    }
+
+    #[test]
+    fn rewinds_say_the_same_as_all_of_them_one_by_one() {
+        let mut seed = 7_u64;
+        let mut next = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for _ in 0..200 {
+            let all: Vec<(Place, i64)> = (0..next(20)).map(|_| (place(next(3), next(6)), next(8) as i64)).collect();
+            let mut rewinds = Rewinds::default();
+            all.iter().for_each(|&(place, step)| rewinds.add(place, step));
+            for here in (0..3).flat_map(|shard| (0..7).map(move |offset| place(shard, offset))) {
+                let least = all.iter().filter(|(at, _)| here < *at).map(|&(_, step)| step).min();
+                assert_eq!(rewinds.from(here), least, "{all:?} at {here:?}");
+            }
+        }
+        let mut rewinds = Rewinds::default();
+        (0..=MAX_STREAM_PLACES as u64).for_each(|offset| rewinds.add(place(1, offset), offset as i64));
+        assert!(rewinds.are_too_many);
     }
 }

@@ -1,6 +1,6 @@
 //! How well a run is: its sessions and their rows, its journals, and how far behind its destinations are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::follow::backlog::Backlog;
 use crate::follow::progress::{Missing, Progress, Totals, progress_path, progress_paths};
 use crate::journal::ring::Ring;
+use crate::limits::{MAX_LISTED_SESSIONS, MAX_LISTED_SESSIONS_OF_ALL};
 use crate::paths::{FileKind, INTERNALS, Stream, journal_path};
 use crate::reading::{has_writer, snapshot_of};
 use crate::recovery::pending::is_written_now;
@@ -40,8 +41,10 @@ pub struct StreamState {
     pub stream: Stream,
     /// Whether a process writes it.
     pub is_live: bool,
-    /// Its sessions, in the order in which they began.
-    pub sessions: Vec<Recorded>,
+    /// Its last sessions with their numbers, in the order in which they began.
+    pub sessions: VecDeque<(u64, Recorded)>,
+    /// How many began before those.
+    pub earlier_sessions: u64,
     /// Rows of each session, without superseded ones; under `None` those of which the session cannot be told.
     pub rows: BTreeMap<Option<u64>, u64>,
 }
@@ -93,12 +96,24 @@ pub fn survey(directory: &Path, clock: &Clock, tick: Tick<'_>) -> Result<Survey>
     }
     let mut streams = Vec::new();
     let mut deliveries = Vec::new();
+    let mut room_for_sessions = MAX_LISTED_SESSIONS_OF_ALL;
     for stream in streams_of(directory)? {
         let is_live = is_written_now(directory, &stream);
-        let sessions = records::sessions(directory, &stream)?;
+        let room = MAX_LISTED_SESSIONS.min(room_for_sessions);
+        let (mut sessions, mut number) = (VecDeque::new(), 0);
+        records::each(directory, &stream, |mut session| {
+            session.rewound.clear();
+            sessions.push_back((number, session));
+            number += 1;
+            if sessions.len() > room {
+                sessions.pop_front();
+            }
+        })?;
+        room_for_sessions -= sessions.len();
         note_deliveries(directory, &stream, is_live, &mut deliveries)?;
         let rows = rows.remove(stream.as_str()).unwrap_or_default();
-        streams.push(StreamState { stream, is_live, sessions, rows });
+        let earlier_sessions = number - sessions.len() as u64;
+        streams.push(StreamState { stream, is_live, sessions, earlier_sessions, rows });
     }
     Ok(Survey { report: outcome.report, streams, journals, deliveries })
 }

@@ -2,11 +2,11 @@
 
 use std::ffi::{CStr, OsString};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{RecordBatch, RecordBatchIterator};
-use arrow_schema::SchemaRef;
+use arrow_schema::{FieldRef, SchemaRef};
 use codex_obs_core::clock::Clock;
 use codex_obs_core::scan::{Progress, Tick};
 use codex_obs_core::{reading, rows, scan, summary};
@@ -37,15 +37,31 @@ impl ArrowStream {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         let _ = requested_schema;
-        let mut table = self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (schema, batches) = table.take().ok_or_else(|| PyValueError::new_err("the stream was taken already"))?;
+        let (schema, batches) = self.take()?;
         let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
         // The struct's own drop calls its release function, unless a consumer took it and left a released one.
         PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM_NAME)
     }
+
+    /// The columns by name, each as a stream of its own: memory of one can be let go of before that of the others.
+    fn columns(&self) -> PyResult<Vec<(String, Self)>> {
+        let (schema, batches) = self.take()?;
+        let failed = |error: arrow_schema::ArrowError| PyValueError::new_err(error.to_string());
+        let column = |(index, field): (usize, &FieldRef)| {
+            let column = batches.iter().map(|batch| batch.project(&[index])).collect::<Result<_, _>>();
+            let schema = Arc::new(schema.project(&[index]).map_err(failed)?);
+            Ok((field.name().clone(), Self::new(schema, column.map_err(failed)?)))
+        };
+        schema.fields().iter().enumerate().map(column).collect()
+    }
 }
 
 impl ArrowStream {
+    fn take(&self) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.take().ok_or_else(|| PyValueError::new_err("the stream was taken already"))
+    }
+
     fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         Self { table: Mutex::new(Some((schema, batches))) }
     }
@@ -149,9 +165,8 @@ pub fn page_rows(py: Python<'_>, paths: Vec<PathBuf>, superseded: bool) -> PyRes
 impl RowPages {
     /// The next page, and what the reader saw since the one before; None behind the last.
     fn take(&self, py: Python<'_>) -> PyResult<Option<(ArrowStream, Report)>> {
-        let page = interruptible(py, None, |tick| {
-            self.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next(tick)
-        })?;
+        let page =
+            interruptible(py, None, |tick| self.pages.lock().unwrap_or_else(PoisonError::into_inner).next(tick))?;
         Ok(page.map(|(batches, report)| (ArrowStream::new(rows::schema(), batches), Report::new(py, report))))
     }
 }

@@ -33,8 +33,10 @@ pub struct RunState {
     name: String,
     /// Whether a process writes its main stream.
     is_live: bool,
-    /// Sessions of the main stream, in the order in which they began.
-    sessions: Vec<SessionRecord>,
+    /// The first session of the main stream.
+    first_session: Option<SessionRecord>,
+    /// The last one.
+    last_session: Option<SessionRecord>,
 }
 
 /// What a directory says of its run; None if it holds none.
@@ -48,8 +50,9 @@ fn state(directory: &Path) -> codex_obs_core::Result<Option<RunState>> {
     let main = Stream::main();
     // Looked at before the records: a session that ends between the two has its finish then.
     let is_live = is_written(directory, &main);
-    let sessions = records::sessions(directory, &main)?.into_iter().map(SessionRecord::from).collect();
-    Ok(Some(RunState { run_id: home.run_id, name: home.name, is_live, sessions }))
+    let (first_session, last_session) =
+        records::ends(directory, &main)?.map(|(first, last)| (first.into(), last.into())).unzip();
+    Ok(Some(RunState { run_id: home.run_id, name: home.name, is_live, first_session, last_session }))
 }
 
 impl From<records::Recorded> for SessionRecord {

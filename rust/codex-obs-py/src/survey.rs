@@ -29,7 +29,10 @@ type DeliveryFacts = (
 pub struct Survey {
     /// Name, whether a process writes it, rows, and those of which the session cannot be told.
     streams: Vec<(String, bool, u64, u64)>,
+    /// The last ones of each stream.
     sessions: Vec<SessionFacts>,
+    /// How many began before those.
+    earlier_sessions: u64,
     journals: Vec<JournalFacts>,
     deliveries: Vec<DeliveryFacts>,
     report: Py<Report>,
@@ -41,17 +44,17 @@ pub fn survey_run(py: Python<'_>, directory: PathBuf) -> PyResult<Survey> {
     let found = interruptible(py, None, |tick| look(&directory, &Clock::System, tick))?;
     let mut sessions = Vec::new();
     for stream in &found.streams {
-        for (number, session) in (0..).zip(&stream.sessions) {
+        for (number, session) in &stream.sessions {
             sessions.push((
                 stream.stream.to_string(),
-                number,
+                *number,
                 session.started_micros,
                 session.finish.map(|(_, micros)| micros),
                 session.host.clone(),
                 session.pid,
                 session.finish.map(|(status, _)| status.word()),
                 session.rewind_to,
-                stream.rows.get(&Some(number)).copied().unwrap_or(0),
+                stream.rows.get(&Some(*number)).copied().unwrap_or(0),
             ));
         }
     }
@@ -75,6 +78,7 @@ pub fn survey_run(py: Python<'_>, directory: PathBuf) -> PyResult<Survey> {
     Ok(Survey {
         streams: found.streams.iter().map(rows).collect(),
         sessions,
+        earlier_sessions: found.streams.iter().map(|stream| stream.earlier_sessions).sum(),
         journals: found.journals.iter().map(|one| (one.stream.to_string(), one.is_live, one.bytes, one.rows)).collect(),
         deliveries: found.deliveries.iter().map(delivery).collect(),
         report: Py::new(py, Report::new(py, found.report))?,

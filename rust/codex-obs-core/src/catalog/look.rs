@@ -8,7 +8,6 @@ use super::fingerprint::{Fingerprint, LOCK_OF_MAIN, are_quiet};
 use super::folders::Folder;
 use super::{Wanted, cache, config, extremes};
 use crate::clock::Clock;
-use crate::error::Result;
 use crate::fs;
 use crate::paths::{FileKind, INTERNALS, Stream, stream_of_journal};
 use crate::problem::Problem;
@@ -116,13 +115,14 @@ impl Entry {
 
     fn note_sessions(&mut self, folder: &Folder, is_live: Option<bool>, is_quiet: bool, rows: Option<&(i64, i64)>) {
         let streams = streams(folder, is_quiet);
-        let sessions = streams.iter().map(|stream| records::sessions(&folder.path, stream));
-        let sessions: Vec<Recorded> = match sessions.collect::<Result<Vec<_>>>() {
-            // The main stream speaks for the run; the ranks only where it has said nothing.
-            Ok(all) => all.into_iter().find(|sessions| !sessions.is_empty()).unwrap_or_default(),
+        // The main stream speaks for the run; the ranks only where it has said nothing.
+        let told = streams.iter().map(|stream| records::ends(&folder.path, stream));
+        let ends = told.filter_map(Result::transpose).next().transpose();
+        let (first, last) = match ends {
+            Ok(ends) => ends.unzip(),
             Err(error) => {
                 self.problems.push(error.problem());
-                Vec::new()
+                (None, None)
             }
         };
         match streams.iter().map(|stream| config::read(&folder.path, stream)).find(|found| !matches!(found, Ok(None))) {
@@ -130,9 +130,9 @@ impl Entry {
             Some(Err(error)) => self.problems.push(error.problem()),
             None => {}
         }
-        let began = sessions.first().map(|first| first.started_micros).filter(|&micros| micros > 0);
+        let began = first.map(|first| first.started_micros).filter(|&micros| micros > 0);
         self.started_micros = began.or(self.started_micros).or(rows.map(|times| times.0));
-        self.status = match sessions.last() {
+        self.status = match &last {
             _ if is_live == Some(true) => Some(Status::Running),
             Some(Recorded { finish: Some((status, _)), .. }) => Some(Status::Ended(*status)),
             Some(_) if is_live == Some(false) => Some(Status::Crashed),
@@ -145,7 +145,7 @@ impl Entry {
             }
             None => None,
         };
-        self.ended_micros = match sessions.last() {
+        self.ended_micros = match &last {
             _ if is_live == Some(true) => None,
             Some(Recorded { finish: Some((_, micros)), .. }) => Some(*micros),
             Some(last) => Some(rows.map_or(last.started_micros, |times| times.1.max(last.started_micros))),

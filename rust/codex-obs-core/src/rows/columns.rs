@@ -7,7 +7,7 @@ use arrow_array::builder::{Float64Builder, Int64Builder, StringViewBuilder, Time
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::dictionary::Dictionary;
-use super::parts::{self, Named, Parts};
+use super::parts::{self, Named, Parts, exact};
 use crate::limits::MAX_NAME_BYTES;
 use crate::record::nonfinite;
 use crate::scan::parser::Parser;
@@ -105,16 +105,16 @@ pub fn to_batches(threads: Vec<(Columns, Names)>) -> Result<Vec<RecordBatch>, Ar
             vec![
                 part.stream,
                 run_id,
-                Arc::new(values.timestamp.finish().with_timezone(UTC)),
-                Arc::new(values.step.finish()),
+                exact(values.timestamp.finish().with_timezone(UTC)),
+                exact(values.step.finish()),
                 split,
                 metric,
-                Arc::new(values.value.finish()),
+                exact(values.value.finish()),
                 dataset,
                 nonfinite,
-                Arc::new(values.manifest_id.finish()),
+                exact(values.manifest_id.finish()),
                 phase,
-                Arc::new(values.tags.finish()),
+                exact(values.tags.finish()),
                 part.session,
             ],
         )

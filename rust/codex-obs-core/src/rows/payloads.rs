@@ -7,7 +7,7 @@ use arrow_array::builder::{Int64Builder, ListBuilder, StringViewBuilder, Timesta
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::dictionary::Dictionary;
-use super::parts::{self, NAME_COLUMNS, Named, Parts};
+use super::parts::{self, NAME_COLUMNS, Named, Parts, exact};
 use crate::limits::MAX_NAME_BYTES;
 use crate::scan::{Names, Part, Payload, PayloadReader, Position, Sink};
 use crate::summary::timestamp_type;
@@ -106,17 +106,17 @@ pub fn to_batches(threads: Vec<(Payloads, Names)>) -> Result<Vec<RecordBatch>, A
             vec![
                 part.stream,
                 run_id,
-                Arc::new(values.timestamp.finish().with_timezone(UTC)),
-                Arc::new(values.step.finish()),
+                exact(values.timestamp.finish().with_timezone(UTC)),
+                exact(values.step.finish()),
                 split,
                 metric,
                 dataset,
-                Arc::new(values.manifest_id.finish()),
+                exact(values.manifest_id.finish()),
                 class,
-                Arc::new(values.shape.finish()),
-                Arc::new(values.payload.finish()),
-                Arc::new(values.path.finish()),
-                Arc::new(values.truncated_bytes.finish()),
+                exact(values.shape.finish()),
+                exact(values.payload.finish()),
+                exact(values.path.finish()),
+                exact(values.truncated_bytes.finish()),
                 version,
             ],
         )

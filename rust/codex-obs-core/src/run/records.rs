@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::paths::{FileKind, Stream};
+use crate::record::text::cut;
 use crate::record::timestamp;
 use crate::run::ending::RunStatus;
 
@@ -67,18 +68,19 @@ pub struct Recorded {
     pub finish: Option<(RunStatus, i64)>,
 }
 
-/// The sessions of `stream` in the order in which they began; none if there is no record.
+/// Gives `take` the sessions of `stream` in the order in which they began, one at a time: a record of any length takes no more memory
+/// than its longest line. None if there is no record.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn sessions(directory: &Path, stream: &Stream) -> Result<Vec<Recorded>> {
+pub fn each(directory: &Path, stream: &Stream, mut take: impl FnMut(Recorded)) -> Result<()> {
     let path = FileKind::Session.path(directory, stream);
     let file = match crate::fs::open_read(&path) {
         Ok(file) => file,
-        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(Vec::new()),
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
-    let mut found: Vec<Recorded> = Vec::new();
+    let mut session: Option<Recorded> = None;
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     let mut is_rest = false;
@@ -86,17 +88,18 @@ pub fn sessions(directory: &Path, stream: &Stream) -> Result<Vec<Recorded>> {
         line.clear();
         let read = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
         if read.map_err(|source| Error::io("read", &path, source))? == 0 {
-            return Ok(found);
+            session.into_iter().for_each(take);
+            return Ok(());
         }
         let is_whole = line.ends_with(b"\n");
         if !std::mem::replace(&mut is_rest, !is_whole)
             && let Ok(record) = serde_json::from_slice::<Value>(&line)
         {
             match text(&record, "record") {
-                Some("start") => found.push(Recorded::of(&record)),
+                Some("start") => session.replace(Recorded::of(&record)).into_iter().for_each(&mut take),
                 Some("finish") => {
                     let status = text(&record, "status").and_then(RunStatus::of_word).unwrap_or(RunStatus::Killed);
-                    if let Some(session) = found.last_mut() {
+                    if let Some(session) = &mut session {
                         session.finish = Some((status, time(&record)));
                     }
                 }
@@ -106,13 +109,26 @@ pub fn sessions(directory: &Path, stream: &Stream) -> Result<Vec<Recorded>> {
     }
 }
 
+/// The first and the last session of `stream`; `None` if there is none on record.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn ends(directory: &Path, stream: &Stream) -> Result<Option<(Recorded, Recorded)>> {
+    let (mut first, mut last) = (None, None);
+    each(directory, stream, |session| {
+        first.get_or_insert_with(|| session.clone());
+        last = Some(session);
+    })?;
+    Ok(first.zip(last))
+}
+
 /// How the last session of `stream` ended and when, if it is not going on: without a finish it was killed, at the time of its
 /// last row. `None` if there is no session on record.
 ///
 /// # Errors
 /// If the file cannot be read.
 pub fn last_status(directory: &Path, stream: &Stream) -> Result<Option<(RunStatus, i64)>> {
-    let Some(last) = sessions(directory, stream)?.pop() else { return Ok(None) };
+    let Some((_, last)) = ends(directory, stream)? else { return Ok(None) };
     if last.finish.is_some() {
         return Ok(last.finish);
     }
@@ -127,7 +143,7 @@ pub fn last_status(directory: &Path, stream: &Stream) -> Result<Option<(RunStatu
 /// # Errors
 /// If the file cannot be read.
 pub fn is_finished(directory: &Path, stream: &Stream) -> Result<bool> {
-    Ok(sessions(directory, stream)?.pop().is_some_and(|last| last.finish.is_some()))
+    Ok(ends(directory, stream)?.is_some_and(|(_, last)| last.finish.is_some()))
 }
 
 impl Recorded {
@@ -135,10 +151,10 @@ impl Recorded {
         let rewound = record.get("rewound").and_then(Value::as_object);
         Self {
             started_micros: time(record),
-            host: text(record, "host").unwrap_or_default().to_owned(),
+            host: text(record, "host").map(kept).unwrap_or_default(),
             pid: number(record, "pid").and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
             job: record.get("job").and_then(JobKey::of),
-            config_hash: text(record, "config_hash").map(str::to_owned),
+            config_hash: text(record, "config_hash").map(kept),
             at: record.get("at").and_then(Place::of),
             rewind_to: record.get("rewind_to").and_then(Value::as_i64),
             rewound: rewound
@@ -165,7 +181,7 @@ impl Place {
 
 impl JobKey {
     fn of(value: &Value) -> Option<Self> {
-        let owned = |key| text(value, key).map(str::to_owned);
+        let owned = |key| text(value, key).map(kept);
         value.is_object().then(|| Self {
             name: owned("name"),
             restart: number(value, "restart").unwrap_or_default(),
@@ -178,6 +194,11 @@ impl JobKey {
 
 fn text<'a>(record: &'a Value, key: &str) -> Option<&'a str> {
     record.get(key).and_then(Value::as_str)
+}
+
+/// A text that is kept.
+fn kept(text: &str) -> String {
+    cut(text).0.to_owned()
 }
 
 fn number(record: &Value, key: &str) -> Option<u64> {
@@ -212,7 +233,10 @@ mod tests {
             ),
             long
         ));
-        let [first, second] = &sessions(folder.path(), &stream).unwrap()[..] else { panic!("two sessions") };
+        let mut found = Vec::new();
+        each(folder.path(), &stream, |session| found.push(session)).unwrap();
+        let [first, second] = &found[..] else { panic!("two sessions") };
+        assert_eq!(ends(folder.path(), &stream).unwrap(), Some((first.clone(), second.clone())));
         assert_eq!((first.pid, first.at, first.rewind_to), (7, Some(Place { shard: 3, offset: 9 }), Some(5)));
         assert_eq!(first.rewound, BTreeMap::from([("rank-1".to_owned(), Place { shard: 1, offset: 2 })]));
         assert_eq!(first.finish, Some((RunStatus::Failed, 1_000_000)));
@@ -225,7 +249,7 @@ mod tests {
     #[test]
     fn a_stream_without_a_record_has_no_session() {
         let (folder, _) = written("");
-        assert!(sessions(folder.path(), &Stream::main()).unwrap().is_empty());
+        assert_eq!(ends(folder.path(), &Stream::main()).unwrap(), None);
         assert_eq!(last_status(folder.path(), &Stream::of_rank(1)).unwrap(), None);
     }
 }
