@@ -26,7 +26,8 @@ pub struct Warnings {
 #[derive(Debug, Default)]
 struct Queue {
     problems: Vec<Problem>,
-    last: HashMap<&'static str, (Instant, u64)>,
+    /// By kind, and by what it is about.
+    last: HashMap<(&'static str, String), (Instant, u64)>,
 }
 
 impl Warnings {
@@ -38,9 +39,15 @@ impl Warnings {
 
     /// Queues `text` unless one of its `kind` was queued a moment ago; then it is counted for the next one.
     pub fn push(&self, kind: &'static str, text: impl FnOnce() -> String) {
+        self.push_about(kind, "", text);
+    }
+
+    /// As [`push`](Self::push), but each that it is `about` counts by itself: a destination, say.
+    pub fn push_about(&self, kind: &'static str, about: &str, text: impl FnOnce() -> String) {
+        let key = (kind, about.to_owned());
         let now = Instant::now();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = match queue.last.get_mut(kind) {
+        let text = match queue.last.get_mut(&key) {
             Some((since, suppressed)) if now.duration_since(*since) < INTERVAL => {
                 *suppressed += 1;
                 return;
@@ -50,7 +57,7 @@ impl Warnings {
                 format!("{} (and {} more since the last warning)", text(), count(*suppressed, "time"))
             }
         };
-        queue.last.insert(kind, (now, 0));
+        queue.last.insert(key, (now, 0));
         queue.problems.push(text.into());
         // Release: pairs with the acquire in `waiting`.
         self.waiting.store(true, Ordering::Release);
@@ -94,8 +101,12 @@ mod tests {
             warnings.push("full", || "the ring is full".into());
         }
         warnings.push("disk", || "the disk is full".into());
+        for about in ["a", "b", "a"] {
+            warnings.push_about("export", about, || format!("{about} is down"));
+        }
         assert!(warnings.waiting());
-        assert_eq!(warnings.take(), ["the ring is full", "the disk is full"].map(Problem::from));
+        let said = ["the ring is full", "the disk is full", "a is down", "b is down"];
+        assert_eq!(warnings.take(), said.map(Problem::from));
         assert!(!warnings.waiting());
     }
 }

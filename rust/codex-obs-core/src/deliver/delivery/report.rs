@@ -24,7 +24,7 @@ impl Delivery {
         let missing = losses.missing - self.counted.missing;
         self.context.stats.export_rows_missing.add(missing);
         if missing > 0 {
-            self.context.warnings.push("export_missing", || {
+            self.context.warnings.push_about("export_missing", &self.address, || {
                 format!(
                     "run {}: {} deleted before delivery to {}: rows_retired and rows_retired_undelivered count such rows",
                     self.context.directory.display(),
@@ -41,7 +41,7 @@ impl Delivery {
         self.context.stats.export_lines_skipped.add(new.0);
         self.context.stats.export_gaps.add(new.1);
         if new.1 > 0 {
-            self.context.warnings.push("export_gap", || {
+            self.context.warnings.push_about("export_gap", &self.address, || {
                 format!(
                     "rows of {} may be missing at {}: files were deleted or truncated before delivery",
                     self.context.directory.display(),
@@ -69,8 +69,9 @@ impl Delivery {
                     self.note("degraded", why);
                 }
                 if let Some(warnings) = warnings {
-                    warnings
-                        .push("export", || format!("{}; rows wait in the files and are sent later", self.about(why)));
+                    warnings.push_about("export", &self.address, || {
+                        format!("{}; rows wait in the files and are sent later", self.about(why))
+                    });
                 }
             }
             Step::Stopped { why } => {
