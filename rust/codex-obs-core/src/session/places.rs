@@ -16,12 +16,16 @@ use crate::shard::ordinal::Shards;
 /// If the files cannot be looked at.
 pub fn end(directory: &Path, stream: &Stream) -> Result<Place> {
     let base = FileKind::Metrics.path(directory, stream);
-    let offset = match base.symlink_metadata() {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-        Err(source) => return Err(Error::io("examine", &base, source)),
-    };
+    let offset = length(&base)?;
     Ok(Place { shard: Shards::of(&base)?.current(), offset })
+}
+
+fn length(base: &Path) -> Result<u64> {
+    match base.symlink_metadata() {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(Error::io("examine", base, source)),
+    }
 }
 
 /// Where the streams other than `own` stand that nobody writes.
@@ -29,14 +33,16 @@ pub fn end(directory: &Path, stream: &Stream) -> Result<Place> {
 /// # Errors
 /// If the files cannot be looked at.
 pub fn ended(directory: &Path, own: &Stream) -> Result<BTreeMap<String, Place>> {
+    let mut streams = Snapshot::streams(directory)?;
+    streams.retain(|stream| stream != own && !is_written(directory, stream));
+    let bases: Vec<_> = streams.iter().map(|stream| FileKind::Metrics.path(directory, stream)).collect();
     let mut ended = BTreeMap::new();
-    for stream in Snapshot::streams(directory)? {
-        if stream != *own && !is_written(directory, &stream) {
-            let place = end(directory, &stream)?;
-            // Somebody may have taken the stream since. Then its own start record says where it begins.
-            if !is_written(directory, &stream) {
-                ended.insert(stream.to_string(), place);
-            }
+    // One look at the names for all streams: there may be thousands.
+    for (stream, (base, shards)) in streams.iter().zip(bases.iter().zip(Shards::of_all(directory, &bases)?)) {
+        let place = Place { shard: shards.current(), offset: length(base)? };
+        // Somebody may have taken the stream since. Then its own start record says where it begins.
+        if !is_written(directory, stream) {
+            ended.insert(stream.to_string(), place);
         }
     }
     Ok(ended)

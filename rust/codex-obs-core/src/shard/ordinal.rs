@@ -5,9 +5,10 @@
 //! file. A shard that is packed keeps its ordinal, and so does the rest where the oldest one is deleted: its name says it
 //! until a `retired` record does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::DirEntry;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -17,6 +18,9 @@ use crate::paths::ShardName;
 
 /// The record in `run.ndjson` that says what was deleted.
 pub const RETIRED: &str = "retired";
+
+/// What ends the name of a log.
+const EXTENSION: &str = ".ndjson";
 
 /// What of a log was deleted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,22 +67,50 @@ impl Shards {
         let failed = |source| Error::io("list", folder, source);
         let mut shards = Self { gone: known.map_or_else(|| gone(base), Ok)?, ..Self::default() };
         for entry in std::fs::read_dir(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let file_name = entry.file_name();
-            let Some(file_name) = file_name.to_str() else { continue };
-            if let Some((kind, ordinal)) = Archive::parse(file_name, name) {
-                match kind {
-                    Archive::Packed => shards.archives.insert(ordinal),
-                    Archive::Leaving => shards.leaving.insert(ordinal),
-                };
-            } else if let Some((number, _)) = file_name.strip_prefix(name).and_then(ShardName::behind)
-                && number > 0
-                && entry.file_type().is_ok_and(|found| found.is_file())
-            {
-                shards.numbers.insert(number);
-            }
+            shards.add(&entry.map_err(failed)?, name);
         }
         Ok(shards)
+    }
+
+    /// Those of several logs in `folder`, by one look at its names.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_all(folder: &Path, bases: &[PathBuf]) -> Result<Vec<Self>> {
+        let failed = |source| Error::io("list", folder, source);
+        let mut all = Vec::with_capacity(bases.len());
+        let mut indices = HashMap::with_capacity(bases.len());
+        for (index, base) in bases.iter().enumerate() {
+            all.push(Self { gone: gone(base)?, ..Self::default() });
+            indices.extend(base.file_name().and_then(|name| name.to_str()).map(|name| (name, index)));
+        }
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let file_name = entry.file_name();
+            let Some(end) = file_name.to_str().and_then(|name| name.find(EXTENSION)) else { continue };
+            let name = file_name.to_str().map_or("", |name| &name[..end + EXTENSION.len()]);
+            if let Some(&index) = indices.get(name) {
+                all[index].add(&entry, name);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds what a file in the folder of the log `name` is of that.
+    fn add(&mut self, entry: &DirEntry, name: &str) {
+        let file_name = entry.file_name();
+        let Some(file_name) = file_name.to_str() else { return };
+        if let Some((kind, ordinal)) = Archive::parse(file_name, name) {
+            match kind {
+                Archive::Packed => self.archives.insert(ordinal),
+                Archive::Leaving => self.leaving.insert(ordinal),
+            };
+        } else if let Some((number, _)) = file_name.strip_prefix(name).and_then(ShardName::behind)
+            && number > 0
+            && entry.file_type().is_ok_and(|found| found.is_file())
+        {
+            self.numbers.insert(number);
+        }
     }
 
     /// The ordinal of the newest shard that is packed or gone; 0 if there is none.
@@ -187,6 +219,10 @@ mod tests {
         let ordinals = || {
             let shards = Shards::of(&base).unwrap();
             let numbers: Vec<u64> = shards.numbers.iter().rev().map(|&number| shards.ordinal(number)).collect();
+            assert_eq!(
+                Shards::of_all(folder.path(), std::slice::from_ref(&base)).unwrap(),
+                std::slice::from_ref(&shards)
+            );
             (numbers, shards.current())
         };
         assert_eq!(ordinals(), (vec![], 1), "an empty folder");
