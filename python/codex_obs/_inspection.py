@@ -29,7 +29,7 @@ _OWN = {"run.json", "metrics_summary.csv", "metrics_summary.parquet"}
 _OWN_FOLDERS = {".codex_obs", "artifacts", "tensorboard", "wandb", "mlruns"}
 # What a run keeps among its internals.
 _INTERNAL = re.compile(
-    r"(journal|lock|export|torn|pack)-.+|sidecar-.+|guard|summary-cache|run\.json\..+|\.codex_obs-owner-.+"
+    r"(journal|lock|export|torn|pack|sidecar|artifacts?)-.+|guard|summary-cache|run\.json\..+|\.codex_obs-owner-.+"
 )
 _UNIT = 1000
 # Longest line of a log that does not rotate, and longest text shown. Writers truncate theirs before.

@@ -3,22 +3,24 @@
 //! A copy is made under a name of its own among the internals and renamed when it is whole: who looks sees nothing, the old content or
 //! the new. A folder takes the place of the one that had its name, with all that was in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self as std_fs, File, Metadata};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::process::id;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::fs::{self, FileId};
-use crate::paths::{INTERNALS, artifacts_path};
+use crate::paths::{INTERNALS, artifacts_lock_path, artifacts_path};
 
 /// Longest name below the folder of artifacts.
 const MAX_NAME_BYTES: usize = 1024;
+/// Begins the names of copies that are being made.
+const DRAFT: &str = "artifact-";
 /// Longest part of it, as file systems have it.
 const MAX_PART_BYTES: usize = 255;
 
@@ -37,8 +39,12 @@ pub fn copy(directory: &Path, source: &Path, name: Option<&Path>, mode: u32) -> 
     let internals = directory.join(INTERNALS);
     fs::create_folder(&internals, mode)?;
     fs::require_folder(&internals)?;
+    let lock = fs::open_append(&artifacts_lock_path(directory), mode)?;
+    clean_with(&lock, &internals);
+    // Where there are no locks nothing is cleaned up, and nothing is lost.
+    let _ = flock(&lock, FlockOperation::LockShared);
     let number = COPIES.fetch_add(1, Ordering::Relaxed);
-    let draft = Draft(internals.join(format!("artifact-{}-{number}.new", id())));
+    let draft = Draft(internals.join(format!("{DRAFT}{}-{number}.new", id())));
     let mut copier = Copier { mode, skipped: Vec::new(), own: Vec::new() };
     if found.is_dir() {
         // A folder that the run lies in would hold its own copy.
@@ -56,6 +62,26 @@ pub fn copy(directory: &Path, source: &Path, name: Option<&Path>, mode: u32) -> 
     fs::create_folder(target.parent().unwrap_or(&root), mode)?;
     place(&draft.0, &target, found.is_dir())?;
     Ok(copier.skipped)
+}
+
+/// Deletes what killed processes left of copies of theirs.
+pub fn clean(directory: &Path) {
+    let path = artifacts_lock_path(directory);
+    if let Ok(lock) = fs::open_existing(&path) {
+        clean_with(&lock, &directory.join(INTERNALS));
+    }
+}
+
+/// While nobody copies.
+fn clean_with(lock: &File, internals: &Path) {
+    if flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return;
+    }
+    let is_left = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(DRAFT));
+    for name in fs::list(internals).unwrap_or_default().iter().filter(|name| is_left(name)) {
+        drop(Draft(internals.join(name)));
+    }
+    let _ = flock(lock, FlockOperation::Unlock);
 }
 
 /// The name, which stays in the folder.
@@ -219,7 +245,7 @@ mod tests {
     }
 
     fn is_tidy(run: &Path) -> bool {
-        std_fs::read_dir(run.join(INTERNALS)).unwrap().next().is_none()
+        fs::list(&run.join(INTERNALS)).unwrap() == ["artifacts-lock"]
     }
 
     #[test]
@@ -237,6 +263,28 @@ mod tests {
         assert_eq!(read(&copied), "newer");
         copy(&run, &file, Some(Path::new("best/model")), 0o600).unwrap();
         assert_eq!(read(&run.join("artifacts/best/model")), "newer");
+        assert!(is_tidy(&run));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_a_copy_goes_with_the_next_one_unless_somebody_copies() {
+        let (_folder, run, source) = run();
+        copy(&run, &source, None, 0o600).unwrap();
+        let leave = || {
+            std_fs::create_dir_all(run.join(INTERNALS).join("artifact-4000000-0.new/sub")).unwrap();
+            std_fs::write(run.join(INTERNALS).join("artifact-4000000-1.old"), "x").unwrap();
+        };
+        leave();
+        copy(&run, &source, None, 0o600).unwrap();
+        assert!(is_tidy(&run));
+        leave();
+        let other = File::open(artifacts_lock_path(&run)).unwrap();
+        flock(&other, FlockOperation::LockShared).unwrap();
+        clean(&run);
+        copy(&run, &source, None, 0o600).unwrap();
+        assert!(!is_tidy(&run), "they may be the other's");
+        drop(other);
+        clean(&run);
         assert!(is_tidy(&run));
     }
 

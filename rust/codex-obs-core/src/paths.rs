@@ -105,6 +105,12 @@ pub fn artifacts_path(directory: &Path) -> PathBuf {
     directory.join("artifacts")
 }
 
+/// Shared by those who copy artifacts.
+#[must_use]
+pub fn artifacts_lock_path(directory: &Path) -> PathBuf {
+    directory.join(INTERNALS).join("artifacts-lock")
+}
+
 /// Which artifacts a destination has.
 #[must_use]
 pub fn artifact_notes_path(directory: &Path, address: &str) -> PathBuf {

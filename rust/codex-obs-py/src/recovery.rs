@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use codex_obs_core::artifact;
 use codex_obs_core::recovery::run::recover_directory;
 use codex_obs_core::session::pack_directory;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ pub fn recover(py: Python<'_>, directory: PathBuf, foreign: bool) -> PyResult<Bo
         let recovered = recover_directory(&directory, foreign)?;
         // What cannot be packed stays plain, which loses nothing: the next writer says why.
         let _ = pack_directory(&directory);
+        artifact::clean(&directory);
         Ok(recovered)
     };
     let recovered = py.detach(recover).map_err(|error| to_python(py, &error))?;
