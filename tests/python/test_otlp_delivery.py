@@ -367,3 +367,45 @@ def test_mutual_tls_with_files_of_ones_own(tmp_path: Path, logged: Path) -> None
         assert collector.spans == []
         assert deliver(logged, on(collector, **files)).done
         assert len(collector.spans) == 3
+
+
+@pytest.mark.parametrize("state", ["lags", "takes"])
+def test_retention_spares_shards_of_telemetry_that_a_collector_has_not_got_and_none_for_it_of_rows(
+    state: str, collector: Collector, run_dir: Path
+) -> None:
+    lags = state == "lags"
+    if lags:
+        collector.misbehave = instead(lambda handler: handler.send_error(503))
+    telemetry.configure(on(collector))
+    small: dict[str, Any] = {"max_shard_bytes": 20_000, "backup_count": 1, "archive": "none", "fsync": "never"}
+    count = 300
+    with codex_obs.init(run_dir, **small) as run:
+        for number in range(count):
+            with run.span(f"s{number}"):
+                run.log({"loss": 0.5}, step=number)
+            if not lags and number % 50 == 49:
+                assert run.flush(60)
+                seen = number + 1
+                collector.wait_for(lambda seen=seen: len(collector.unique()) >= seen)  # type: ignore[misc]
+        assert run.flush(60)
+    shards = len(list(run_dir.glob("telemetry.ndjson*")))
+    rows = len(list(run_dir.glob("metrics.ndjson*")))
+    assert rows == 2, "the collector needs none of them"
+    if not lags:
+        # Old shards are looked at when the next one is full, and the last fifty spans may have come in late.
+        assert shards < 10
+        assert len(collector.unique()) == count
+        return
+    assert shards > 10
+    # Another session promises nothing of its own, and keeps what the first one did.
+    telemetry.configure({})
+    with codex_obs.init(run_dir, **small) as run:
+        for number in range(count, 2 * count):
+            with run.span(f"s{number}"):
+                run.log({"loss": 0.5}, step=number)
+        assert run.flush(60)
+    assert len(list(run_dir.glob("metrics.ndjson*"))) == 2
+    collector.misbehave = None
+    outcome = deliver(run_dir, on(collector))
+    assert outcome.done
+    assert {span.name for span in collector.unique().values()} >= {f"s{number}" for number in range(count)}

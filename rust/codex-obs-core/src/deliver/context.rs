@@ -39,6 +39,8 @@ pub struct Context {
     pub notes: Arc<Notes>,
     /// Told how far old shards are needed.
     pub hold: Option<Part>,
+    /// The same of old shards of telemetry.
+    pub telemetry_hold: Option<Part>,
     /// Batches of this process's writer.
     pub live: Option<(Arc<Feed>, Receiver<Batch>)>,
     /// Whether a process writes the run.

@@ -228,6 +228,7 @@ fn context(directory: &Path, stream: &Stream, settings: &DeliverySettings, clock
         warnings: Arc::default(),
         notes: Arc::default(),
         hold: None,
+        telemetry_hold: None,
         live: None,
         is_live,
         ended: None,

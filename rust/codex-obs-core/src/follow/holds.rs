@@ -24,6 +24,7 @@ use crate::worker::warnings::Warnings;
 /// The destinations of a stream that were promised something.
 #[derive(Debug)]
 pub struct Holds {
+    log: FileKind,
     directory: PathBuf,
     stream: Stream,
     /// Where the log ended when the session began.
@@ -59,18 +60,24 @@ enum Stand {
 type Position = (usize, u64);
 
 impl Holds {
-    /// What is promised of `stream` right now. How far the deliveries have come is looked up once it is
+    /// What is promised of a log of `stream` right now. How far the deliveries have come is looked up once it is
     /// [needed](Claims::need): a place in an archive takes reading it. Of a stream that `is_new` nothing is promised yet, and
     /// nothing is looked at.
-    pub fn find(directory: &Path, stream: &Stream, warnings: &Arc<Warnings>, is_new: bool) -> Result<Self> {
+    pub fn find(
+        log: FileKind,
+        directory: &Path,
+        stream: &Stream,
+        warnings: &Arc<Warnings>,
+        is_new: bool,
+    ) -> Result<Self> {
         let is_nothing = is_new || progress_paths(directory, stream)?.is_empty();
-        let end = if is_nothing { None } else { Self::end(directory, stream)? };
+        let end = if is_nothing { None } else { Self::end(log, directory, stream)? };
         let (directory, stream) = (directory.to_owned(), stream.clone());
-        Ok(Self { directory, stream, end, done: Mutex::default(), warnings: Arc::clone(warnings) })
+        Ok(Self { log, directory, stream, end, done: Mutex::default(), warnings: Arc::clone(warnings) })
     }
 
-    fn end(directory: &Path, stream: &Stream) -> Result<Option<End>> {
-        let sources = Snapshot::of_stream(FileKind::Metrics, directory, stream)?.sources;
+    fn end(log: FileKind, directory: &Path, stream: &Stream) -> Result<Option<End>> {
+        let sources = Snapshot::of_stream(log, directory, stream)?.sources;
         let hashes = first_lines(&sources)?;
         let newest = (0..sources.len()).rev().find_map(|index| Some((&sources[index], hashes[index]?)));
         Ok(newest.map(|(source, shard)| End {
@@ -83,16 +90,16 @@ impl Holds {
     }
 
     fn sources(&self) -> Result<Vec<Source>> {
-        Ok(Snapshot::of_stream(FileKind::Metrics, &self.directory, &self.stream)?.sources)
+        Ok(Snapshot::of_stream(self.log, &self.directory, &self.stream)?.sources)
     }
 
     /// How far the delivery with this progress has come. `end` is where what it was promised ends, and where that is now.
-    fn stand(progress: &Progress, sources: &[Source], end: Option<(End, Position)>) -> Result<Stand> {
+    fn stand(&self, progress: &Progress, sources: &[Source], end: Option<(End, Position)>) -> Result<Stand> {
         if progress.is_superseded {
             return Ok(Stand::Superseded);
         }
         let Some((end, end_now)) = end else { return Ok(Stand::Done) };
-        let at = match &progress.cursor {
+        let at = match progress.cursor_in(self.log) {
             // Of a shard that was packed since, it could not be told any more where in it the end was.
             Some(cursor) if end.is_reached_by(cursor) => return Ok(Stand::Done),
             Some(cursor) => place(sources, cursor, true)?,
@@ -125,6 +132,9 @@ impl Holds {
                 continue;
             }
             let progress = Progress::load(&path)?;
+            if !progress.is_of(self.log) {
+                continue;
+            }
             let is_live = self.is_delivered(progress.address.as_deref());
             if is_live || self.end.is_some() && !self.done().contains(&path) {
                 open.push((path, progress, is_live));
@@ -138,10 +148,10 @@ impl Holds {
         let end = self.end.and_then(|end| Some((end, end.among(&sources, &hashes)?)));
         let mut need = Need::Nothing;
         for (path, progress, is_live) in open {
-            let stand = match &progress.cursor {
+            let stand = match progress.cursor_in(self.log) {
                 Some(cursor) if is_live => Stand::At(place(&sources, cursor, true)?),
                 None if is_live => Stand::At((0, 0)),
-                _ => Self::stand(&progress, &sources, end)?,
+                _ => self.stand(&progress, &sources, end)?,
             };
             match stand {
                 Stand::Done => drop(self.done().insert(path)),
@@ -173,13 +183,13 @@ impl Holds {
         let is_at_end = |cursor: &Cursor| Ok(cursor.shard == here && place(&sources, cursor, true)? == end);
         for path in progress_paths(&self.directory, &self.stream)? {
             let progress = Progress::load(&path)?;
-            if !progress.cursor.as_ref().map_or(Ok(false), is_at_end)? {
+            if !progress.cursor_in(self.log).map_or(Ok(false), is_at_end)? {
                 continue;
             }
             // Whoever delivers right now has the shard open.
             let Some(_locks) = self.lock(progress.address)? else { continue };
             let mut progress = Progress::load(&path)?;
-            let Some(cursor) = progress.cursor.as_mut() else { continue };
+            let Some(cursor) = progress.cursor_mut(self.log) else { continue };
             // Someone may have delivered more before the lock was taken.
             if is_at_end(cursor)? {
                 let next_source = &sources[index + 1];
@@ -243,17 +253,25 @@ impl End {
 }
 
 /// Puts on disk that a destination is to get the stream, unless what it got already is there: whoever deletes old shards
-/// looks for it, also if the destination is never reached.
+/// looks for it, also if the destination is never reached. `promised` has its address and what it follows.
 ///
 /// `run` is the remote run that is asked for, if one is; else it is the one that `run.json` names.
-pub fn promise(directory: &Path, stream: &Stream, address: &str, run: Option<&str>) -> Result<()> {
+pub fn promise(directory: &Path, stream: &Stream, promised: &Progress, run: Option<&str>) -> Result<()> {
+    let address = promised.address.as_deref().unwrap_or_default();
     let named = || Ok(Home::of(directory)?.destinations.get(address).cloned());
     let known = run.map_or_else(named, |run| Ok(Some(run.to_owned())))?;
-    let path = known.map(|run| progress_path(directory, stream, address, &run));
-    if let Some(path) = path.filter(|path| path.exists()) {
-        return mark(&path, false);
-    }
-    begin(&progress_path(directory, stream, address, NO_RUN), address)
+    let path = known.map(|run| progress_path(directory, stream, address, &run)).filter(|path| path.exists());
+    let path = path.unwrap_or_else(|| progress_path(directory, stream, address, NO_RUN));
+    let is_new = !path.exists();
+    let found = Progress::load(&path)?;
+    let meant = Progress {
+        address: promised.address.clone(),
+        is_without_rows: promised.is_without_rows,
+        follows: promised.follows.clone(),
+        is_superseded: false,
+        ..found.clone()
+    };
+    if is_new || meant != found { meant.save(&path) } else { Ok(()) }
 }
 
 /// Lets the progress at `path`, of a remote run that is known now, stand for what was promised.
@@ -262,7 +280,9 @@ pub fn rename(directory: &Path, stream: &Stream, address: &str, path: &Path) -> 
     if path == promised || !promised.exists() {
         return Ok(());
     }
-    begin(path, address)?;
+    if !path.exists() {
+        Progress::load(&promised)?.save(path)?;
+    }
     crate::fs::remove(&promised)
 }
 
@@ -284,13 +304,6 @@ fn mark(path: &Path, is_superseded: bool) -> Result<()> {
         return Ok(());
     }
     Progress { is_superseded, ..progress }.save(path)
-}
-
-fn begin(path: &Path, address: &str) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    Progress { address: Some(address.to_owned()), ..Progress::default() }.save(path)
 }
 
 #[cfg(test)]
@@ -324,7 +337,7 @@ mod tests {
         Progress { cursor: Some(cursor), ..Progress::default() }.save(&path).unwrap();
         // Half of the archive can be read to its first line and not to its end.
         std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
-        let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
+        let holds = Holds::find(FileKind::Metrics, directory, &stream, &Arc::default(), false).unwrap();
         let before = holds.need(&[]);
         assert!(!matches!(before, Ok(Need::Nothing)), "{before:?}");
         std::fs::write(&archive, &whole).unwrap();
@@ -353,7 +366,7 @@ mod tests {
             std::fs::write(&log, "{\"a\":1}\n{\"a\":2}\n").unwrap();
             cursor.pass(delivered, b"{\"a\":2}\n");
             Progress { cursor: Some(cursor.clone()), ..Progress::default() }.save(&path).unwrap();
-            let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
+            let holds = Holds::find(FileKind::Metrics, directory, &stream, &Arc::default(), false).unwrap();
             let archive = directory.join("metrics.ndjson.1.gz");
             std::fs::write(&archive, gzip("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n")).unwrap();
             std::fs::write(&log, "{\"new\":1}\n").unwrap();
@@ -367,7 +380,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (directory, stream) = (folder.path(), Stream::main());
         std::fs::create_dir(directory.join(INTERNALS)).unwrap();
-        let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
+        let holds = Holds::find(FileKind::Metrics, directory, &stream, &Arc::default(), false).unwrap();
         for (number, line) in [(2, "{\"a\":1}\n"), (1, "{\"b\":1}\n")] {
             std::fs::write(directory.join(format!("metrics.ndjson.{number}")), line).unwrap();
         }
@@ -412,7 +425,7 @@ mod tests {
             }
             let lock = held.map(|address| lock_path(directory, &stream, address));
             let lock = lock.map(|path| Owner::acquire(&path, &Process::current(), Purpose::Write).unwrap());
-            let holds = Holds::find(directory, &stream, &Arc::default(), false).unwrap();
+            let holds = Holds::find(FileKind::Metrics, directory, &stream, &Arc::default(), false).unwrap();
             holds.pass(1).unwrap();
             drop(lock);
             paths.each_ref().map(|path| Progress::load(path).unwrap().cursor.unwrap().offset == 0)
@@ -423,5 +436,33 @@ mod tests {
         assert_eq!(has_moved(true, Some("test of another")), [true, true]);
         assert_eq!(has_moved(false, None), [true, true]);
         assert_eq!(has_moved(false, Some("test b")), [false, false], "whose they are is not known");
+    }
+
+    #[test]
+    fn each_log_is_kept_for_those_that_follow_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, stream) = (folder.path(), Stream::main());
+        std::fs::create_dir(directory.join(INTERNALS)).unwrap();
+        for log in ["metrics", "telemetry"] {
+            std::fs::write(directory.join(format!("{log}.ndjson.1")), "{\"old\":1}\n").unwrap();
+            std::fs::write(directory.join(format!("{log}.ndjson")), "{\"new\":1}\n").unwrap();
+        }
+        let path = progress_path(directory, &stream, "otlp", "");
+        let spans = Progress { is_without_rows: true, follows: ["telemetry".to_owned()].into(), ..Progress::default() };
+        let needs = |progress: &Progress| {
+            progress.save(&path).unwrap();
+            [FileKind::Metrics, FileKind::Telemetry].map(|log| {
+                let holds = Holds::find(log, directory, &stream, &Arc::default(), false).unwrap();
+                holds.need(&[]).unwrap()
+            })
+        };
+        assert_eq!(needs(&spans), [Need::Nothing, Need::From { ordinal: 1, offset: 0 }]);
+        let rows = Progress { is_without_rows: false, follows: [].into(), ..spans.clone() };
+        assert_eq!(needs(&rows), [Need::From { ordinal: 1, offset: 0 }, Need::Nothing]);
+        let mut cursor = Cursor::default();
+        cursor.enter(hash(b"{\"new\":1}\n"), 2, FileId::default());
+        cursor.pass(10, b"{\"new\":1}\n");
+        let done = Progress { records: [("telemetry".to_owned(), cursor)].into(), ..spans };
+        assert_eq!(needs(&done), [Need::Nothing, Need::Nothing]);
     }
 }

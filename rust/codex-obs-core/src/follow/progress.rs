@@ -1,6 +1,6 @@
 //! How far a delivery has come, on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::cursor::Cursor;
 use super::points::UnshownRows;
 use crate::error::{Error, Result};
 use crate::fs;
-use crate::paths::{INTERNALS, Stream};
+use crate::paths::{FileKind, INTERNALS, Stream};
 use crate::run::ending::RunStatus;
 use crate::run::identity::Home;
 
@@ -124,6 +124,8 @@ pub struct Progress {
     pub rows: Option<u64>,
     /// Whether only lines of other logs are delivered.
     pub is_without_rows: bool,
+    /// The other logs that it follows, whether it has anything of them yet or not.
+    pub follows: BTreeSet<String>,
     /// What is missing there.
     pub missing: Missing,
     /// What the destination was told is missing.
@@ -172,6 +174,23 @@ impl Progress {
         Self::load(&progress_path(directory, stream, address, run.as_deref().unwrap_or(NO_RUN)))
     }
 
+    /// Whether it has something to do with a log.
+    #[must_use]
+    pub fn is_of(&self, log: FileKind) -> bool {
+        if log == FileKind::Metrics { !self.is_without_rows } else { self.follows.contains(log.base()) }
+    }
+
+    /// Up to where a log was delivered.
+    #[must_use]
+    pub fn cursor_in(&self, log: FileKind) -> Option<&Cursor> {
+        if log == FileKind::Metrics { self.cursor.as_ref() } else { self.records.get(log.base()) }
+    }
+
+    /// That, to be moved.
+    pub fn cursor_mut(&mut self, log: FileKind) -> Option<&mut Cursor> {
+        if log == FileKind::Metrics { self.cursor.as_mut() } else { self.records.get_mut(log.base()) }
+    }
+
     fn parse(document: &Value) -> Option<Self> {
         let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64);
         let cursor = match document.get("cursor")? {
@@ -195,6 +214,14 @@ impl Progress {
             address,
             rows: number(document, "rows"),
             is_without_rows: document.get("without_rows").and_then(Value::as_bool).unwrap_or(false),
+            follows: document
+                .get("follows")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             missing: Missing::of(document, "missing"),
             told_missing: Missing::of(document, "told_missing"),
             totals: Totals::of(document),
@@ -213,7 +240,7 @@ impl Progress {
         let told = self.told.map(|(status, end_micros)| json!({"status": status.word(), "end_micros": end_micros}));
         let document = json!({
             "version": VERSION, "cursor": cursor, "manifest": manifest, "records": records, "params_offset": self.params_offset, "told": told, "superseded": self.is_superseded,
-            "address": self.address, "rows": self.rows, "without_rows": self.is_without_rows,
+            "address": self.address, "rows": self.rows, "without_rows": self.is_without_rows, "follows": self.follows,
             "missing": {"rows": self.missing.rows, "gaps": self.missing.gaps},
             "told_missing": {"rows": self.told_missing.rows, "gaps": self.told_missing.gaps},
             "totals": self.totals.to_json(), "state": state,

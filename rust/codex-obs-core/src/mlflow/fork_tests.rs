@@ -37,6 +37,7 @@ fn exporter(directory: &Path, server: &Server) -> DeliveryThread {
         warnings: Arc::default(),
         notes: Arc::default(),
         hold: None,
+        telemetry_hold: None,
         live: None,
         is_live: true,
         ended: None,

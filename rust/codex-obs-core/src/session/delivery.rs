@@ -14,10 +14,12 @@ use crate::deliver::thread::DeliveryThread;
 use crate::error::Result;
 use crate::follow::backlog::Backlog;
 use crate::follow::holds::{Holds, promise};
-use crate::paths::Stream;
+use crate::follow::progress::Progress;
+use crate::paths::{FileKind, Stream};
 use crate::shard::hold::{Claims, Hold, Part};
 use crate::stats::Stats;
 use crate::worker::feed::{Batch, Feed};
+use crate::worker::keeper::Kept;
 use crate::worker::notes::Notes;
 use crate::worker::warnings::Warnings;
 
@@ -31,17 +33,31 @@ pub(super) struct Exporting {
     pub(super) feed: Arc<Feed>,
     receiver: Receiver<Batch>,
     hold: Part,
+    telemetry_hold: Option<Part>,
 }
 
-/// What retention has to keep: for the deliveries of this session, and for those of earlier ones that did not finish.
+/// What retention has to keep of the logs: for the deliveries of this session, and for those of earlier ones that did not finish.
 pub(super) fn keep(
     directory: &Path,
     stream: &Stream,
     settings: &Settings,
     warnings: &Arc<Warnings>,
     is_new: bool,
+) -> Kept {
+    let [metrics, telemetry] =
+        [FileKind::Metrics, FileKind::Telemetry].map(|log| keep_of(log, directory, stream, settings, warnings, is_new));
+    Kept { metrics, telemetry }
+}
+
+fn keep_of(
+    log: FileKind,
+    directory: &Path,
+    stream: &Stream,
+    settings: &Settings,
+    warnings: &Arc<Warnings>,
+    is_new: bool,
 ) -> Option<Arc<Hold>> {
-    let others = Holds::find(directory, stream, warnings, is_new)
+    let others = Holds::find(log, directory, stream, warnings, is_new)
         .inspect_err(|error| warnings.push("promises", || format!("{error}: {UNPROMISED}")));
     let others = others.ok().map(|promises| Box::new(promises) as Box<dyn Claims>);
     let is_exported = settings.exports.iter().any(|export| export.includes(stream));
@@ -56,14 +72,9 @@ impl Exporting {
     ///
     /// # Errors
     /// If the set-up of a destination cannot work.
-    pub(super) fn prepare(
-        directory: &Path,
-        stream: &Stream,
-        settings: &Settings,
-        hold: Option<&Arc<Hold>>,
-    ) -> Result<Vec<Self>> {
+    pub(super) fn prepare(directory: &Path, stream: &Stream, settings: &Settings, kept: &Kept) -> Result<Vec<Self>> {
         let mut exporting = Vec::new();
-        let Some(hold) = hold else { return Ok(exporting) };
+        let Some(hold) = &kept.metrics else { return Ok(exporting) };
         for export in settings.exports.iter().filter(|export| export.includes(stream)) {
             require_place(directory, stream)?;
             let destination = export.connector.connect(&RunFolder { directory, file_mode: settings.file_mode })?;
@@ -72,8 +83,9 @@ impl Exporting {
             if !destination.follows().holds {
                 hold.let_go();
             }
+            let telemetry_hold = kept.telemetry.as_ref().filter(|_| destination.follows().spans).map(Hold::part);
             let settings = export.clone();
-            exporting.push(Self { settings, destination, feed: Arc::new(feed), receiver, hold });
+            exporting.push(Self { settings, destination, feed: Arc::new(feed), receiver, hold, telemetry_hold });
         }
         Ok(exporting)
     }
@@ -98,14 +110,22 @@ impl Exporting {
             warnings: Arc::clone(warnings),
             notes: Arc::clone(notes),
             hold: Some(self.hold),
+            telemetry_hold: self.telemetry_hold,
             live: Some((self.feed, self.receiver)),
             is_live: true,
             ended: None,
             leads: stream.is_main(),
             lock: Arc::default(),
         };
-        if self.destination.follows().holds
-            && let Err(error) = promise(directory, stream, &self.destination.address(), self.destination.meant_run())
+        let follows = self.destination.follows();
+        let promised = Progress {
+            address: Some(self.destination.address()),
+            is_without_rows: follows.points.is_none(),
+            follows: follows.logs(),
+            ..Progress::default()
+        };
+        if (follows.holds || follows.spans)
+            && let Err(error) = promise(directory, stream, &promised, self.destination.meant_run())
         {
             context.warnings.push("promises", || format!("{error}: {UNPROMISED}"));
         }

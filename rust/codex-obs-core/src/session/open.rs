@@ -115,7 +115,7 @@ impl Session {
         note_recovered(&recovered, &stats, &warnings);
         note_owner(directory, settings.rank, &owner, &process, &warnings);
         let kept = delivery::keep(directory, &stream, &settings, &warnings, is_helper && is_new);
-        let exporting = Exporting::prepare(directory, &stream, &settings, kept.as_ref())?;
+        let exporting = Exporting::prepare(directory, &stream, &settings, &kept)?;
         let syncer = Arc::new(Syncer::new(settings.sync, Arc::clone(&stats)));
         let mut files = Files::new(directory, &stream, settings.policy, settings.file_mode, &settings.clock);
         let ring = Arc::new(create_ring(directory, &stream, &home, &settings, &process, ring_size)?);

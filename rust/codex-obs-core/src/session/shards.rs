@@ -12,13 +12,12 @@ use crate::paths::{INTERNALS, Stream, journal_path, lock_path, pack_note_path, s
 use crate::process::Process;
 use crate::run::identity::Home;
 use crate::shard::adopt::adopt;
-use crate::shard::hold::Hold;
 use crate::shard::pack::pack_all;
 use crate::shard::writer::last_bytes;
 use crate::stats::Stats;
 use crate::timeline::Timeline;
 use crate::worker::files::Files;
-use crate::worker::keeper::{KINDS, Keeper};
+use crate::worker::keeper::{KINDS, Keeper, Kept};
 use crate::worker::packer::{Log, Packer, Rules};
 use crate::worker::passed::Passed;
 use crate::worker::syncer::SyncPolicy;
@@ -98,7 +97,7 @@ pub(super) struct Around<'a> {
 pub(super) fn keeper(
     around: &Around<'_>,
     files: &mut Files,
-    kept: Option<Arc<Hold>>,
+    kept: Kept,
     passed: Option<Arc<Passed>>,
     is_new: bool,
 ) -> Keeper {

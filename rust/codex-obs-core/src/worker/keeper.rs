@@ -27,6 +27,25 @@ use crate::words::{count, was};
 /// The kinds of files that are packed, or deleted beyond the count.
 pub const KINDS: [FileKind; 4] = [FileKind::Metrics, FileKind::Manifest, FileKind::Summary, FileKind::Telemetry];
 
+/// What destinations need of the logs that they follow.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Of the rows.
+    pub metrics: Option<Arc<Hold>>,
+    /// Of the spans.
+    pub telemetry: Option<Arc<Hold>>,
+}
+
+impl Kept {
+    fn of(&self, kind: FileKind) -> Option<&Arc<Hold>> {
+        match kind {
+            FileKind::Metrics => self.metrics.as_ref(),
+            FileKind::Telemetry => self.telemetry.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Keeps to the limits of a stream's files, on the writer's thread: the only one that writes records.
 #[derive(Debug)]
 pub struct Keeper {
@@ -34,8 +53,8 @@ pub struct Keeper {
     pub keep: u64,
     /// What happens to the others.
     pub retention: Retention,
-    /// What destinations need of the metrics.
-    pub kept: Option<Arc<Hold>>,
+    /// What destinations need.
+    pub kept: Kept,
     /// What the journal has passed, if that matters after a power cut.
     pub passed: Option<Arc<Passed>>,
     /// Packs, where that is what happens.
@@ -95,7 +114,7 @@ impl Keeper {
 
     fn retire(&mut self, drain: &mut Drain, index: usize, kind: FileKind) -> Result<()> {
         let base = drain.files().get(kind).path().to_owned();
-        let needed = self.kept.clone().filter(|_| kind == FileKind::Metrics);
+        let needed = self.kept.of(kind).cloned();
         let plan = Plan::of(&base, self.keep, self.retention, needed.as_deref(), self.gone[index])?;
         let mut gone = plan.gone;
         let (mut rows, mut undelivered) = (0, 0);
@@ -130,6 +149,16 @@ impl Keeper {
         if rows > 0 && kind == FileKind::Metrics {
             let is_needed = plan.is_needed();
             self.say(drain, rows, undelivered, is_needed, matches!(plan.due.last(), Some(Due::Archive(_))));
+        } else if undelivered > 0 {
+            self.warnings.push("undelivered_lines", || {
+                format!(
+                    "retention deleted {} of {} that {} not delivered yet: no more shards wait for a destination than \
+                     max_unexported_shards",
+                    count(undelivered, "line"),
+                    base.file_name().unwrap_or_default().display(),
+                    was(undelivered)
+                )
+            });
         }
         outcome
     }

@@ -65,6 +65,7 @@ fn delivery(directory: &Path, remote: &Remote) -> (Delivery, Box<dyn Destination
         warnings: Arc::default(),
         notes: Arc::default(),
         hold: None,
+        telemetry_hold: None,
         live: None,
         is_live: false,
         ended: None,
