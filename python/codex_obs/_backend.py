@@ -43,7 +43,7 @@ __all__ = [
     "Survey",
     "SyncProgress",
     "__version__",
-    "artifact_notes_path",
+    "artifacts",
     "begin_end",
     "canonical_json",
     "checked_step",
@@ -61,6 +61,7 @@ __all__ = [
     "listen_to_events",
     "log_deferred",
     "members_of",
+    "note_artifacts",
     "page_lines",
     "page_rows",
     "pixels",
@@ -105,7 +106,6 @@ StreamOutcome = _core.StreamOutcome
 Survey = _core.Survey
 SyncProgress = _core.SyncProgress
 __version__ = _core.__version__
-artifact_notes_path = _core.artifact_notes_path
 canonical_json = _core.canonical_json
 checked_step = _core.checked_step
 config_hash = _core.config_hash
@@ -331,6 +331,30 @@ def survey(directory: str) -> Survey:
     """
     try:
         return _core.survey_run(directory)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def artifacts(directory: "Path", address: str | None) -> "list[tuple[str, Path, int, int]]":
+    """Give name, path, bytes and time of artifacts: all, or those that a destination does not have as they are now.
+
+    Raises:
+        CodexObsError: If they cannot be listed.
+    """
+    try:
+        return _core.artifacts(directory, address)
+    except CoreError as error:
+        raise public_error(error) from None
+
+
+def note_artifacts(directory: "Path", address: str, artifacts: "Sequence[tuple[str, Path, int, int]]") -> None:
+    """Note that a destination has artifacts.
+
+    Raises:
+        CodexObsError: If that cannot be written.
+    """
+    try:
+        _core.note_artifacts(directory, address, artifacts)
     except CoreError as error:
         raise public_error(error) from None
 

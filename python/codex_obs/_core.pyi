@@ -32,7 +32,7 @@ __all__ = [
     "Survey",
     "SyncProgress",
     "__version__",
-    "artifact_notes_path",
+    "artifacts",
     "canonical_json",
     "checked_step",
     "config_hash",
@@ -48,6 +48,7 @@ __all__ = [
     "listen_to_events",
     "log_deferred",
     "members_of",
+    "note_artifacts",
     "page_lines",
     "page_rows",
     "read_payloads",
@@ -393,7 +394,6 @@ class Survey:
     # Stream, number, start and end in microseconds, host, pid, status, step that it went back to, rows.
     @property
     def sessions(self) -> list[tuple[str, int, int, int | None, str, int, str | None, int | None, int]]: ...
-    # How many sessions began before those.
     @property
     def earlier_sessions(self) -> int: ...
     # Stream, whether its writer lives, bytes on disk.
@@ -443,7 +443,12 @@ class StreamOutcome:
 def copy_artifact(
     directory: str | os.PathLike[str], source: str | os.PathLike[str], name: str | None = None, *, mode: int
 ) -> list[Path]: ...
-def artifact_notes_path(directory: str | os.PathLike[str], address: str) -> Path: ...
+
+# Name, path, bytes, time of the last change in nanoseconds. With an address those that it does not have.
+_Artifact: TypeAlias = tuple[str, Path, int, int]
+
+def artifacts(directory: str | os.PathLike[str], address: str | None) -> list[_Artifact]: ...
+def note_artifacts(directory: str | os.PathLike[str], address: str, artifacts: Sequence[_Artifact]) -> None: ...
 def config_hash(config: object) -> str: ...
 def canonical_json(value: object) -> bytes: ...
 

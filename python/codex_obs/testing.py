@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from codex_obs.destinations.base import Destination, Point, RunFacts, Value
+    from codex_obs.destinations.base import Artifact, Destination, Point, RunFacts, Value
     from codex_obs.types import BoundLog, Metrics, RunPath, SettingsFields, Status, Tags, Timestamp
 
 __all__ = [
@@ -339,6 +339,7 @@ class MemoryDestination:
         points_by_stream: The rows with a number, in the order in which they came.
         values_by_stream: Those with a structured value.
         parameters: The parameters as text.
+        files: The content of artifacts, by name.
         status: How the run ended, once that was said.
     """
 
@@ -348,6 +349,7 @@ class MemoryDestination:
         self.points_by_stream: dict[str, list[Point]] = {}
         self.values_by_stream: dict[str, list[Value]] = {}
         self.parameters: dict[str, str] = {}
+        self.files: dict[str, bytes] = {}
         self.status: str | None = None
 
     def open(self, run: RunFacts, state: Mapping[str, object]) -> None:
@@ -365,6 +367,10 @@ class MemoryDestination:
     def params(self, params: Mapping[str, str]) -> None:
         """Keep parameters."""
         self.parameters |= params
+
+    def artifacts(self, artifacts: Sequence[Artifact]) -> None:
+        """Keep files."""
+        self.files |= {each.name: each.path.read_bytes() for each in artifacts}
 
     def finish(self, status: str) -> None:
         """Take note of the end."""

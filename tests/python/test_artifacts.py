@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import codex_obs
+from codex_obs import _backend
 from codex_obs.destinations import artifacts
 from command import start
 from faults.mounts import fill, tmpfs
@@ -147,13 +148,13 @@ def test_what_is_noted_is_delivered_until_it_changes(run_dir: Path, source: Path
         return [each.name for each in artifacts.pending(run_dir, "mlflow x")]
 
     assert names() == ["checkpoint/model.bin", "checkpoint/sub/state.json"]
-    artifacts.note(run_dir, "mlflow x", artifacts.pending(run_dir, "mlflow x")[:1])
+    _backend.note_artifacts(run_dir, "mlflow x", artifacts.pending(run_dir, "mlflow x")[:1])
     assert names() == ["checkpoint/sub/state.json"]
     assert len(artifacts.pending(run_dir, "mlflow y")) == 2
     (noted,) = (run_dir / ".codex_obs").glob("artifacts-*.ndjson")
     with noted.open("ab") as file:
         file.write(b'{"path":"checkpoint/sub/state.js')
-    artifacts.note(run_dir, "mlflow x", artifacts.pending(run_dir, "mlflow x"))
+    _backend.note_artifacts(run_dir, "mlflow x", artifacts.pending(run_dir, "mlflow x"))
     assert names() == []
     (folder / "model.bin").write_bytes(b"newer")
     assert names() == ["checkpoint/model.bin"]

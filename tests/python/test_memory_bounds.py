@@ -28,6 +28,7 @@ from pathlib import Path
 import polars
 import codex_obs
 from codex_obs import _inspection, errors
+from codex_obs._series import Series
 from codex_obs.viewers import _records
 
 def memory(of):
@@ -47,6 +48,12 @@ def framed(read):
         return frame.estimated_size()
     return call
 
+def curves(path):
+    series = Series(path)
+    series.refresh()
+    keys = [curve.key for curve in series.names() if curve.kind == "number"]
+    return len(series.pixels(keys[:8], pixels=800)) * 0
+
 calls = {
     "init": lambda path: codex_obs.init(path).close() and 0,
     "log": log,
@@ -55,6 +62,7 @@ calls = {
     "payloads": framed(codex_obs.payloads),
     "summarize": framed(codex_obs.summarize),
     "runs": lambda path: framed(codex_obs.runs)(path) and 0,
+    "curves": curves,
     "spans": lambda path: json.dumps(_records.spans(Path(path))) and 0,
     "samples": lambda path: _records.samples([("run", Path(path))]) and 0,
     "inspect": lambda path: json.dumps(_inspection.inspect(Path(path))) and 0,
@@ -73,7 +81,7 @@ for call in sys.argv[2:]:
     every[call] = found
 print(json.dumps(every))
 """
-EVERYTHING = ("log", "read", "payloads", "summarize", "runs", "inspect", "recover", "init")
+EVERYTHING = ("log", "read", "curves", "payloads", "summarize", "runs", "inspect", "recover", "init")
 ROW = (
     b'{"timestamp":"2026-11-20T08:15:30.000125Z","run_id":"r1","step":%d,"split":"eval","metric":"loss","value":0.5,'
     b'"dataset":null,"tags":{}}\n'
@@ -216,7 +224,7 @@ def check(found: dict[str, dict[str, int | str]], limit: int) -> None:
 @pytest.mark.parametrize("fill", INPUTS, ids=lambda fill: fill.__name__)
 def test_a_small_one_takes_little(run: Path, fill: Callable[[Path, float], None]) -> None:
     fill(run, 0.02)
-    check(measured(run, "log", "read", "summarize", "inspect"), SMALL_LIMIT)
+    check(measured(run, "log", "read", "summarize", "inspect", "curves"), SMALL_LIMIT)
 
 
 @pytest.mark.big

@@ -30,7 +30,7 @@ class Never(Exception):  # noqa: N818 - as above
     """Raised by a plugin: what it was handed is refused for good.
 
     Of several points, halves are handed over until the refused one is alone; it is kept in ``export_rejected.ndjson``
-    with the words. Raised by another method than ``points`` or ``values``, it ends the delivery.
+    with the words, and so is an artifact. Raised by a method for anything else, it ends the delivery.
     """
 
 
@@ -96,12 +96,29 @@ class Value(NamedTuple):
     tags: Mapping[str, object]
 
 
+class Artifact(NamedTuple):
+    """A file that `Run.log_artifact` copied.
+
+    Attributes:
+        name: Its path below ``artifacts/``, with slashes.
+        path: Where it lies.
+        size: Its bytes.
+        mtime_ns: When it was written last, in nanoseconds since the epoch.
+    """
+
+    name: str
+    path: Path
+    size: int
+    mtime_ns: int
+
+
 class Destination(Protocol):
     """The methods that every plugin has.
 
     These it may have as well: ``values(stream, values)`` for structured values, ``spans(stream, spans)`` and
     ``samples(samples)`` for lines of ``telemetry.ndjson`` and ``system_metrics.jsonl`` as dictionaries,
-    ``params(params)`` for parameters as text, ``finish(status)`` for the end of the run.
+    ``params(params)`` for parameters as text, ``artifacts(artifacts)`` for files, again once they were replaced,
+    ``finish(status)`` for the end of the run.
 
     Rows are handed over at least once: again after `Later`, and after a crash between taking them and noting the
     place. A method that takes rows may return what is to be noted with the place, as JSON has it: a length to cut a

@@ -151,7 +151,9 @@ impl Rewinds {
 
     fn join(&mut self, other: Self) {
         self.are_too_many |= other.are_too_many;
-        other.places.into_iter().for_each(|(place, step)| self.add(place, step));
+        for (place, step) in other.places {
+            self.add(place, step);
+        }
     }
 
     /// The step from which on rows at `place` are superseded.
@@ -290,7 +292,9 @@ mod tests {
 
     fn folded(sessions: &[Recorded]) -> Told {
         let mut told = Told::default();
-        sessions.iter().for_each(|session| told.add(session));
+        for session in sessions {
+            told.add(session);
+        }
         told
     }
 
@@ -372,14 +376,18 @@ mod tests {
         for _ in 0..200 {
             let all: Vec<(Place, i64)> = (0..next(20)).map(|_| (place(next(3), next(6)), next(8) as i64)).collect();
             let mut rewinds = Rewinds::default();
-            all.iter().for_each(|&(place, step)| rewinds.add(place, step));
+            for &(place, step) in &all {
+                rewinds.add(place, step);
+            }
             for here in (0..3).flat_map(|shard| (0..7).map(move |offset| place(shard, offset))) {
                 let least = all.iter().filter(|(at, _)| here < *at).map(|&(_, step)| step).min();
                 assert_eq!(rewinds.from(here), least, "{all:?} at {here:?}");
             }
         }
         let mut rewinds = Rewinds::default();
-        (0..=MAX_STREAM_PLACES as u64).for_each(|offset| rewinds.add(place(1, offset), offset as i64));
+        for offset in 0..=MAX_STREAM_PLACES as u64 {
+            rewinds.add(place(1, offset), offset as i64);
+        }
         assert!(rewinds.are_too_many);
     }
 }

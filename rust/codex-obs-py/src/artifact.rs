@@ -1,8 +1,9 @@
-//! `copy_artifact`: a file or a folder into the run directory.
+//! Artifacts: copied into the run directory, and which of them a destination has.
 
 use std::path::{Path, PathBuf};
 
-use codex_obs_core::{artifact, paths};
+use codex_obs_core::artifact;
+use codex_obs_core::follow::artifacts::{self as following, Artifact};
 use pyo3::prelude::*;
 
 use crate::error::to_python;
@@ -21,8 +22,24 @@ pub fn copy_artifact(
     py.detach(copy).map_err(|error| to_python(py, &error))
 }
 
-/// The file that says which artifacts of a run a destination has.
+/// Name, path, bytes and time of the last change in nanoseconds.
+type Facts = (String, PathBuf, u64, i64);
+
+/// The artifacts of a run, in order of their names: all, or those that the destination at `address` does not have as they are now.
 #[pyfunction]
-pub fn artifact_notes_path(directory: PathBuf, address: &str) -> PathBuf {
-    paths::artifact_notes_path(&directory, address)
+pub fn artifacts(py: Python<'_>, directory: PathBuf, address: Option<&str>) -> PyResult<Vec<Facts>> {
+    let found = py.detach(|| match address {
+        Some(address) => following::pending(&directory, address),
+        None => following::all(&directory),
+    });
+    let facts = |Artifact { name, path, size, mtime_ns }: Artifact| (name, path, size, mtime_ns);
+    Ok(found.map_err(|error| to_python(py, &error))?.into_iter().map(facts).collect())
+}
+
+/// Notes that the destination at `address` has artifacts.
+#[pyfunction]
+pub fn note_artifacts(py: Python<'_>, directory: PathBuf, address: &str, artifacts: Vec<Facts>) -> PyResult<()> {
+    let artifact = |(name, path, size, mtime_ns)| Artifact { name, path, size, mtime_ns };
+    let artifacts: Vec<Artifact> = artifacts.into_iter().map(artifact).collect();
+    following::note(&directory, address, &artifacts).map_err(|error| to_python(py, &error))
 }

@@ -43,7 +43,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use super::artifact::{artifact_notes_path, copy_artifact};
+    use super::artifact::{artifacts, copy_artifact, note_artifacts};
     #[pymodule_export]
     use super::canonical::{canonical_json, config_hash};
     #[pymodule_export]

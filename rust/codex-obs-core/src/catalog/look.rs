@@ -116,8 +116,8 @@ impl Entry {
     fn note_sessions(&mut self, folder: &Folder, is_live: Option<bool>, is_quiet: bool, rows: Option<&(i64, i64)>) {
         let streams = streams(folder, is_quiet);
         // The main stream speaks for the run; the ranks only where it has said nothing.
-        let told = streams.iter().map(|stream| records::ends(&folder.path, stream));
-        let ends = told.filter_map(Result::transpose).next().transpose();
+        let mut told = streams.iter().map(|stream| records::ends(&folder.path, stream));
+        let ends = told.find_map(Result::transpose).transpose();
         let (first, last) = match ends {
             Ok(ends) => ends.unzip(),
             Err(error) => {

@@ -11,7 +11,7 @@ use report::Health;
 
 use super::command::SyncCommand;
 pub use super::context::Context;
-use crate::deliver::destination::{Answer, Destination, Follows, Noted, ROWS_MISSING_TAG, RunFacts, Start, States};
+use crate::deliver::destination::{Answer, Destination, Follows, Noted, RunFacts, Start, States};
 use crate::error::Result;
 use crate::follow::follower::{Follower, Losses};
 use crate::follow::holds;
@@ -68,6 +68,7 @@ pub struct Delivery {
     route: Option<Route>,
     params: Params,
     params_checked: Option<Instant>,
+    artifacts_looked: Option<Instant>,
     health: Health,
     /// How the run ended, once that is known: to be told when everything is delivered.
     status: Option<(RunStatus, i64)>,
@@ -131,6 +132,7 @@ impl Delivery {
             route: None,
             params,
             params_checked: None,
+            artifacts_looked: None,
             health: Health::Unknown,
             status: None,
             counted: Losses::default(),
@@ -268,7 +270,10 @@ impl Delivery {
             }
         }
         match self.send_points(destination, wait, flush)? {
-            Step::Idle(due) => Ok(Step::Idle(until.into_iter().chain(due).min())),
+            Step::Idle(due) => {
+                let sent = self.send_artifacts(destination, wait, flush)?;
+                Ok(sent.unwrap_or_else(|| Step::Idle(until.into_iter().chain(due).min())))
+            }
             step => Ok(step),
         }
     }
@@ -332,9 +337,18 @@ impl Delivery {
         let was_superseded = std::mem::take(&mut progress.is_superseded);
         progress.address = Some(self.address.clone());
         progress.is_without_rows = !self.follows_rows();
+        progress.follows = self.follows.logs();
         let (missing, totals) = (progress.missing, progress.totals);
         let rows = self.follow_rows(&progress, facts.start_micros)?;
-        let records = self.follows.records().map(|log| self.follow_records(log, &progress)).collect::<Result<_>>()?;
+        let records: Vec<RecordTrack> =
+            self.follows.records().map(|log| self.follow_records(log, &progress)).collect::<Result<_>>()?;
+        if let Some(hold) = &self.context.telemetry_hold {
+            hold.note_progress(&path);
+            let track = records.iter().find(|track| track.log == FileKind::Telemetry);
+            if let Some((ordinal, offset)) = track.and_then(|track| track.follower.place()) {
+                hold.note(ordinal, offset);
+            }
+        }
         if let Some(hold) = self.context.hold.as_ref().filter(|_| self.follows.holds) {
             hold.note_progress(&path);
             if let Some((ordinal, offset)) = rows.as_ref().and_then(|track| track.follower.place()) {
@@ -430,38 +444,6 @@ impl Delivery {
         self.params = Params::new(directory, stream).as_json(self.follows.params_as_json);
     }
 
-    /// Everything is delivered: says how the run ended, if that is known.
-    fn finish(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Step {
-        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
-            return Step::Idle(None);
-        };
-        let elsewhere = self.missing_elsewhere;
-        let Some(route) = self.route.as_mut() else { return Step::Idle(None) };
-        let missing = route.progress.missing.and(elsewhere);
-        if missing.is_some() && route.progress.told_missing != missing {
-            let tag = (ROWS_MISSING_TAG.to_owned(), missing.words());
-            return match settle(destination.tags(&self.context.stream, &[tag], wait)) {
-                Ok(_) => {
-                    route.progress.told_missing = missing;
-                    self.save();
-                    Step::Worked
-                }
-                Err(step) => step,
-            };
-        }
-        if route.progress.told == self.status {
-            return Step::Idle(None);
-        }
-        match settle(destination.finish(&self.context.stream, status, end_micros, wait)) {
-            Ok(_) => {
-                route.progress.told = self.status;
-                self.save();
-                Step::Worked
-            }
-            Err(step) => step,
-        }
-    }
-
     /// Puts the progress on disk. If that fails, what was delivered is delivered again one day, which does no harm.
     fn save(&mut self) {
         let Some(route) = &self.route else { return };
@@ -471,7 +453,7 @@ impl Delivery {
     fn note_saved(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
             self.context.stats.export_errors.add(1);
-            self.context.warnings.push("export_cursor", || {
+            self.context.warnings.push_about("export_cursor", &self.address, || {
                 format!("{error}: delivered rows may be sent to {} again, which is harmless", self.address)
             });
         }

@@ -1,11 +1,12 @@
 //! Where points go: what a delivery asks of a destination.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::follow::artifacts::Artifact;
 use crate::follow::cursor::Cursor;
 use crate::follow::point::Point;
 use crate::follow::points::Wanted;
@@ -61,6 +62,8 @@ pub struct Follows {
     pub spans: bool,
     /// Samples of the machine: lines of `system_metrics.jsonl`.
     pub samples: bool,
+    /// Artifacts: files below `artifacts/`.
+    pub artifacts: bool,
     /// Whether retention keeps the rows that it has not got yet.
     pub holds: bool,
 }
@@ -73,6 +76,7 @@ impl Follows {
         params_as_json: false,
         spans: false,
         samples: false,
+        artifacts: false,
         holds: true,
     };
 
@@ -80,6 +84,12 @@ impl Follows {
     pub fn records(self) -> impl Iterator<Item = FileKind> {
         let wanted = [(self.spans, FileKind::Telemetry), (self.samples, FileKind::Samples)];
         wanted.into_iter().filter_map(|(wanted, log)| wanted.then_some(log))
+    }
+
+    /// Their names, as a [progress](crate::follow::progress::Progress) has them.
+    #[must_use]
+    pub fn logs(self) -> BTreeSet<String> {
+        self.records().map(|log| log.base().to_owned()).collect()
     }
 }
 
@@ -198,6 +208,11 @@ pub trait Destination: Send + Debug {
 
     /// Sends lines of a log that it [follows](Follows::records).
     fn records(&mut self, _stream: &Stream, _log: FileKind, _lines: &[Box<str>], _wait: &Wait) -> Answer {
+        Answer::TAKEN
+    }
+
+    /// Sends artifacts, if it [follows](Follows) them.
+    fn artifacts(&mut self, _stream: &Stream, _artifacts: &[Artifact], _wait: &Wait) -> Answer {
         Answer::TAKEN
     }
 

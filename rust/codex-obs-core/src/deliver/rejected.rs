@@ -43,6 +43,8 @@ pub enum Refused<'a> {
     Tag(&'a str),
     /// A span, with its trace and itself in hex digits.
     Span(&'a str),
+    /// An artifact, with its bytes.
+    Artifact(u64),
 }
 
 impl RejectedLog {
@@ -89,6 +91,7 @@ impl RejectedLog {
             Refused::Param(value) => line::rejected_text(now, &self.run_id, "param", &pieces, value),
             Refused::Tag(value) => line::rejected_text(now, &self.run_id, "tag", &pieces, value),
             Refused::Span(ids) => line::rejected_text(now, &self.run_id, "span", &pieces, ids),
+            Refused::Artifact(bytes) => line::rejected_text(now, &self.run_id, "artifact", &pieces, &bytes.to_string()),
         };
         self.writer.append(&bytes)
     }

@@ -3,6 +3,7 @@
 //! A [`follower`] gives what comes next, from live batches of the writer, else from the shards. A [`cursor`] says on disk how far
 //! a delivery has come, [`holds`] what retention has to keep for it, [`backlog`] what is left.
 
+pub mod artifacts;
 pub mod backlog;
 pub mod cursor;
 pub mod follower;

@@ -7,6 +7,7 @@ use codex_obs_core::clock::Clock;
 use codex_obs_core::deliver::destination::{Answer, Destination, Follows, Noted, RunFacts, Start};
 use codex_obs_core::deliver::rejected::{Refused, RejectedLog};
 use codex_obs_core::deliver::settings::RunFolder;
+use codex_obs_core::follow::artifacts::Artifact;
 use codex_obs_core::follow::point::{Point, Structured, Value};
 use codex_obs_core::follow::points::Wanted;
 use codex_obs_core::follow::reached::Reached;
@@ -58,6 +59,7 @@ impl Plugin {
                 params: has("params"),
                 spans: has("spans"),
                 samples: has("samples"),
+                artifacts: has("artifacts"),
                 holds: true,
                 params_as_json: false,
             };
@@ -136,8 +138,27 @@ impl Plugin {
         })
     }
 
+    /// Hands over artifacts.
+    fn offer_artifacts(&mut self, stream: &Stream, artifacts: &[Artifact]) -> std::result::Result<(), Refusal> {
+        Python::attach(|py| {
+            let given = self.call(py, "artifacts", |base| {
+                let class = base.getattr(intern!(py, "Artifact"))?;
+                let made = |each: &Artifact| class.call1((&each.name, &each.path, each.size, each.mtime_ns));
+                let made: Vec<_> = artifacts.iter().map(made).collect::<PyResult<_>>()?;
+                (PyList::new(py, made)?,).into_pyobject(py)
+            })?;
+            self.note_state(py, stream, &given)
+        })
+    }
+
     /// Keeps what was refused where it can be found again.
-    fn reject(&mut self, stream: &Stream, point: &Point, why: &str) -> std::result::Result<(), Refusal> {
+    fn reject(
+        &mut self,
+        stream: &Stream,
+        refused: Refused<'_>,
+        name: &str,
+        why: &str,
+    ) -> std::result::Result<(), Refusal> {
         let mut keep = || -> Result<()> {
             if !self.rejected.contains_key(stream) {
                 let folder = RunFolder { directory: &self.directory, file_mode: self.file_mode };
@@ -146,9 +167,8 @@ impl Plugin {
                 self.rejected.insert(stream.clone(), log);
             }
             let Some(log) = self.rejected.get_mut(stream) else { return Ok(()) };
-            let name = format!("{}{}/{}", point.stream_prefix, point.split, point.metric);
             let complaint = Complaint { status: 0, words: why.to_owned() };
-            log.append(Refused::Metric(point), &name, "", &complaint)?;
+            log.append(refused, name, "", &complaint)?;
             log.sync()
         };
         keep().map_err(|error: Error| Refusal::Later { pause: None, why: error.to_string() })
@@ -237,7 +257,9 @@ impl Destination for Plugin {
             let alike = part.iter().take_while(|point| is_number(point) == is_number(&part[0])).count();
             let outcome = match self.offer(stream, &part[..alike]) {
                 Err(Refusal::Never { why }) if alike == 1 => {
-                    self.reject(stream, &part[0], &why).map(|()| rejected += 1)
+                    let point = &part[0];
+                    let name = format!("{}{}/{}", point.stream_prefix, point.split, point.metric);
+                    self.reject(stream, Refused::Metric(point), &name, &why).map(|()| rejected += 1)
                 }
                 Err(Refusal::Never { .. }) => {
                     ends.push(done + alike / 2);
@@ -266,6 +288,29 @@ impl Destination for Plugin {
             self.note_state(py, stream, &given)
         });
         self.settle(outcome)
+    }
+
+    fn artifacts(&mut self, stream: &Stream, artifacts: &[Artifact], _: &Wait) -> Answer {
+        let mut rejected = 0;
+        // One that is refused is found by handing over each by itself.
+        let mut parts = vec![artifacts];
+        while let Some(part) = parts.pop() {
+            let outcome = match self.offer_artifacts(stream, part) {
+                Err(Refusal::Never { .. }) if part.len() > 1 => {
+                    parts.extend(part.chunks(1).rev());
+                    continue;
+                }
+                Err(Refusal::Never { why }) => {
+                    let (refused, name) = (Refused::Artifact(part[0].size), &part[0].name);
+                    self.reject(stream, refused, name, &why).map(|()| rejected += 1)
+                }
+                outcome => outcome,
+            };
+            if let Err(refusal) = outcome {
+                return self.answer(refusal);
+            }
+        }
+        Answer::Taken { rejected }
     }
 
     fn keep(&mut self, stream: &Stream, _: &Reached) -> Result<Option<String>> {

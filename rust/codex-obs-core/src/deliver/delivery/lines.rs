@@ -1,11 +1,13 @@
-//! Rows and other lines of a stream on their way: read, gathered, handed over, noted.
+//! What a stream has on its way: rows, other lines, artifacts and the end are read, gathered, handed over, noted.
 
-use super::{Delivery, LOOK_AGAIN, Route, Step, settle};
-use crate::deliver::destination::Destination;
+use super::{Context, Delivery, LOOK_AGAIN, Route, Step, settle};
+use crate::deliver::destination::{Destination, ROWS_MISSING_TAG};
 use crate::error::Result;
+use crate::follow::artifacts;
 use crate::follow::follower::Stopped;
 use crate::follow::progress::Missing;
 use crate::follow::reached::Reached;
+use crate::limits::RECORD_BATCH;
 use crate::paths::FileKind;
 use crate::primitives::Instant;
 use crate::wait::Wait;
@@ -14,7 +16,7 @@ impl Delivery {
     /// Sends rows, and says how the run ended once there are no more.
     pub(super) fn send_points(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Step> {
         let Some(Route { rows: Some(track), progress, .. }) = &mut self.route else {
-            return Ok(self.finish(destination, wait, flush));
+            return self.finish(destination, wait, flush);
         };
         let settings = &self.context.settings;
         let mut stopped = Stopped::Full;
@@ -44,7 +46,7 @@ impl Delivery {
         let cursor = Some(cursor).filter(|_| track.follower.has_begun());
         if ready == 0 && cursor == progress.cursor {
             track.since = None;
-            return Ok(if stopped == Stopped::AtEnd { self.finish(destination, wait, flush) } else { Step::Worked });
+            return if stopped == Stopped::AtEnd { self.finish(destination, wait, flush) } else { Ok(Step::Worked) };
         }
         let mut taken = (0, 0);
         if ready > 0 {
@@ -68,6 +70,41 @@ impl Delivery {
         self.note_points(taken);
         self.save();
         Ok(Step::Worked)
+    }
+
+    /// Everything is delivered: says how the run ended, if that is known.
+    fn finish(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Step> {
+        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
+            return Ok(Step::Idle(None));
+        };
+        if let Some(step) = self.send_artifacts(destination, wait, flush)? {
+            return Ok(step);
+        }
+        let elsewhere = self.missing_elsewhere;
+        let Some(route) = self.route.as_mut() else { return Ok(Step::Idle(None)) };
+        let missing = route.progress.missing.and(elsewhere);
+        if missing.is_some() && route.progress.told_missing != missing {
+            let tag = (ROWS_MISSING_TAG.to_owned(), missing.words());
+            return Ok(match settle(destination.tags(&self.context.stream, &[tag], wait)) {
+                Ok(_) => {
+                    route.progress.told_missing = missing;
+                    self.save();
+                    Step::Worked
+                }
+                Err(step) => step,
+            });
+        }
+        if route.progress.told == self.status {
+            return Ok(Step::Idle(None));
+        }
+        Ok(match settle(destination.finish(&self.context.stream, status, end_micros, wait)) {
+            Ok(_) => {
+                route.progress.told = self.status;
+                self.save();
+                Step::Worked
+            }
+            Err(step) => step,
+        })
     }
 
     /// Counts what was taken and what was refused, and lets retention know the place.
@@ -135,10 +172,44 @@ impl Delivery {
         route.totals.records += track.records.lines.len() as u64;
         route.progress.totals.records = route.totals.records;
         route.progress.records = reached.records;
+        let hold = self.context.telemetry_hold.as_ref().filter(|_| track.log == FileKind::Telemetry);
+        if let (Some(hold), Some((ordinal, offset))) = (hold, track.follower.place()) {
+            hold.note(ordinal, offset);
+        }
         track.records.clear();
         (track.is_sealed, track.since) = (false, None);
         self.save();
         Ok(Step::Worked)
+    }
+
+    /// Sends artifacts that were copied or replaced meanwhile, if it is time to look. `None`: there are none.
+    pub(super) fn send_artifacts(
+        &mut self,
+        destination: &mut dyn Destination,
+        wait: &Wait,
+        flush: bool,
+    ) -> Result<Option<Step>> {
+        let due = flush || self.artifacts_looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
+        if !self.follows.artifacts || !self.context.leads || !due {
+            return Ok(None);
+        }
+        let Some(route) = &mut self.route else { return Ok(None) };
+        let Context { directory, stream, .. } = &*self.context;
+        let mut pending = artifacts::pending(directory, &self.address)?;
+        if pending.is_empty() {
+            self.artifacts_looked = Some(Instant::now());
+            return Ok(None);
+        }
+        pending.truncate(RECORD_BATCH);
+        if let Err(step) = settle(destination.artifacts(stream, &pending, wait)) {
+            return Ok(Some(step));
+        }
+        artifacts::note(directory, &self.address, &pending)?;
+        let reached = Reached { rows: route.progress.cursor.clone(), records: route.progress.records.clone() };
+        let state = destination.keep(stream, &reached)?;
+        route.progress.state = state.or(route.progress.state.take());
+        self.save();
+        Ok(Some(Step::Worked))
     }
 
     /// Says that a log is at its end.
