@@ -389,22 +389,16 @@ _Delivery: TypeAlias = tuple[str, str, str | None, _Left, tuple[int, int], tuple
 @final
 class Survey:
     # Name, whether a process writes it, rows, and those of which the session cannot be told.
-    @property
-    def streams(self) -> list[tuple[str, bool, int, int]]: ...
+    streams: Final[list[tuple[str, bool, int, int]]]
     # Stream, number, start and end in microseconds, host, pid, status, step that it went back to, rows.
-    @property
-    def sessions(self) -> list[tuple[str, int, int, int | None, str, int, str | None, int | None, int]]: ...
-    @property
-    def earlier_sessions(self) -> int: ...
+    sessions: Final[list[tuple[str, int, int, int | None, str, int, str | None, int | None, int]]]
+    earlier_sessions: Final[int]
     # Stream, whether its writer lives, bytes on disk.
-    @property
-    def journals(self) -> list[tuple[str, bool, int, int | None]]: ...
+    journals: Final[list[tuple[str, bool, int, int | None]]]
     # Stream, address, remote run; rows, bytes, parameters and tags that are left, and whether the end is; rows that are
     # missing and gaps; points that were taken and refused, and rows that were not sent; the status that was told.
-    @property
-    def deliveries(self) -> list[_Delivery]: ...
-    @property
-    def report(self) -> Report: ...
+    deliveries: Final[list[_Delivery]]
+    report: Final[Report]
 
 # How far a delivery has come.
 @final
