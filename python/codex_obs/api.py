@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from codex_obs import _backend, _names, _open_runs
+from codex_obs import _backend, _inheritance, _names, _open_runs
 from codex_obs._opening import Wanted, open_run
 from codex_obs._rank import rank_of
 from codex_obs._settings import environment
@@ -76,7 +76,9 @@ def init(
         CodexObsError: If the directory or its files cannot be used.
     """
     resolved = _resolve(settings, settings_fields)
-    return open_run(_wanted(run_dir, run_id, name, config, tags, resume, rewind_to, resolved))
+    run = open_run(_wanted(run_dir, run_id, name, config, tags, resume, rewind_to, resolved))
+    _inheritance.hand_on()
+    return run
 
 
 def init_beside(run_dir: RunPath | None = None, **arguments: Unpack[InitArguments]) -> tuple[Run, bool]:
@@ -185,8 +187,16 @@ def event(category: object, message: object = None, **fields: object) -> None:
 
 
 def current_run() -> Run | None:
-    """Return the current run, or None: that of ``with run:`` in this thread or task, else the one opened last."""
-    return _open_runs.current()
+    """Return the current run, or None: that of ``with run:`` in this thread or task, else the one opened last.
+
+    In a worker of `multiprocessing` that was spawned, or comes from a fork server, else the one of its parent.
+    """
+    run = _open_runs.current()
+    if run is None:
+        return _inheritance.inherited()
+    # It may have been imported since the run was opened.
+    _inheritance.hand_on()
+    return run
 
 
 def flush(timeout: float | None = None, *, sync: bool = False) -> bool:
@@ -208,7 +218,7 @@ def finish(status: Status = "finished", *, timeout: float | None = 5.0) -> bool:
 
 
 def _current() -> Run:
-    run = _open_runs.current()
+    run = current_run()
     if run is None:
         raise NoActiveRunError("no run is open: call codex_obs.init first")
     return run

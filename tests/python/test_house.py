@@ -48,7 +48,7 @@ LAYERS = (
     ("_beside",),
     ("_spans_read", "_telemetry", "_versions"),
     ("_catalog", "_drawing", "_inspection", "_notebook", "_run", "_selection", "_series", "reading"),
-    ("_opening", "api", "flags", "testing"),
+    ("_inheritance", "_opening", "api", "flags", "testing"),
     ("telemetry",),
     ("integrations",),
     ("__init__",),
