@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_said_and_links_that_lead_to_no_file_are_left_out
     with codex_obs.init(run_dir) as run:
         with pytest.raises(codex_obs.LogFileError, match="missing"):
             run.log_artifact(source / "missing")
-        with pytest.raises(codex_obs.UnsafePathError, match="neither a file nor a folder"):
+        with pytest.raises(codex_obs.SettingError, match="neither a file nor a folder"):
             run.log_artifact(source / "fifo")
         run.log_artifact(source)
     assert "left out of the artifact" in caplog.text
