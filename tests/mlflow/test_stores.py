@@ -124,6 +124,26 @@ def test_a_name_that_a_folder_of_files_cannot_hold_costs_no_other_point(
     assert "a SQLite store can" in rejected[f"train/{long}"]
 
 
+def test_half_a_line_that_a_full_disk_has_left_costs_nothing(worker: Worker, run_dir: Path, tmp_path: Path) -> None:
+    uri = f"file://{tmp_path / 'store'}"
+    with codex_obs.init(run_dir) as run:
+        for step in range(3):
+            run.log({"loss": step / 2, "acc": 0.5, "rare": 1.0}, step=step)
+    worker.sync(run_dir, "--uri", uri)
+    (metrics,) = (tmp_path / "store").glob("*/*/metrics/train")
+    for name, torn in {"loss": "179618", "acc": "1796186064000 0.25 7", "rare": "1"}.items():
+        with (metrics / name).open("a") as lines:
+            lines.write(torn)
+    (metrics / "late").touch()
+    with codex_obs.init(run_dir, resume="must") as run:
+        for step in range(3, 5):
+            run.log({"loss": step / 2, "acc": 0.25, "late": 3.0}, step=step)
+    worker.sync(run_dir, "--uri", uri)
+    (found,) = worker.runs(uri)
+    assert differences(points_of(found), expected_points(run_dir)) == NONE
+    assert lines_of(run_dir, "export_rejected*") == []
+
+
 def test_the_demo_delivers_to_a_database_in_its_run_by_a_process_beside_it(worker: Worker) -> None:
     flags = ("--run-name", "mine", "--enable-tensorboard", "--enable-mlflow", "--mlflow-experiment", "digits")
     status, words = worker.command("demo", *flags, "--epochs", 1)

@@ -6,6 +6,7 @@ MLflow's package opens the store, at the first call. What the engine sends twice
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -44,6 +45,7 @@ _INTERNAL_ERROR = "INTERNAL_ERROR"
 _INVALID = "INVALID_PARAMETER_VALUE"
 _BUSY = "TEMPORARILY_UNAVAILABLE"
 _MAX_NAME_BYTES = 255  # of a file, on every file system of Linux
+_BLOCK_BYTES = 4096  # read at a time from a file's end
 _JSON_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -157,6 +159,11 @@ class Store:
         except BaseException:
             # A part may be there now.
             self._known.clear()
+            if tracking.scheme_of(self._uri) == tracking.FILE:
+                folder = self._folder_of(run_id) / "metrics"
+                for key in {one.key for one in new}:
+                    with contextlib.suppress(OSError):
+                        _mend(folder / key)
             raise
         return {}
 
@@ -185,12 +192,16 @@ class Store:
         folder = self._folder_of(run_id) / "metrics"
         for key, index in metrics.items():
             _check_file(folder, key, f"metrics[{index}].name")
+            _mend(folder / key)
             yield key, _points_of_file(folder / key)
 
     def _folder_of(self, run_id: str) -> Path:
         """Give the folder of a run in a store of files."""
-        experiment = self._opened().get_run(run_id).info.experiment_id
-        return Path(tracking.path_of(self._uri), experiment, run_id)
+        root = Path(tracking.path_of(self._uri))
+        # MLflow itself would read every metric.
+        for meta in root.glob(f"*/{glob.escape(run_id)}/meta.yaml"):
+            return meta.parent
+        return Path(root, self._opened().get_run(run_id).info.experiment_id, run_id)
 
     def _create_run(self, asked: Mapping[str, object]) -> dict[str, object]:
         from mlflow.entities import RunTag  # noqa: PLC0415 - loaded at the first call
@@ -205,7 +216,13 @@ class Store:
         return {"run": _as_json(run)}
 
     def _get_run(self, asked: Mapping[str, object]) -> dict[str, object]:
-        return {"run": _as_json(self._opened().get_run(_text(asked, "run_id")))}
+        store, run_id = self._opened(), _text(asked, "run_id")
+        if tracking.scheme_of(self._uri) == tracking.FILE:
+            for folder in Path(tracking.path_of(self._uri)).glob(f"*/{glob.escape(run_id)}/metrics"):
+                for parent, _, names in os.walk(folder):
+                    for name in names:
+                        _mend(Path(parent, name))
+        return {"run": _as_json(store.get_run(run_id))}
 
     def _update_run(self, asked: Mapping[str, object]) -> dict[str, object]:
         from mlflow.entities import RunStatus  # noqa: PLC0415 - loaded at the first call
@@ -269,6 +286,24 @@ def _points_of_file(file: Path) -> Iterator[_Point]:
             parts = line.split()
             with contextlib.suppress(ValueError, IndexError):  # a line that was torn holds no point
                 yield int(parts[0]), int(parts[2]), float(parts[1])
+
+
+def _mend(file: Path) -> None:
+    """Take away what a full disk has left: half a line, or a file without one. MLflow would read nothing of the run."""
+    with contextlib.suppress(FileNotFoundError):
+        with file.open("r+b") as lines:
+            end = length = lines.seek(0, os.SEEK_END)
+            while length:
+                start = max(0, length - _BLOCK_BYTES)
+                lines.seek(start)
+                place = lines.read(length - start).rfind(b"\n")
+                length = start + place + 1
+                if place >= 0:
+                    break
+            if length != end:
+                lines.truncate(length)
+        if length == 0:
+            file.unlink()
 
 
 def _check_file(folder: Path, key: str, part: str) -> None:
