@@ -199,6 +199,8 @@ def test_wrong_questions_are_answered_with_words(page: Page) -> None:
         ("pixels", {"run": "first", "metric": "loss", "axis": "up"}),
         ("pixels", {"run": "first", "metric": "loss", "start": "nan"}),
         ("pixels", {"run": "first", "metric": "loss", "start": "1e300"}),
+        ("pixels", {"run": "first", "metric": "loss", "axis": "time", "start": "9e14"}),
+        ("pixels", {"run": "first", "metric": "loss", "axis": "relative", "stop": "-9e14"}),
         ("pixels", {"run": "first", "metric": "loss", "pixels": "many"}),
         ("names", {}),
         ("runs", {"where": "no condition"}),

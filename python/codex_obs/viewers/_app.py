@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Request], Response]
 
+# Steps that a number of the page can be, and seconds whose microseconds are below 2**63.
+_MOST = 2**53
+_MOST_S = 2**42
 _MAX_PIXELS = 4000
 _MAX_RUNS = 500
 
@@ -96,7 +99,9 @@ class _Page:
         if axis not in {"step", "time", "relative"}:
             raise HTTPException(400, f"axis={axis}: give step, time or relative.")
         pixels = min(max(_whole(query.get("pixels", "600")), 1), _MAX_PIXELS)
-        asked = Asked(axis, _number(query.get("start")), _number(query.get("stop")), pixels)  # type: ignore[arg-type]  # one of the three
+        most = _MOST if axis == "step" else _MOST_S
+        start, stop = (_number(query.get(end), most) for end in ("start", "stop"))
+        asked = Asked(axis, start, stop, pixels)  # type: ignore[arg-type]  # one of the three
         packed = self._curves.pixels(self._chosen(request), query.get("metric", ""), asked)
         return _tagged(request, packed, MEDIA_TYPE)
 
@@ -128,14 +133,14 @@ class _Page:
         return [(key, self._runs.find(key)) for key in keys]
 
 
-def _number(text: str | None) -> float | None:
+def _number(text: str | None, most: int = _MOST) -> float | None:
     if text is None:
         return None
     try:
         number = float(text)
     except ValueError:
         raise HTTPException(400, f"{text} is no number.") from None
-    if not abs(number) < 2**53:
+    if not abs(number) < most:
         raise HTTPException(400, f"{text} is out of range.")
     return number
 

@@ -35,7 +35,7 @@ function sessions(found) {
 function shown(found, config) {
   const waits = found.destinations.filter((each) => each.rows_left || each.params_left || each.end_left).map((each) => `${brief(each.address, 80)}: ${number(each.rows_left ?? 0)} rows wait`);
   return [
-    make("h4", {}, "Losses"), ...losses(found), ...[...found.problems, ...waits].map((words) => make("p", { class: "note" }, brief(words, 400))),
+    make("h4", {}, "Data loss"), ...losses(found), ...[...found.problems, ...waits].map((words) => make("p", { class: "note" }, brief(words, 400))),
     make("h4", {}, "Parameters"), parameters(config),
     make("h4", {}, "Sessions"), sessions(found),
     make("h4", {}, "Folder"), make("code", {}, visible(found.path)),

@@ -5,7 +5,7 @@ import { Card, CARD_HEIGHT } from "./cards.js";
 import { make } from "./dom.js";
 import { runs } from "./list.js";
 import { get } from "./server.js";
-import { brief, number, ticks, visible } from "./text.js";
+import { brief, number, visible } from "./text.js";
 
 const MAX_RUNS = 4;
 const ROWS = 48;
@@ -67,7 +67,7 @@ function drawMap(canvas, one, low, high, height) {
   context.font = `11px ${style.fontFamily}`;
   context.fillStyle = style.getPropertyValue("--faint");
   context.textAlign = "right";
-  const [top, bottom] = ticks([high, low]);
+  const [top, bottom] = [number(high, 4), number(low, 4)];
   context.fillText(top, 40, 10);
   context.fillText(bottom, 40, height - 3);
   context.fillStyle = runs.colorOf(one.run);
