@@ -56,6 +56,11 @@ def state(log: Path) -> dict[str, bytes]:
         "run/params.ndjson",
         "run/.codex_obs/cursor-x",
         "run/.codex_obs/new",
+        "run/tensorboard/events.out.tfevents.1",
+        "run/wandb/offline-run/run.wandb",
+        "run/mlruns/0/new",
+        "run/artifacts/model.bin",
+        "run/mlflow.db",
         "elsewhere/hard",
         "elsewhere/run/metrics.ndjson",
         "other/metrics.ndjson",
@@ -66,6 +71,15 @@ def test_a_file_of_a_run_is_never_replaced(log: Path, tmp_path: Path, destinatio
     elsewhere.mkdir()
     os.link(log / "metrics.ndjson.1", elsewhere / "hard")
     (elsewhere / "run").symlink_to(log)
+    for name in (
+        "tensorboard/events.out.tfevents.1",
+        "wandb/offline-run/run.wandb",
+        "mlruns/0/meta",
+        "artifacts/model.bin",
+    ):
+        (log / name).parent.mkdir(parents=True)
+        (log / name).write_text("theirs")
+    (log / "run.json").touch()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "metrics.ndjson").write_text(ROW)
     before = state(tmp_path)

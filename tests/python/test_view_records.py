@@ -215,3 +215,12 @@ def told(runs: Runs) -> tuple[object, ...]:
     assert isinstance(listed, list)
     (row,) = listed
     return row["status"], row["rows"], row["last_step"]
+
+
+@pytest.mark.parametrize("words", ["live/now", "EXPERIMENT", "my first", "id-7"])
+def test_words_find_a_run_by_its_path_its_name_and_its_id(words: str, tmp_path: Path) -> None:
+    for path, name, run_id in (("live/now", "My first experiment", "id-7"), ("other", "second", "id-8")):
+        codex_obs.init(tmp_path / path, name=name, run_id=run_id).close()
+    listed: Any = Runs([tmp_path]).listing(where=[f"words~{words}"])["runs"]
+    (found,) = listed
+    assert (found["key"], found["name"], "words" in found) == ("live/now", "My first experiment", False)

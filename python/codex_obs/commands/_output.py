@@ -30,10 +30,13 @@ _FORMULA_START = r"\A[=+\-@'\t\r\n]"
 # Files that a run writes or reads itself, under whatever number and coding. A run lives in a folder that has one.
 _OWN_FILE = re.compile(
     r"(metrics|metrics_manifest|params|tracking_summary|telemetry|system_metrics|export_rejected|export_names)\b.*"
-    r"\.(ndjson|jsonl)(\..*)?|run\.(nd)?json",
+    r"\.(ndjson|jsonl)(\..*)?|run\.(nd)?json|mlflow\.db",
     re.IGNORECASE,
 )
 _INTERNALS = ".codex_obs"
+# Folders in a run directory whose files have other writers; among the artifacts there is room for another.
+_OF_DESTINATIONS = {"tensorboard", "wandb", "mlruns"}
+_ARTIFACTS = "artifacts"
 
 
 class OutputError(Exception):
@@ -87,6 +90,9 @@ def _is_of_a_run(destination: Path, inputs: Sequence[Path]) -> bool:
     if _INTERNALS in folder.parts or (_OWN_FILE.fullmatch(destination.name) and _holds_a_run(folder, destination.name)):
         return True
     if is_shard(destination.name) and destination.exists():
+        return True
+    taken = _OF_DESTINATIONS | ({_ARTIFACTS} if destination.exists() else set())
+    if any(inner.name in taken and (inner.parent / "run.json").exists() for inner in (folder, *folder.parents)):
         return True
     try:
         there = destination.stat()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _FRESH_S = 1.0
 # Rows of the list that a page gets; the filter finds the others.
 MAX_ROWS = 1000
+# What a row has for those who look for words, and what is not sent.
+_WORDS = "words"
 
 
 class Runs:
@@ -90,7 +92,7 @@ class Runs:
             self._refuse_links(key, self._paths[key])
         except NoLogError as error:
             return {"key": key, "problem": str(error)}
-        return row
+        return {name: value for name, value in row.items() if name != _WORDS}
 
     def _refuse_links(self, key: str, path: Path) -> None:
         """Refuse a run that is outside of the folders that were named, or has a file that is."""
@@ -122,7 +124,8 @@ class Runs:
                 for key, path, row in self._rows_of(root, sorted(asked), problems):
                     if key not in paths:
                         paths[key] = path
-                        rows.append({"key": key, **row})
+                        named = (key, row["name"], row["run_id"])
+                        rows.append({"key": key, **row, _WORDS: "\n".join(str(text) for text in named if text)})
             rows.sort(key=lambda row: str(row["started"] or ""), reverse=True)
             # Counted from the oldest run on, so that a new one changes no other's: colours depend on it.
             rows = [{**row, "place": len(rows) - 1 - place} for place, row in enumerate(rows)]

@@ -1,7 +1,7 @@
 // What there is to know of each run beside its curves: parameters, sessions, and what is lost.
 
 import { byId, make } from "./dom.js";
-import { runs, statusMark } from "./list.js";
+import { nameOf, runs, statusMark } from "./list.js";
 import { get } from "./server.js";
 import { brief, number, visible } from "./text.js";
 
@@ -24,21 +24,22 @@ function losses(found) {
   return found.losses.map((loss) => make("div", { class: "loss" }, make("b", {}, brief(loss.words, 400)), make("span", {}, brief(loss.remedy, 400))));
 }
 
-function sessions(found) {
+function sessions(found, isRunning) {
   const lines = found.sessions.slice(-SHOWN_SESSIONS).reverse().map((session) => make("tr", {},
-    ...[session.stream, session.started?.slice(0, 19).replace("T", " ") ?? "–", session.status ?? "no finish", `${session.host} · ${session.pid}`].map((text) => make("td", {}, brief(text, 60))),
+    ...[session.stream, session.started?.slice(0, 19).replace("T", " ") ?? "–", session.status ?? (isRunning ? "open" : "no finish"), `${session.host} · ${session.pid}`].map((text) => make("td", {}, brief(text, 60))),
     make("td", { class: "number" }, number(session.rows))));
   const titles = ["stream", "began (UTC)", "status", "host · process"].map((title) => make("th", {}, title));
   return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, titles, make("th", { class: "number" }, "rows"))), make("tbody", {}, lines)));
 }
 
-function shown(found, config) {
+function shown(found, run) {
   const waits = found.destinations.filter((each) => each.rows_left || each.params_left || each.end_left).map((each) => `${brief(each.address, 80)}: ${number(each.rows_left ?? 0)} rows wait`);
   return [
     make("h4", {}, "Data loss"), ...losses(found), ...[...found.problems, ...waits].map((words) => make("p", { class: "note" }, brief(words, 400))),
-    make("h4", {}, "Parameters"), parameters(config),
-    make("h4", {}, "Sessions"), sessions(found),
+    make("h4", {}, "Parameters"), parameters(run.config),
+    make("h4", {}, "Sessions"), sessions(found, run.status === "running"),
     make("h4", {}, "Folder"), make("code", {}, visible(found.path)),
+    make("h4", {}, "Name and id"), make("p", {}, [nameOf(run), brief(run.run_id ?? "", 100)].filter(Boolean).join(" · ")),
   ];
 }
 
@@ -55,7 +56,7 @@ export async function showDetails() {
   if (keys.length > 0) place.replaceChildren(...cards.map((card) => card.element));
   for (const { key, run, body } of cards) {
     try {
-      body.replaceChildren(...shown(await get("run", { run: key }), run.config));
+      body.replaceChildren(...shown(await get("run", { run: key }), run));
     } catch (error) {
       body.replaceChildren(make("p", { class: "problem" }, error.message));
     }

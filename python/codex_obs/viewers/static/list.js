@@ -93,10 +93,10 @@ class Runs {
 
 export const runs = new Runs();
 
-/** Takes apart what was typed: conditions are separated by blanks, `lr<=0.1 status=running`; other words are looked for in the name. */
+/** Takes apart what was typed: conditions are separated by blanks, `lr<=0.1 status=running`; other words are looked for in path, name and id. */
 export function conditions(text) {
   const parts = text.match(/(?:[^\s"]|"[^"]*")+/g) ?? [];
-  return parts.map((part) => part.replaceAll('"', "")).filter(Boolean).map((part) => (/[=<>~]/.test(part) ? part : `key~${part}`));
+  return parts.map((part) => part.replaceAll('"', "")).filter(Boolean).map((part) => (/[=<>~]/.test(part) ? part : `words~${part}`));
 }
 
 export function statusMark(run) {
@@ -111,7 +111,12 @@ function item(run, isChosen) {
   const only = make("button", { class: "quiet only", onclick: () => choose({ all: false, run: [run.key] }), title: "Show this run alone" }, "only");
   return make("li", { class: isChosen ? "run on" : "run", color: isChosen ? runs.colorOf(run.key) : undefined },
     make("label", { title: brief(run.key) }, tick, make("span", { class: "swatch" }), make("span", { class: "name" }, brief(run.key, 300))),
-    make("span", { class: "facts" }, statusMark(run), facts), only);
+    make("span", { class: "facts" }, statusMark(run), [facts, nameOf(run)].filter(Boolean).join(" · ")), only);
+}
+
+/** The name of a run, where its path does not say it. */
+export function nameOf(run) {
+  return run.name && run.name !== run.key.split("/").pop() ? brief(run.name, 100) : null;
 }
 
 let listed = "";

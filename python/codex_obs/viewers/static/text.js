@@ -32,7 +32,9 @@ export function ticks(values) {
   const most = Math.max(...known.map(Math.abs), 0);
   const gap = known.length > 1 ? Math.abs(known[1] - known[0]) : most;
   if (most >= 1e6 || (most > 0 && most < 1e-3)) {
-    return values.map((value) => (value === null ? "" : value === 0 ? "0" : number(value, 4)));
+    // As many digits as tell neighbours apart.
+    const digits = Math.min(12, Math.max(4, gap > 0 ? Math.ceil(Math.log10(most / gap) - 1e-9) + 2 : 4));
+    return values.map((value) => (value === null ? "" : value === 0 ? "0" : number(value, digits)));
   }
   let decimals = gap > 0 ? Math.max(0, Math.min(8, Math.ceil(-Math.log10(gap) - 1e-9))) : 0;
   // A gap of 0.025 needs three, as one of 0.02 needs two.
