@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,15 @@ def gone(folder: Path) -> bool:
     """Deletes `folder`, in which a destination may be renaming a file meanwhile: then it is deleted again."""
     shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()
+
+
+def made(folder: Path) -> bool:
+    """Makes `folder`, unless a file with that name is there at the moment."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def test_what_a_session_writes_and_what_is_delivered_later_are_the_same_bytes(run_dir: Path) -> None:
@@ -195,6 +205,76 @@ def test_structured_values_are_shown_or_counted(run_dir: Path) -> None:
         (result,) = json.loads(done.stdout)
         counted = [result[f"rows_{why}"] for why in ("structured", "without_value", "without_step")]
         assert (result["delivered"], counted) == (events, [1, 1, 1])
+
+
+def test_a_state_that_cannot_be_noted_doubles_nothing(run_dir: Path) -> None:
+    with codex_obs.init(run_dir, tensorboard=True, wandb="offline", export_interval_s=0.01) as run:
+        run.log({"loss": 0.5}, step=0)
+        until(lambda: (run_dir / EVENTS).exists() and events_in(run_dir / EVENTS) == 2)
+        until(lambda: bool(offline_files(run_dir)))
+        # As where there is no room for a file.
+        drafts = [run_dir / folder / ".codex_obs.json.new" for folder in ("tensorboard", "wandb")]
+        for draft in drafts:
+            until(partial(made, draft))
+        retries = run.stats()["export_retries"]
+        for step in range(1, 4):
+            run.log({"loss": 0.5}, step=step)
+        until(lambda: run.stats()["export_retries"] >= retries + 4)
+        for draft in drafts:
+            draft.rmdir()
+    live = written(run_dir)
+    for folder in ("tensorboard", "wandb"):
+        shutil.rmtree(run_dir / folder)
+        assert start("sync", run_dir, "--to", folder, cwd=run_dir.parent).returncode == 0
+    assert written(run_dir) == live
+
+
+def test_a_run_that_has_everything_keeps_its_end(run_dir: Path) -> None:
+    log(run_dir, range(5), tensorboard=True, wandb="offline")
+    live = written(run_dir)
+    for folder in ("tensorboard", "wandb"):
+        done = start("sync", run_dir, "--to", folder, cwd=run_dir.parent)
+        assert done.stdout == f"{run_dir}: nothing new for {folder}\n"
+    assert written(run_dir) == live
+
+
+def test_values_of_the_group_that_waits_are_found_after_a_kill(run_dir: Path) -> None:
+    program = f"""
+import os, time
+import codex_obs
+run = codex_obs.init({str(run_dir)!r}, wandb="offline", export_interval_s=0.5)
+for step in range(3):
+    run.log({{"loss": 0.5, "h": {{"counts": [1, 2], "edges": [0, 1, 2]}}}}, step=step)
+run.event("MISC", "hello", value=3)
+deadline = time.monotonic() + 30
+while run.stats()["metrics_exported"] < 4:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -signal.SIGKILL
+    assert start("sync", run_dir, "--to", "wandb", cwd=run_dir.parent).returncode == 0
+    (progress,) = (json.loads(path.read_text()) for path in (run_dir / ".codex_obs").glob("export-*.json"))
+    assert progress["totals"]["without_step"] == 1
+    (file,) = offline_files(run_dir)
+    assert file.read_bytes().count(b'"_type":"histogram"') == 3
+
+
+@pytest.mark.parametrize("folder", ["tensorboard", "wandb"])
+def test_a_folder_that_is_a_link_is_not_written_through(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run_dir.mkdir()
+    (run_dir / folder).symlink_to(elsewhere)
+    settings: dict[str, Any] = {folder: True if folder == "tensorboard" else "offline"}
+    log(run_dir, range(3), **settings)
+    assert list(elsewhere.iterdir()) == []
+    assert "it is a symbolic link" in caplog.text
+    # One that was named may be.
+    log(run_dir, range(3, 5), tensorboard=run_dir / folder, resume="allow")
+    assert (elsewhere / EVENTS.name).exists()
 
 
 @pytest.mark.parametrize(

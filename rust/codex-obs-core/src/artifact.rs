@@ -57,7 +57,7 @@ pub fn copy(directory: &Path, source: &Path, name: Option<&Path>, mode: u32) -> 
     }
     let target = root.join(&name);
     for folder in target.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)) {
-        require_no_link(folder)?;
+        fs::require_no_link(folder)?;
     }
     fs::create_folder(target.parent().unwrap_or(&root), mode)?;
     place(&draft.0, &target, found.is_dir())?;
@@ -101,15 +101,6 @@ fn checked_name(source: &Path, name: Option<&Path>) -> Result<PathBuf> {
         return Err(refused("it is too long"));
     }
     Ok(name)
-}
-
-fn require_no_link(folder: &Path) -> Result<()> {
-    match std_fs::symlink_metadata(folder) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Error::not_ours(folder, "it is not a folder")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("examine", folder, error)),
-    }
 }
 
 /// Puts a whole copy in its place.

@@ -100,6 +100,12 @@ impl Error {
         matches!(*self.0, Kind::Conflict { .. })
     }
 
+    /// Whether a name leads to something that is not ours.
+    #[must_use]
+    pub fn is_not_ours(&self) -> bool {
+        matches!(*self.0, Kind::NotOurs { .. })
+    }
+
     /// Whether there was no log to read.
     #[must_use]
     pub fn is_no_log(&self) -> bool {

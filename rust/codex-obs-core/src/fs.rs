@@ -188,6 +188,17 @@ pub fn create_folder(path: &Path, file_mode: u32) -> Result<()> {
     })
 }
 
+/// Refuses a name that is there and no folder: a link to one, too.
+pub fn require_no_link(folder: &Path) -> Result<()> {
+    match folder.symlink_metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(found) if found.is_symlink() => Err(Error::not_ours(folder, "it is a symbolic link")),
+        Ok(_) => Err(Error::not_ours(folder, "it is not a folder")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("examine", folder, error)),
+    }
+}
+
 /// Refuses a folder in which this process may not create files.
 pub fn require_writable(folder: &Path) -> Result<()> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};

@@ -12,7 +12,7 @@ pub const MOST_POINTS: usize = 16_384;
 pub fn answer(outcome: Result<()>) -> Answer {
     match outcome {
         Ok(()) => Answer::TAKEN,
-        Err(error) if error.is_conflict() => Answer::Never { why: error.problem() },
+        Err(error) if error.is_conflict() || error.is_not_ours() => Answer::Never { why: error.problem() },
         Err(error) => Answer::Later { pause: EXPORT_SHORTEST_BACKOFF, why: error.to_string() },
     }
 }

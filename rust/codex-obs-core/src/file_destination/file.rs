@@ -50,8 +50,8 @@ impl OwnFile {
         Ok(Self { path: path.to_owned(), file, mark: Mark::after(0, records), has_end: false, is_unsynced: true })
     }
 
-    /// Opens the file at `path` behind `mark`; what stands behind it is cut off. `None`: there is no file, or it does not hold
-    /// that record there.
+    /// Opens the file at `path` behind `mark`; what is appended next takes the place of what stands there, which may be its end.
+    /// `None`: there is no file, or it does not hold that record there.
     pub fn resume(path: &Path, mark: Mark) -> Result<Option<Self>> {
         let file = match fs::open_existing(path) {
             Ok(file) => Held::over(file, path)?,
@@ -68,10 +68,8 @@ impl OwnFile {
         if xxh3_64(&last) != mark.last_hash {
             return Ok(None);
         }
-        if length > mark.length {
-            file.set_len(mark.length).map_err(|source| Error::io("truncate", path, source))?;
-        }
-        Ok(Some(Self { path: path.to_owned(), file, mark, has_end: false, is_unsynced: false }))
+        let has_end = length > mark.length;
+        Ok(Some(Self { path: path.to_owned(), file, mark, has_end, is_unsynced: false }))
     }
 
     /// Where the file is.
@@ -171,7 +169,7 @@ mod tests {
         drop(file);
 
         let mut file = OwnFile::resume(&path, noted).unwrap().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "headonetwo");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "headonetwothree", "it stands until something is added");
         file.append(&records(&["3"])).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "headonetwo3");
 
@@ -213,8 +211,10 @@ mod tests {
         file.append(&records(&["1"])).unwrap();
         assert_eq!(text(), "head1");
         file.end(&records(&["end"])).unwrap();
-        OwnFile::resume(&path, file.mark()).unwrap().unwrap();
-        assert_eq!(text(), "head1");
+        let mut file = OwnFile::resume(&path, file.mark()).unwrap().unwrap();
+        assert_eq!(text(), "head1end", "a file that is looked at keeps its end");
+        file.append(&records(&["2"])).unwrap();
+        assert_eq!(text(), "head12");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What destinations share that are files: one file that grows by whole records, and what is known of it beside it.
 //!
-//! Bytes come first, then a note of the place in the log and of the file's length. Resuming truncates the file to that
-//! length and goes on, so that each row is in the file once, whenever a process died.
+//! Bytes come first, then a note of the place in the log and of the file's length. Resuming goes on
+//! behind that length, so that each row is in the file once, whenever a process died.
 
 pub mod answer;
 pub mod file;

@@ -127,6 +127,8 @@ struct Group {
     metrics: HashSet<u64>,
     /// Index of its first point.
     start: usize,
+    /// The place in the manifest before it, and the rows that were not sent before it.
+    before: (Option<Cursor>, UnshownRows),
 }
 
 impl Rows {
@@ -172,9 +174,14 @@ impl Rows {
         }
     }
 
-    /// The place in the manifest behind the last structured value that was read.
+    /// What is noted with a place: that in the manifest behind the last structured value that was read, and how many rows were met
+    /// that are not sent. Both as they are, or as they were `before_group`, the last one.
     #[must_use]
-    pub fn manifest(&self) -> Option<&Cursor> {
+    pub fn noted(&self, before_group: bool) -> (Option<Cursor>, UnshownRows) {
+        if before_group { self.group.before.clone() } else { (self.manifest().cloned(), self.unshown) }
+    }
+
+    fn manifest(&self) -> Option<&Cursor> {
         self.values.as_ref().and_then(Values::cursor)
     }
 
@@ -195,6 +202,8 @@ impl Rows {
         }
         let wanted = self.wanted;
         let values = &mut self.values;
+        // Of a row with a structured value: the place in the manifest before that.
+        let mut manifest = None;
         let read = self.parser.read(line, |row, _| {
             let number = match row.value {
                 scan::Value::Finite(value) | scan::Value::NonFinite(value) => Some(value),
@@ -212,13 +221,16 @@ impl Rows {
             }
             let value = match (number, structured, values) {
                 (Some(number), ..) => Value::Number(number),
-                (None, Some(id), Some(values)) => match values.find(id)? {
-                    Some(structured) if wanted.charts_only && !structured.has_form() => {
-                        return Ok(Err(Unshown::Structured));
+                (None, Some(id), Some(values)) => {
+                    manifest = wanted.groups.then(|| values.cursor().cloned());
+                    match values.find(id, row.timestamp)? {
+                        Some(structured) if wanted.charts_only && !structured.has_form() => {
+                            return Ok(Err(Unshown::Structured));
+                        }
+                        Some(structured) => Value::Structured(structured),
+                        None => return Ok(Err(Unshown::Structured)),
                     }
-                    Some(structured) => Value::Structured(structured),
-                    None => return Ok(Err(Unshown::Structured)),
-                },
+                }
                 _ => return Ok(Err(Unshown::Structured)),
             };
             let tags = if wanted.tags || wanted.groups { own_tags(row.tags.json) } else { None };
@@ -241,6 +253,10 @@ impl Rows {
             let common = common(timestamp, step, &split, dataset.as_deref(), tags);
             self.group.begins(common, xxh3_64(metric.as_bytes()))
         });
+        if begins_group {
+            let manifest = manifest.unwrap_or_else(|| self.manifest().cloned());
+            self.group.before = (manifest, self.unshown);
+        }
         Ok(Content::Point(Point {
             stream_prefix: Arc::clone(&self.prefix),
             split,

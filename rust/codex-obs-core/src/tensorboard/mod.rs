@@ -19,6 +19,7 @@ use crate::file_destination::{MOST_POINTS, answer};
 use crate::follow::point::{Point, Value};
 use crate::follow::points::Wanted;
 use crate::follow::reached::Reached;
+use crate::fs;
 use crate::paths::{FileKind, Stream};
 use crate::problem::Facts;
 use crate::run::ending::RunStatus;
@@ -71,6 +72,9 @@ impl TensorBoard {
     }
 
     fn open_in(&self, folder: &Path) -> Result<EventFile> {
+        // A folder that was named may be one that a link leads to; below the run directory, or in it, none is.
+        let own = folder.ancestors().take_while(|part| part.starts_with(&self.folder));
+        own.filter(|part| self.named.is_none() || *part != self.folder).try_for_each(fs::require_no_link)?;
         EventFile::open(folder, &self.run_id, self.start_micros, self.mode)
     }
 

@@ -8,6 +8,8 @@ use crate::run::ending::RunStatus;
 
 /// Longest identifier: longer ones are refused there.
 const MAX_ID_BYTES: usize = 64;
+/// Longest tag: a run with a longer one is refused there.
+const MAX_TAG_CHARACTERS: usize = 64;
 
 /// The run's identifier there. It is the same for the same run and stream.
 #[must_use]
@@ -37,7 +39,14 @@ pub fn folder(run_id: &str, start_micros: i64) -> String {
 #[must_use]
 pub fn tags(tags: &[(String, String)]) -> Vec<String> {
     let text = |json: &str| serde_json::from_str(json).unwrap_or_else(|_| json.to_owned());
-    tags.iter().map(|(key, json)| format!("{key}:{}", text(json))).collect()
+    tags.iter().filter_map(|(key, json)| tag(&format!("{key}:{}", text(json)))).collect()
+}
+
+/// A tag as far as it is taken there. `None`: nothing is left of it.
+#[must_use]
+pub fn tag(text: &str) -> Option<String> {
+    let tag: String = text.chars().take(MAX_TAG_CHARACTERS).collect();
+    (!tag.is_empty()).then_some(tag)
 }
 
 /// The exit code that stands for how a run ended. Those of W&B's own client: an interrupted run has 255.
@@ -66,6 +75,14 @@ mod tests {
             assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{id}");
         }
         assert_eq!(std::collections::HashSet::from(ids).len(), 7);
+    }
+
+    #[test]
+    fn a_tag_is_no_longer_than_wandb_accepts() {
+        let json = format!("\"{}\"", "ü".repeat(100));
+        let [tag] = &tags(&[("note".to_owned(), json)])[..] else { panic!("one tag") };
+        assert_eq!(*tag, format!("note:{}", "ü".repeat(59)));
+        assert_eq!(super::tag(""), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, ErrorKind};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -87,6 +87,7 @@ impl OfflineRun {
     /// # Errors
     /// If what is there is of another run.
     pub fn open(setup: Setup) -> Result<Self> {
+        fs::require_no_link(&setup.folder)?;
         fs::create_folder(&setup.folder, setup.mode)?;
         let state = setup.folder.join(&setup.state_name);
         let Some(known) = State::<Own>::load(&state)? else {
@@ -226,7 +227,11 @@ impl OfflineRun {
             file.sync()?;
         }
         (self.own.records, self.own.history) = (self.writer.count, self.writer.history);
-        State::new(&self.setup.run_id, &self.name, self.mark, self.place.clone(), self.own.clone())
+        self.save(&self.name, self.mark, self.own.clone())
+    }
+
+    fn save(&self, name: &str, mark: Mark, own: Own) -> Result<()> {
+        State::new(&self.setup.run_id, name, mark, self.place.clone(), own)
             .save(&self.setup.folder.join(&self.setup.state_name), self.setup.mode)
     }
 
@@ -235,7 +240,9 @@ impl OfflineRun {
         let Some(file) = &mut self.file else { return Ok(()) };
         if std::mem::take(&mut self.has_to_learn) {
             let source = File::open(file.path()).map_err(|source| Error::io("open", file.path(), source))?;
-            self.writer.learn(BufReader::new(source)).map_err(|source| Error::io("read", file.path(), source))?;
+            // What stands behind that is replaced.
+            let known = BufReader::new(source).take(self.mark.length);
+            self.writer.learn(known).map_err(|source| Error::io("read", file.path(), source))?;
         }
         let count = self.writer.count;
         self.writer.end(exit_code, end_micros);
@@ -270,9 +277,18 @@ impl OfflineRun {
         let mut writer = Writer::behind(0, 0, self.own.history.max(self.writer.history), start_micros);
         writer.head(&self.run(goes_on));
         let folder = path.parent().unwrap_or(&self.setup.folder);
+        fs::require_no_link(folder)?;
         fs::create_folder(&folder.join("files"), self.setup.mode)?;
         let file = OwnFile::create(&path, &writer.records, self.setup.mode)?;
         writer.written();
+        if goes_on {
+            // Noted before anything is added, so that whoever goes on after a death finds it.
+            let own = Own { records: writer.count, history: writer.history, ..self.own.clone() };
+            if let Err(error) = self.save(&name, file.mark(), own) {
+                let _ = std::fs::remove_file(&path);
+                return Err(error);
+            }
+        }
         (self.name, self.mark, self.writer) = (name, file.mark(), writer);
         (self.file, self.has_to_learn) = (Some(file), false);
         Ok(())

@@ -133,6 +133,63 @@ fn what_was_uploaded_is_left_and_a_new_folder_goes_on() {
 }
 
 #[test]
+fn a_folder_that_goes_on_is_known_before_it_has_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = open(folder.path());
+    log(&mut run, 0..3);
+    close(&mut run, 3);
+    std::fs::write(run.folder().join("run-r.wandb.synced"), "").unwrap();
+    let all = || records(folder.path()).iter().map(|(_, records)| steps(records)).collect::<Vec<_>>();
+
+    // It died before the rows were noted.
+    let mut run = open(folder.path());
+    log(&mut run, 3..5);
+    drop(run);
+    assert_eq!(all(), [vec![0, 1, 2], vec![3, 4]]);
+    let mut run = open(folder.path());
+    assert_eq!(*run.place(), json!(3));
+    log(&mut run, 3..6);
+    close(&mut run, 6);
+    assert_eq!(all(), [vec![0, 1, 2], vec![3, 4, 5]], "each row is there once");
+
+    // A state that cannot be written leaves no file, however often it is tried.
+    std::fs::write(run.folder().join("run-r.wandb.synced"), "").unwrap();
+    let draft = folder.path().join("wandb/.codex_obs.json.new");
+    std::fs::create_dir(&draft).unwrap();
+    let mut run = open(folder.path());
+    let group = || Group { micros: START + 6_000_000, step: 6, values: Vec::new() };
+    for _ in 0..3 {
+        run.groups([group()]).unwrap_err();
+    }
+    std::fs::remove_dir(&draft).unwrap();
+    run.groups([group()]).unwrap();
+    let files = std::fs::read_dir(folder.path().join("wandb")).unwrap();
+    let folders = files.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("offline"));
+    assert_eq!(folders.count(), 3);
+}
+
+#[test]
+fn a_run_that_is_opened_and_left_keeps_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = open(folder.path());
+    log(&mut run, 0..3);
+    close(&mut run, 3);
+    let before = records(folder.path());
+    assert!(before[0].1.last().unwrap().exit.is_some());
+    drop(open(folder.path()));
+    assert_eq!(records(folder.path()), before);
+}
+
+#[test]
+fn links_are_not_followed() {
+    let [folder, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("wandb")).unwrap();
+    let error = OfflineRun::open(setup(folder.path())).unwrap_err();
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_folder_that_was_cleaned_away_is_not_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut run = open(folder.path());

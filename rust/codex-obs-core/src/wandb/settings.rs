@@ -35,7 +35,7 @@ impl WandbSettings {
             project: set("WANDB_PROJECT"),
             entity: set("WANDB_ENTITY"),
             name: set("WANDB_NAME"),
-            tags: tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+            tags: tags.split(',').filter_map(|tag| names::tag(tag.trim())).collect(),
             group: set("WANDB_RUN_GROUP"),
             job_type: set("WANDB_JOB_TYPE"),
             notes: set("WANDB_NOTES"),

@@ -2,10 +2,10 @@
 
 use super::{Context, Delivery, LOOK_AGAIN, Route, Step, settle};
 use crate::deliver::destination::{Destination, ROWS_MISSING_TAG};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::follow::artifacts;
 use crate::follow::follower::Stopped;
-use crate::follow::progress::Missing;
+use crate::follow::progress::{Missing, Totals};
 use crate::follow::reached::Reached;
 use crate::limits::RECORD_BATCH;
 use crate::paths::FileKind;
@@ -15,7 +15,7 @@ use crate::wait::Wait;
 impl Delivery {
     /// Sends rows, and says how the run ended once there are no more.
     pub(super) fn send_points(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Step> {
-        let Some(Route { rows: Some(track), progress, .. }) = &mut self.route else {
+        let Some(Route { rows: Some(track), progress, totals, .. }) = &mut self.route else {
             return self.finish(destination, wait, flush);
         };
         let settings = &self.context.settings;
@@ -41,6 +41,7 @@ impl Delivery {
         }
         // What is not ready yet is read again after a restart.
         let before_group = track.follower.before_group().filter(|_| ready < track.rows.points.len()).cloned();
+        let (manifest, unshown) = track.rows.noted(before_group.is_some());
         let (cursor, position) =
             before_group.unwrap_or_else(|| (track.follower.cursor().clone(), track.follower.position()));
         let cursor = Some(cursor).filter(|_| track.follower.has_begun());
@@ -59,9 +60,13 @@ impl Delivery {
             taken = (ready as u64 - rejected, rejected);
         }
         let reached = Reached { rows: cursor.clone(), records: progress.records.clone() };
-        let state = destination.keep(&self.context.stream, &reached)?;
+        let state = match destination.keep(&self.context.stream, &reached) {
+            Ok(state) => state,
+            Err(error) => return self.not_kept(error),
+        };
         progress.state = state.or(progress.state.take());
-        progress.manifest = track.rows.manifest().cloned();
+        progress.manifest = manifest;
+        progress.totals.unshown = totals.unshown.and(unshown);
         (progress.cursor, progress.rows) = (cursor, position);
         track.rows.release(ready);
         (track.sealed, track.since) = (None, (!track.rows.points.is_empty()).then(Instant::now));
@@ -107,6 +112,12 @@ impl Delivery {
         })
     }
 
+    /// What was handed over is not noted: the destination is opened again where it was noted last, so that nothing is there twice.
+    fn not_kept(&mut self, error: Error) -> Result<Step> {
+        self.open_again();
+        Err(error)
+    }
+
     /// Counts what was taken and what was refused, and lets retention know the place.
     fn note_points(&mut self, (taken, rejected): (u64, u64)) {
         let Some(route) = &mut self.route else { return };
@@ -115,8 +126,8 @@ impl Delivery {
         route.progress.missing = route.missing.and(Missing { rows: losses.missing, gaps: losses.gaps });
         route.totals.points += taken;
         route.totals.rejected += rejected;
-        route.progress.totals = route.totals;
-        route.progress.totals.unshown = route.totals.unshown.and(track.rows.unshown());
+        let unshown = route.progress.totals.unshown;
+        route.progress.totals = Totals { unshown, ..route.totals };
         let place = route.progress.cursor.as_ref().filter(|cursor| cursor.ordinal > 0);
         if let (Some(hold), Some(place)) = (self.context.hold.as_ref().filter(|_| self.follows.holds), place) {
             hold.note(place.ordinal, place.offset);
@@ -167,7 +178,10 @@ impl Delivery {
         }
         let mut reached = Reached { rows: route.progress.cursor.clone(), records: route.progress.records.clone() };
         reached.records.insert(track.log.base().to_owned(), track.follower.cursor().clone());
-        let state = destination.keep(stream, &reached)?;
+        let state = match destination.keep(stream, &reached) {
+            Ok(state) => state,
+            Err(error) => return self.not_kept(error),
+        };
         route.progress.state = state.or(route.progress.state.take());
         route.totals.records += track.records.lines.len() as u64;
         route.progress.totals.records = route.totals.records;
@@ -206,7 +220,10 @@ impl Delivery {
         }
         artifacts::note(directory, &self.address, &pending)?;
         let reached = Reached { rows: route.progress.cursor.clone(), records: route.progress.records.clone() };
-        let state = destination.keep(stream, &reached)?;
+        let state = match destination.keep(stream, &reached) {
+            Ok(state) => state,
+            Err(error) => return self.not_kept(error).map(Some),
+        };
         route.progress.state = state.or(route.progress.state.take());
         self.save();
         Ok(Some(Step::Worked))
@@ -224,7 +241,10 @@ impl Delivery {
             Err(step) => return Ok(step),
         }
         let reached = Reached { rows: route.progress.cursor.clone(), records: route.progress.records.clone() };
-        let state = destination.keep(stream, &reached)?;
+        let state = match destination.keep(stream, &reached) {
+            Ok(state) => state,
+            Err(error) => return self.not_kept(error),
+        };
         route.progress.state = state.or(route.progress.state.take());
         self.save();
         Ok(Step::Worked)
