@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from typing import TYPE_CHECKING
 
-from codex_obs import _backend
+from codex_obs import _backend, _json
 from codex_obs._moments import moment_text
 from codex_obs._structure import config_series
 from codex_obs._visible import visible
@@ -113,7 +112,7 @@ def rows_of(catalog: Catalog, metrics: Mapping[str, tuple[Points, Points, Points
         "duration": [None if micros is None else micros / _MICROS for micros in durations_micros(catalog)],
         "last_step": catalog.last_steps,
         "rows": catalog.rows,
-        "config": [json.loads(text) if text else None for text in catalog.configs],
+        "config": [_json.loads(text) if text else None for text in catalog.configs],
     }
     for name, points in metrics.items():
         for part, (values, steps) in zip(PARTS, points, strict=True):
@@ -129,7 +128,7 @@ def rows_of(catalog: Catalog, metrics: Mapping[str, tuple[Points, Points, Points
 
 def config_of(catalog: Catalog, place: int) -> dict[str, object]:
     """Give the parameters of one run."""
-    config = json.loads(catalog.configs[place] or "{}")
+    config = _json.loads(catalog.configs[place] or "{}")
     return config if isinstance(config, dict) else {}
 
 

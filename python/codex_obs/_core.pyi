@@ -408,6 +408,7 @@ class SyncProgress:
     rejected: Final[int]
     bytes_left: Final[int]
     bytes_total: Final[int]
+    looks: Final[int]
     waiting: Final[str | None]
 
 # The result of a stream's delivery.

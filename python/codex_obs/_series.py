@@ -8,11 +8,10 @@ key some are kept, evenly chosen; of them too only what was added is read again.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
-from codex_obs import _backend
+from codex_obs import _backend, _json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -190,7 +189,7 @@ class Series:
         found = _backend.values(self._series, Key(*key))
         # A step that is missing comes first, as in every table of rows.
         for step, time, payload in sorted(found, key=lambda value: (value[0] is not None, value[0] or 0)):
-            yield step, time, json.loads(payload)
+            yield step, time, _json.loads(payload)
 
 
 def _histogram(step: int | None, time: int | None, value: object) -> Histogram | None:

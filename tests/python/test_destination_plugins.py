@@ -17,6 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import codex_obs
+from codex_obs import _backend
 from codex_obs.destinations.base import Later, Never
 from codex_obs.errors import CodexObsError
 from codex_obs.testing import MemoryDestination, deliver
@@ -56,6 +57,14 @@ class Forgetful:
         self.file.flush()
         time.sleep(0.002)
 
+class Stateful:
+    """Returns what cannot be noted."""
+    def open(self, run, state): self.file = FILE.open("ab")
+    def points(self, stream, points):
+        self.file.write("".join(f"{point.metric} {point.step}\\n" for point in points).encode())
+        self.file.flush()
+        return object()
+
 class Hangs:
     def open(self, run, state): ...
     def points(self, stream, points): time.sleep(3600)
@@ -67,6 +76,7 @@ class Dies:
 ENTRY_POINTS = """[codex_obs.destinations]
 whole = destination_plugins:Whole
 forgetful = destination_plugins:Forgetful
+stateful = destination_plugins:Stateful
 hangs = destination_plugins:Hangs
 dies = destination_plugins:Dies
 missing = destination_plugins:Missing
@@ -209,21 +219,121 @@ def test_never_from_open_ends_the_delivery_with_its_words(tmp_path: Path) -> Non
         deliver(logged(tmp_path / "run", 3), Closed())
 
 
-def test_a_state_that_is_no_json_is_said_and_refuses_no_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after_s", [1e19, 1e300, float("inf")])
+def test_a_pause_beyond_all_clocks_is_cut(after_s: float, tmp_path: Path) -> None:
+    def ask(_: object) -> None:
+        raise Later("down", after_s=after_s)
+
+    with pytest.raises(CodexObsError, match="stream main: down"):
+        deliver(logged(tmp_path / "run", 1), Answering(ask))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({1, 2}, "returned as its state is not JSON: TypeError"),
+        ("x" * 300_000, "state has 300002 bytes, more than 262144"),
+    ],
+    ids=["no JSON", "too long"],
+)
+def test_a_state_that_cannot_be_noted_ends_the_delivery_and_refuses_no_row(
+    state: object, words: str, tmp_path: Path
+) -> None:
     path = logged(tmp_path / "run", 1)
-    with pytest.raises(CodexObsError, match="returned as its state is not JSON: TypeError"):
-        deliver(path, Answering(lambda _: {1, 2}))
+    with pytest.raises(CodexObsError, match=words):
+        deliver(path, Answering(lambda _: state))
     assert not (path / "export_rejected.ndjson").exists()
-
-
-def test_a_state_that_is_too_long_is_said_and_not_noted(tmp_path: Path) -> None:
-    path = logged(tmp_path / "run", 1)
-    with pytest.raises(CodexObsError, match=r"state has 300002 bytes, more than 262144"):
-        deliver(path, Answering(lambda _: "x" * 300_000))
     again = Answering(lambda _: "x" * 200_000)
     deliver(path, again)
     deliver(path, (third := Answering(lambda _: None)))
     assert (len(again.points_by_stream["main"]), third.points_by_stream) == (1, {})
+
+
+def test_a_state_that_cannot_be_noted_gets_no_row_twice(installed: Path, tmp_path: Path) -> None:
+    path = logged(tmp_path / "run", 3)
+    done = sync(path, "--to", "stateful", "--patience", "5", site=installed)
+    assert done.returncode == 1
+    assert "what the plugin stateful returned as its state is not JSON" in done.stderr
+    assert (tmp_path / "taken").read_text() == "loss 0\nloss 1\nloss 2\n"
+
+
+def test_integers_that_python_does_not_read_hold_nothing_up(tmp_path: Path) -> None:
+    class Wanting(MemoryDestination):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[tuple[str, object]] = []
+
+        def values(self, stream: str, values: Sequence[Value]) -> None:
+            assert stream == "main"
+            self.seen += [(value.metric, value.payload) for value in values]
+
+        def spans(self, stream: str, spans: Sequence[object]) -> None:
+            assert stream == "main"
+            self.seen += [("span", span) for span in spans]
+
+    path, digits = tmp_path / "run", "1" + 5000 * "0"
+    with codex_obs.init(path) as run:
+        run.log({"loss": 0.0}, step=0)
+        run.log({"loss": 1.0}, step=1, tags={"n": 10**5000})
+        run.log({"list": [7, 10**5000]}, step=2)
+    (path / "telemetry.ndjson").write_text(f'{{"n":{digits}}}\n{{"n":1}}\n')
+    taken = Wanting()
+    deliver(path, taken)
+    assert [point.tags for point in taken.points_by_stream["main"]] == [{}, {"n": digits}]
+    assert taken.seen == [("span", {"n": digits}), ("span", {"n": 1}), ("list", [7, digits])]
+
+
+@pytest.mark.parametrize("other", ["spans", "samples", "params"])
+def test_what_a_part_gave_to_be_kept_is_kept_with_the_whole_batch_only(other: str, tmp_path: Path) -> None:
+    class Halting(MemoryDestination):
+        """Takes numbers; values only once it is up."""
+
+        def __init__(self, *, is_up: bool) -> None:
+            super().__init__()
+            self.is_up = is_up
+            self.taken: list[str] = []
+
+        def points(self, stream: str, points: Sequence[Point]) -> object:  # type: ignore[override]
+            assert stream == "main"
+            self.taken += [f"{point.metric}{point.step}" for point in points]
+            return {"taken": len(self.taken)}
+
+        def values(self, stream: str, _values: Sequence[Value]) -> object:  # type: ignore[override]
+            if not self.is_up:
+                # Something else of the stream comes while the batch waits.
+                name, line = {
+                    "params": ("params.ndjson", {"config": {"late": 1}}),
+                    "spans": ("telemetry.ndjson", {"n": 1}),
+                    "samples": ("system_metrics.jsonl", {"n": 1}),
+                }[other]
+                with (path / name).open("a") as file:
+                    file.write(f"{json.dumps(line)}\n")
+                raise Later("down", after_s=0.01)
+            return self.points(stream, [])
+
+        def spans(self, stream: str, spans: Sequence[object]) -> None: ...
+
+        def samples(self, samples: Sequence[object]) -> None: ...
+
+    path = tmp_path / "run"
+    with codex_obs.init(path) as run:
+        run.log({"a": 0.0}, step=0)
+        run.log({"h": [1, 2]}, step=1)
+        run.log({"a": 2.0}, step=2)
+    waited = Halting(is_up=False)
+    looks = 0
+
+    def is_patient(_: object) -> bool:
+        nonlocal looks
+        looks += 1
+        return looks < 30
+
+    handed = _backend.Destination.plugin("memory", lambda: waited, ranks="main")
+    _backend.sync(str(path), handed, progress=is_patient)
+    assert waited.taken == ["a0"]
+    again = Halting(is_up=True)
+    deliver(path, again)
+    assert (again.state, again.taken) == ({}, ["a0", "a2"])
 
 
 def test_progress_of_a_newer_version_stops_with_a_remedy(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import codex_obs
+from codex_obs._sources._wire import integer, members, sub
 from command import start
 from destination_files import EVENTS, events_in, offline_files, written
 
@@ -131,6 +133,43 @@ def test_a_folder_that_is_deleted_while_the_run_logs_is_written_anew(run_dir: Pa
             run.log({"loss": 0.5}, step=step)
         until(lambda: (run_dir / EVENTS).exists() and events_in(run_dir / EVENTS) == 21)
     assert events_in(run_dir / EVENTS) == 22, "and the end"
+
+
+def test_what_is_made_anew_counts_anew_what_it_cannot_show(run_dir: Path) -> None:
+    with codex_obs.init(run_dir, tensorboard=True, export_interval_s=0.01) as run:
+        run.log({"loss": 0.5}, step=0)
+        until(lambda: (run_dir / EVENTS).exists() and events_in(run_dir / EVENTS) == 2)
+        with (run_dir / "metrics.ndjson").open("a") as rows:
+            rows.write("no row\n")
+        run.log({"loss": 0.5}, step=1)
+        until(lambda: run.stats()["export_lines_skipped"] == 1)
+        until(lambda: gone(run_dir / "tensorboard"))
+        run.log({"loss": 0.5}, step=2)
+        until(lambda: (run_dir / EVENTS).exists() and events_in(run_dir / EVENTS) == 4)
+    stats = run.stats()
+    assert (stats["export_lines_skipped"], stats["export_errors"]) == (2, 0), "once for each file"
+    assert events_in(run_dir / EVENTS) == 5, "and the end"
+
+
+def test_each_rank_s_files_end_when_it_ends_and_are_made_anew_as_they_were(run_dir: Path) -> None:
+    program = f"""
+import codex_obs
+run = codex_obs.init({str(run_dir)!r}, rank=1, tensorboard=True, wandb="offline", export_ranks="all")
+run.log({{"loss": 0.5}}, step=1)
+run.finish("failed")
+"""
+    run = codex_obs.init(run_dir, rank=0, tensorboard=True, wandb="offline", export_ranks="all")
+    run.log({"loss": 0.5}, step=0)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    run.finish("finished")
+    live = written(run_dir)
+    ends = {path.name: _exit_codes(path) for path in offline_files(run_dir)}
+    assert sorted(ends.values()) == [[0], [1]], ends
+    for folder in ("tensorboard", "wandb"):
+        shutil.rmtree(run_dir / folder)
+        done = start("sync", run_dir, "--to", folder, "--export-ranks", "all", cwd=run_dir.parent)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert written(run_dir) == live
 
 
 def test_files_of_others_are_left_as_they_are_and_said(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -257,7 +296,8 @@ os.kill(os.getpid(), 9)
     (progress,) = (json.loads(path.read_text()) for path in (run_dir / ".codex_obs").glob("export-*.json"))
     assert progress["totals"]["without_step"] == 1
     (file,) = offline_files(run_dir)
-    assert file.read_bytes().count(b'"_type":"histogram"') == 3
+    # Those of the history, and the last one in the summary.
+    assert file.read_bytes().count(b'"_type":"histogram"') == 3 + 1
 
 
 @pytest.mark.parametrize("folder", ["tensorboard", "wandb"])
@@ -309,6 +349,18 @@ def test_nothing_is_looked_up_or_sent(run_dir: Path, tmp_path: Path) -> None:
     assert subprocess.run(command, check=False, timeout=60, env=os.environ | {"WANDB_PROJECT": "p"}).returncode == 0
     assert "AF_INET" not in trace.read_text()
     assert offline_files(run_dir)
+
+
+def _exit_codes(path: Path) -> list[int]:
+    """The exit records of an offline run of one block."""
+    data, place, found = path.read_bytes(), 7, []
+    while place < len(data):
+        (length,) = struct.unpack_from("<H", data, place + 4)
+        record = members(data[place + 7 : place + 7 + length])
+        if 18 in record:
+            found.append(integer(members(sub(record[18])).get(1)))
+        place += 7 + length
+    return found
 
 
 def _run_id(run_dir: Path) -> str:

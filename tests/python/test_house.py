@@ -31,7 +31,7 @@ FRAMEWORKS = (
 # Folders and the files beside them, lowest first; a module that stands below its folder has a place of its own. Each
 # imports from its own layer and from lower ones.
 LAYERS = (
-    ("errors", "types", "_mistakes", "_problems", "_psutil", "_visible", "rl"),
+    ("errors", "types", "_json", "_mistakes", "_problems", "_psutil", "_visible", "rl"),
     ("_settings.kinds", "_settings.entry"),
     ("_settings.tracking",),
     ("destinations.base", "destinations.mlflow", "destinations.otlp", "destinations.tensorboard", "destinations.wandb"),

@@ -135,6 +135,24 @@ assert slowest < 10
     assert (done.returncode, len(place.taken())) == (0, 2000)
 
 
+def test_a_close_waits_for_the_call_that_has_the_last_rows(place: Place) -> None:
+    words = place.train("""
+run = codex_obs.init(RUN, destinations=["ponders"])
+run.log({"loss": 0.5}, step=0)
+until(lambda: read(TAKEN).splitlines() == [b"loss 0"])
+# What was counted then has nothing left.
+time.sleep(1)
+run.log({"loss": 0.5}, step=1)
+until(TAKEN.with_name("pondering").exists)
+began = time.monotonic()
+assert run.close(1.5)
+assert time.monotonic() - began >= 1.4
+""")
+    assert "run run: not delivered to ponders: " in words
+    until(lambda: not place.sidecars())
+    assert place.taken() == lines(2)
+
+
 def test_one_that_raises_is_said_with_its_words_and_the_command(place: Place) -> None:
     words = place.train("""
 run = codex_obs.init(RUN, destinations=["raises", "whole"])

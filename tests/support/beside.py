@@ -69,6 +69,14 @@ class Slow(Whole):
         time.sleep(0.2)
         return super().points(stream, points)
 
+class Ponders(Whole):
+    """Begins a call at once; all but the first take long."""
+    def points(self, stream, points):
+        if points[0].step > 0:
+            FILE.with_name("pondering").touch()
+            time.sleep(4)
+        return super().points(stream, points)
+
 class Dies(Whole):
     """Twice, then it works."""
     def points(self, stream, points):
@@ -79,7 +87,7 @@ class Dies(Whole):
             os._exit(7)
         return super().points(stream, points)
 '''
-NAMES = ("Whole", "Apart", "Facts", "Hangs", "Raises", "Slow", "Dies", "Missing")
+NAMES = ("Whole", "Apart", "Facts", "Hangs", "Raises", "Slow", "Ponders", "Dies", "Missing")
 ENTRY_POINTS = "[codex_obs.destinations]\n" + "".join(f"{name.lower()} = beside_plugins:{name}\n" for name in NAMES)
 # What every trainer here begins with.
 HEAD = """

@@ -7,7 +7,6 @@ if that dies; the engine then hands it over again, from where the server says th
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import suppress
 from importlib import import_module
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from codex_obs import _json
 from codex_obs._settings import environment
 from codex_obs.destinations import _wandb_client
 from codex_obs.destinations.base import Later, Never
@@ -114,7 +114,7 @@ class Online:
         try:
             for number, text in records:
                 # Without `commit` the last one would wait for the next.
-                run.log(json.loads(text), step=number, commit=True)
+                run.log(_json.loads(text), step=number, commit=True)
         except Exception as error:  # noqa: BLE001 - as above
             self._refuse(stream, error)
 
@@ -122,7 +122,7 @@ class Online:
         """Note parameters, whose values are JSON."""
         run = self._run(stream)
         try:
-            config = {name: json.loads(text) for name, text in params}
+            config = {name: _json.loads(text) for name, text in params}
             run.config.update(config, allow_val_change=True)
         except Exception as error:  # noqa: BLE001 - as above
             self._refuse(stream, error)

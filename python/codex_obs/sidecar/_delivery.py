@@ -37,6 +37,10 @@ class Delivery:
         self._warnings = warnings
         self._stopping = threading.Event()
         self._at: tuple[int, int, int] | None = None
+        self._looks = self._looks_before = 0
+        self._has_ended = False
+        # With so many looks all that stood before the run's end has been handed over.
+        self._enough: int | None = None
         self._problem: str | None = None
         self.patience_s = beside.patience_s
         self.moved = time.monotonic()
@@ -62,8 +66,15 @@ class Delivery:
 
     @property
     def has_all(self) -> bool:
-        """Whether the destination has all that is in the files."""
-        return self._at is not None and self._at[2] == 0 and self._problem is None
+        """Whether the destination has all that is in the files of a run that has put its end on record."""
+        is_heard = self._enough is not None and self._looks >= self._enough
+        return is_heard and self._at is not None and self._at[2] == 0 and self._problem is None
+
+    def hear_end(self, *, is_finished: bool) -> None:
+        """Hear whether the run has put its end on record. The look of the moment may have begun before."""
+        self._has_ended = is_finished
+        if not is_finished:
+            self._enough = None
 
     def left(self) -> Left:
         """Return what the destination lacks."""
@@ -87,6 +98,7 @@ class Delivery:
                 # Nothing that waiting helps: a package that is missing, a setting that cannot be used.
                 self._give_up(str(error))
                 return
+            self._looks_before = self._looks
             try:
                 outcomes = _backend.sync(
                     self._directory, destination, follow=not is_over, aside=is_over, progress=self._note
@@ -110,6 +122,9 @@ class Delivery:
         self._problem = progress.waiting
         if progress.waiting is not None:
             self._warn(f"{progress.waiting}; rows wait in the files and are sent later")
+        self._looks = self._looks_before + progress.looks
+        if self._has_ended and self._enough is None:
+            self._enough = self._looks + 2
         return not self._stopping.is_set()
 
     def _give_up(self, why: str) -> None:

@@ -38,8 +38,6 @@ _OOM_SCORE = "900"  # the trainer is worth more
 _EXIT_TERMINATED = 143
 # Time between two looks.
 _TICK_S = 0.25
-# An end that was put on record is heard of by every delivery within this time: two of its looks, and a call of ours.
-_HEARD_S = 0.5
 # After a trainer's death without a word, so long may its next session take to begin.
 _NEXT_SESSION_S = 60.0
 # Artifacts may be large; what takes longer after the end of the run is left to `codex-ndjson sync`.
@@ -140,7 +138,7 @@ class Sidecar:
             is_written = self._trainer.is_alive and _backend.is_written(self._handed.directory, self._handed.rank)
             if is_written:
                 # It may have closed its run and be waiting for us.
-                self._say(is_done=self._ending.is_heard() and all(each.has_all for each in self._deliveries))
+                self._say(is_done=self._has_all())
                 continue
             if died is None:
                 died = time.monotonic()
@@ -157,6 +155,13 @@ class Sidecar:
         # Without it the trainer knows that this is no death.
         if self._is_ours():
             self._turn.unlink(missing_ok=True)
+
+    def _has_all(self) -> bool:
+        """Whether the run has put its end on record, and every destination has what stands before that."""
+        is_finished = self._ending.is_finished()
+        for each in self._deliveries:
+            each.hear_end(is_finished=is_finished)
+        return is_finished and all(each.has_all for each in self._deliveries)
 
     def _serve(self) -> None:
         """Answer Prometheus, if that is asked for. A port that cannot be had is on record; training goes on."""
@@ -237,7 +242,6 @@ class _Ending:
         self._records = Path(directory, "run.ndjson")
         self._size = -1
         self.status: str | None = None
-        self._since = 0.0
 
     def is_finished(self) -> bool:
         try:
@@ -246,14 +250,10 @@ class _Ending:
                 found = _backend.run_state(self._directory)
                 last = found.last_session if found is not None else None
                 self.status = last.status if last is not None else None
-                self._size, self._since = size, time.monotonic()
+                self._size = size
         except (OSError, CodexObsError):
             return False
         return self.status is not None
-
-    def is_heard(self) -> bool:
-        """Whether every delivery has had the time to see it."""
-        return self.is_finished() and time.monotonic() - self._since >= _HEARD_S
 
 
 def _survive() -> None:

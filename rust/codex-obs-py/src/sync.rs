@@ -21,6 +21,7 @@ pub struct SyncProgress {
     rejected: u64,
     bytes_left: u64,
     bytes_total: u64,
+    looks: u64,
     waiting: Option<String>,
 }
 
@@ -32,6 +33,7 @@ impl From<&engine::SyncProgress> for SyncProgress {
             rejected: progress.rejected,
             bytes_left: progress.bytes_left,
             bytes_total: progress.bytes_total,
+            looks: progress.looks,
             waiting: progress.waiting.clone(),
         }
     }

@@ -259,6 +259,10 @@ impl Delivery {
         if self.route.is_none() {
             return self.prepare(destination, wait);
         }
+        // A part of them may have been taken: nothing else is noted before they are.
+        if self.has_sealed_rows() {
+            return self.send_points(destination, wait, flush);
+        }
         if let Some(step) = self.send_params(destination, wait, flush)? {
             return Ok(step);
         }
@@ -435,6 +439,9 @@ impl Delivery {
     }
 
     fn open_again(&mut self) {
+        // Who reads it again counts from nothing.
+        self.count_losses();
+        (self.counted, self.counted_unshown) = (Losses::default(), UnshownRows::default());
         self.route = None;
         self.forget_params();
     }

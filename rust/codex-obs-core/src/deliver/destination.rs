@@ -252,7 +252,12 @@ pub trait Destination: Send + Debug {
         Ok(None)
     }
 
-    /// Says how the run ended. `stream` is the one that leads the others.
+    /// Whether what it has of each stream ends by itself, so that each is told how that ended, and not the leading one for all.
+    fn ends_each_stream(&self) -> bool {
+        false
+    }
+
+    /// Says how the run ended. `stream` is the one that leads the others, unless [each ends by itself](Self::ends_each_stream).
     fn finish(&mut self, stream: &Stream, status: RunStatus, end_micros: i64, wait: &Wait) -> Answer;
 
     /// Most points that one batch may have.

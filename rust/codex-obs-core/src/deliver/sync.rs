@@ -88,6 +88,8 @@ pub struct SyncProgress {
     pub bytes_left: u64,
     /// Bytes that were to be read at the start.
     pub bytes_total: u64,
+    /// How often everything was looked at and handed over, as far as that could be. Of a call that takes long nothing is known.
+    pub looks: u64,
     /// Why it waits, if it does.
     pub waiting: Option<String>,
 }
@@ -313,6 +315,7 @@ impl Runner {
             }
             self.note_finishes();
             self.deliver(!goes_on);
+            lock(&self.shared).progress.looks += 1;
             if self.options.aside.is_some() {
                 self.put_on_record();
             }
@@ -421,8 +424,22 @@ impl Runner {
         self.tasks[main].delivery.note_missing_elsewhere(elsewhere);
         self.tasks[main].delivery.end_as(status, end_micros);
         self.tasks[main].is_idle = false;
+        if self.destination.ends_each_stream() {
+            self.end_others(main);
+        }
         self.deliver(true);
         self.status = self.tasks[main].delivery.told().filter(|told| *told == status);
+    }
+
+    /// The streams beside the main one end as their own last sessions did.
+    fn end_others(&mut self, main: usize) {
+        for (_, task) in self.tasks.iter_mut().enumerate().filter(|(index, _)| *index != main) {
+            let ended = last_status(&self.directory, &task.stream).ok().flatten();
+            if let Some((status, end_micros)) = ended.filter(|_| !is_written(&self.directory, &task.stream)) {
+                task.delivery.end_as(status, end_micros);
+                task.is_idle = false;
+            }
+        }
     }
 
     fn bytes_left(&self) -> u64 {

@@ -174,12 +174,16 @@ impl Destination for TensorBoard {
     }
 
     /// A run that failed or was killed may go on, and TensorBoard keeps the first word that it hears: it hears none.
-    fn finish(&mut self, _stream: &Stream, status: RunStatus, end_micros: i64, _wait: &Wait) -> Answer {
+    fn ends_each_stream(&self) -> bool {
+        true
+    }
+
+    fn finish(&mut self, stream: &Stream, status: RunStatus, end_micros: i64, _wait: &Wait) -> Answer {
         if status != RunStatus::Finished {
             return Answer::TAKEN;
         }
-        let mut files = self.files.values_mut();
-        answer(files.try_for_each(|file| file.finish(end_micros).and_then(|()| file.note(None))))
+        let file = self.files.get_mut(stream);
+        answer(file.map_or(Ok(()), |file| file.finish(end_micros).and_then(|()| file.note(None))))
     }
 
     fn most_points(&self) -> usize {

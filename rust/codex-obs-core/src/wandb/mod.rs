@@ -139,9 +139,13 @@ impl Destination for Wandb {
         Ok(None)
     }
 
-    fn finish(&mut self, _stream: &Stream, status: RunStatus, end_micros: i64, _wait: &Wait) -> Answer {
+    fn ends_each_stream(&self) -> bool {
+        true
+    }
+
+    fn finish(&mut self, stream: &Stream, status: RunStatus, end_micros: i64, _wait: &Wait) -> Answer {
         let exit_code = names::exit_code(status);
-        answer(self.runs.values_mut().try_for_each(|run| run.finish(exit_code, end_micros)))
+        answer(self.runs.get_mut(stream).map_or(Ok(()), |run| run.finish(exit_code, end_micros)))
     }
 
     fn most_points(&self) -> usize {

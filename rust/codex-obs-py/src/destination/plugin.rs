@@ -21,10 +21,21 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::refusal::{BASE, Refusal, refusal, words};
+use super::refusal::{BASE, Refusal, is_unreadable, refusal, unmade, words};
 
 /// Longest state of a stream: it is written with every place, and a progress beyond 1 MiB is not read.
 const STATE_BYTES: usize = 256 << 10;
+
+/// A batch of which some was taken.
+#[derive(Debug)]
+struct Begun {
+    points: Vec<Point>,
+    /// How many are done, and how many of these were refused.
+    done: usize,
+    rejected: u64,
+    /// What the last part gave to be kept with the place behind the batch, as JSON.
+    state: Option<String>,
+}
 
 /// A plugin.
 #[derive(Debug)]
@@ -40,8 +51,8 @@ pub struct Plugin {
     /// What it gave to be kept, by stream, as JSON.
     states: HashMap<Stream, String>,
     rejected: HashMap<Stream, RejectedLog>,
-    /// A batch of which some was taken when the rest had to wait: its points, how many are done, how many of these it refused.
-    begun: Option<(Vec<Point>, usize, u64)>,
+    /// Batches of which some was taken when the rest had to wait.
+    begun: HashMap<Stream, Begun>,
     /// Calls that failed, one after the other.
     failures: u32,
 }
@@ -74,45 +85,37 @@ impl Plugin {
                 is_open: false,
                 states: HashMap::new(),
                 rejected: HashMap::new(),
-                begun: None,
+                begun: HashMap::new(),
                 failures: 0,
             })
         })
     }
 
-    /// Calls a method, if the plugin has it.
+    /// Calls a method.
     fn call<'py>(
         &mut self,
         py: Python<'py>,
         method: &str,
         arguments: impl FnOnce(&Bound<'py, PyModule>) -> PyResult<Bound<'py, PyTuple>>,
     ) -> std::result::Result<Bound<'py, PyAny>, Refusal> {
-        let called = || {
-            let arguments = arguments(&py.import(BASE)?)?;
-            self.object.bind(py).call_method1(method, arguments)
-        };
-        let outcome = called().map_err(|error| refusal(py, &error));
+        // What we cannot make of a row is never its fault.
+        let arguments = py.import(BASE).and_then(|base| arguments(&base)).map_err(|error| unmade(py, &error))?;
+        let outcome = self.object.bind(py).call_method1(method, arguments).map_err(|error| refusal(py, &error));
         self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
         outcome
     }
 
-    /// Notes the state that a call for a stream gave; None leaves the one before.
-    fn note_state(
-        &mut self,
-        py: Python<'_>,
-        stream: &Stream,
-        given: &Bound<'_, PyAny>,
-    ) -> std::result::Result<(), Refusal> {
+    /// The state that a call gave, as JSON; None leaves the one before.
+    fn state(&self, py: Python<'_>, given: &Bound<'_, PyAny>) -> std::result::Result<Option<String>, Refusal> {
         if given.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let dumped = || -> PyResult<String> {
             let options = PyDict::new(py);
             options.set_item("allow_nan", false)?;
             py.import("json")?.call_method("dumps", (given,), Some(&options))?.extract()
         };
-        let text = dumped().map_err(|error| Refusal::Later {
-            pause: None,
+        let text = dumped().map_err(|error| Refusal::Stop {
             why: format!("what the plugin {} returned as its state is not JSON: {}", self.name, words(py, &error)),
         })?;
         if text.len() > STATE_BYTES {
@@ -121,20 +124,32 @@ impl Plugin {
                 self.name,
                 text.len()
             );
-            return Err(Refusal::Later { pause: None, why });
+            return Err(Refusal::Stop { why });
         }
-        self.states.insert(stream.clone(), text);
+        Ok(Some(text))
+    }
+
+    /// Notes the state that a call for a stream gave.
+    fn note_state(
+        &mut self,
+        py: Python<'_>,
+        stream: &Stream,
+        given: &Bound<'_, PyAny>,
+    ) -> std::result::Result<(), Refusal> {
+        if let Some(state) = self.state(py, given)? {
+            self.states.insert(stream.clone(), state);
+        }
         Ok(())
     }
 
-    /// Hands over points that are all numbers, or all structured values.
-    fn offer(&mut self, stream: &Stream, points: &[Point]) -> std::result::Result<(), Refusal> {
+    /// Hands over points that are all numbers, or all structured values. Gives the state.
+    fn offer(&mut self, stream: &Stream, points: &[Point]) -> std::result::Result<Option<String>, Refusal> {
         Python::attach(|py| {
             let given = self.call(py, if is_number(&points[0]) { "points" } else { "values" }, |base| {
                 let made: Vec<_> = points.iter().map(|point| row(base, point)).collect::<PyResult<_>>()?;
                 (stream.as_str(), PyList::new(py, made)?).into_pyobject(py)
             })?;
-            self.note_state(py, stream, &given)
+            self.state(py, &given)
         })
     }
 
@@ -204,7 +219,7 @@ impl Destination for Plugin {
         let directory = self.directory.clone();
         let outcome = Python::attach(|py| {
             self.call(py, "open", |base| {
-                let loads = py.import("json")?.getattr("loads")?;
+                let loads = loads(py)?;
                 let state = PyDict::new(py);
                 for (stream, text) in &states {
                     state.set_item(stream.as_str(), loads.call1((text,))?)?;
@@ -243,8 +258,9 @@ impl Destination for Plugin {
     }
 
     fn deliver(&mut self, stream: &Stream, points: &[Point], _: &Wait) -> Answer {
-        let begun = self.begun.take().filter(|(own, ..)| own == points);
-        let (mut done, mut rejected) = begun.map_or((0, 0), |(_, done, rejected)| (done, rejected));
+        let begun = self.begun.remove(stream).filter(|begun| begun.points == points);
+        let (mut done, mut rejected, mut state) =
+            begun.map_or((0, 0, None), |begun| (begun.done, begun.rejected, begun.state));
         // Where parts end, the next one last: one that is refused is halved until what is refused is alone.
         let mut ends = vec![points.len()];
         while let Some(&end) = ends.last() {
@@ -259,7 +275,10 @@ impl Destination for Plugin {
                 Err(Refusal::Never { why }) if alike == 1 => {
                     let point = &part[0];
                     let name = format!("{}{}/{}", point.stream_prefix, point.split, point.metric);
-                    self.reject(stream, Refused::Metric(point), &name, &why).map(|()| rejected += 1)
+                    self.reject(stream, Refused::Metric(point), &name, &why).map(|()| {
+                        rejected += 1;
+                        None
+                    })
                 }
                 Err(Refusal::Never { .. }) => {
                     ends.push(done + alike / 2);
@@ -267,11 +286,17 @@ impl Destination for Plugin {
                 }
                 outcome => outcome,
             };
-            if let Err(refusal) = outcome {
-                self.begun = Some((points.to_vec(), done, rejected));
-                return self.answer(refusal);
+            match outcome {
+                Ok(given) => state = given.or(state),
+                Err(refusal) => {
+                    self.begun.insert(stream.clone(), Begun { points: points.to_vec(), done, rejected, state });
+                    return self.answer(refusal);
+                }
             }
             done += alike;
+        }
+        if let Some(state) = state {
+            self.states.insert(stream.clone(), state);
         }
         Answer::Taken { rejected }
     }
@@ -280,8 +305,10 @@ impl Destination for Plugin {
         let outcome = Python::attach(|py| {
             let is_spans = log == FileKind::Telemetry;
             let given = self.call(py, if is_spans { "spans" } else { "samples" }, |_| {
-                let loads = py.import("json")?.getattr("loads")?;
-                let made: Vec<_> = lines.iter().map(|line| loads.call1((&**line,))).collect::<PyResult<_>>()?;
+                let loads = loads(py)?;
+                let made = lines.iter().map(|line| loads.call1((&**line,)));
+                let made = made.filter(|made| made.as_ref().err().is_none_or(|error| !is_unreadable(py, error)));
+                let made: Vec<_> = made.collect::<PyResult<_>>()?;
                 let made = PyList::new(py, made)?;
                 if is_spans { (stream.as_str(), made).into_pyobject(py) } else { (made,).into_pyobject(py) }
             })?;
@@ -333,6 +360,11 @@ impl Destination for Plugin {
     }
 }
 
+/// Reads JSON, integers of any length too.
+fn loads(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import(intern!(py, "codex_obs._json"))?.getattr(intern!(py, "loads"))
+}
+
 fn is_number(point: &Point) -> bool {
     matches!(point.value, Value::Number(_))
 }
@@ -342,7 +374,7 @@ fn row<'py>(base: &Bound<'py, PyModule>, point: &Point) -> PyResult<Bound<'py, P
     let py = base.py();
     let metric = format!("{}{}", point.stream_prefix, point.metric);
     let time = point.timestamp_micros as f64 / 1e6;
-    let loads = |text: &str| py.import("json")?.getattr("loads")?.call1((text,));
+    let loads = |text: &str| loads(py)?.call1((text,));
     let tags = point.tags.as_deref().map_or_else(|| Ok(PyDict::new(py).into_any()), loads)?;
     let dataset = point.dataset.as_deref();
     match &point.value {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use codex_obs_core::deliver::destination::Answer;
-use codex_obs_core::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_SHORTEST_BACKOFF};
+use codex_obs_core::limits::{EXPORT_LONGEST_BACKOFF, EXPORT_LONGEST_RETRY_AFTER, EXPORT_SHORTEST_BACKOFF};
+use pyo3::exceptions::{PyRecursionError, PyValueError};
 use pyo3::prelude::*;
 
 /// Where the classes are that it knows.
@@ -13,8 +14,17 @@ const WORDS: usize = 500;
 
 /// Why a call was not taken.
 pub enum Refusal {
-    Later { pause: Option<Duration>, why: String },
-    Never { why: String },
+    Later {
+        pause: Option<Duration>,
+        why: String,
+    },
+    Never {
+        why: String,
+    },
+    /// Nothing is handed over any more: what is wrong is wrong with every row.
+    Stop {
+        why: String,
+    },
 }
 
 impl Refusal {
@@ -25,7 +35,7 @@ impl Refusal {
                 let doubled = EXPORT_SHORTEST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(10));
                 Answer::Later { pause: pause.unwrap_or(doubled.min(EXPORT_LONGEST_BACKOFF)), why }
             }
-            Self::Never { why } => Answer::Never { why: why.into() },
+            Self::Never { why } | Self::Stop { why } => Answer::Never { why: why.into() },
         }
     }
 }
@@ -40,10 +50,27 @@ pub fn refusal(py: Python<'_>, error: &PyErr) -> Refusal {
     }
     if is("Later") {
         let pause = error.value(py).getattr("after_s").and_then(|pause| pause.extract::<Option<f64>>()).ok().flatten();
-        let pause = pause.and_then(|pause| Duration::try_from_secs_f64(pause).ok());
+        // As what a server asks for.
+        let longest = EXPORT_LONGEST_RETRY_AFTER.as_secs_f64();
+        let pause = pause.filter(|pause| !pause.is_nan());
+        let pause = pause.and_then(|pause| Duration::try_from_secs_f64(pause.min(longest)).ok());
         return Refusal::Later { pause, why: error.value(py).to_string() };
     }
     Refusal::Later { pause: None, why: words(py, error) }
+}
+
+/// Whether what was to be read stays unreadable.
+pub fn is_unreadable(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyRecursionError>(py)
+}
+
+/// Why what a call needs cannot be made.
+pub fn unmade(py: Python<'_>, error: &PyErr) -> Refusal {
+    let why = words(py, error);
+    if is_unreadable(py, error) {
+        return Refusal::Never { why };
+    }
+    Refusal::Later { pause: None, why }
 }
 
 /// An exception in one line.

@@ -13,6 +13,12 @@ use crate::primitives::Instant;
 use crate::wait::Wait;
 
 impl Delivery {
+    /// Whether rows were handed over that have to be handed over again.
+    pub(super) fn has_sealed_rows(&self) -> bool {
+        let rows = self.route.as_ref().and_then(|route| route.rows.as_ref());
+        rows.is_some_and(|track| track.sealed.is_some())
+    }
+
     /// Sends rows, and says how the run ended once there are no more.
     pub(super) fn send_points(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Step> {
         let Some(Route { rows: Some(track), progress, totals, .. }) = &mut self.route else {
@@ -79,7 +85,8 @@ impl Delivery {
 
     /// Everything is delivered: says how the run ended, if that is known.
     fn finish(&mut self, destination: &mut dyn Destination, wait: &Wait, flush: bool) -> Result<Step> {
-        let Some((status, end_micros)) = self.status.filter(|_| flush && self.context.leads) else {
+        let is_told = self.context.leads || destination.ends_each_stream();
+        let Some((status, end_micros)) = self.status.filter(|_| flush && is_told) else {
             return Ok(Step::Idle(None));
         };
         if let Some(step) = self.send_artifacts(destination, wait, flush)? {
