@@ -87,6 +87,10 @@ pub(super) fn visit(folder: &Path, wanted: Wanted, clock: &Clock, go_on: &mut dy
         found: Mutex::default(),
     };
     workers.add(Task { path: folder.to_owned(), is_linked: false });
+    // Asked once however short the work is.
+    if !go_on() {
+        workers.stop();
+    }
     std::thread::scope(|scope| {
         let (done, ended) = unbounded::<()>();
         for _ in 0..workers.threads {
