@@ -65,7 +65,13 @@ impl Deferral<'_> {
 
 /// Whether a value exists. Only an honest False says that it does not.
 pub fn is_ready(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let answer = value.call_method0(intern!(value.py(), "is_ready"))?;
+    let py = value.py();
+    // jaxlib ends the process if an array without a buffer, which was deleted or donated, is asked. Reading it raises.
+    if value.get_type().hasattr(intern!(py, "is_deleted"))? && is_true(&value.call_method0(intern!(py, "is_deleted"))?)
+    {
+        return Ok(true);
+    }
+    let answer = value.call_method0(intern!(py, "is_ready"))?;
     Ok(!answer.cast::<PyBool>().is_ok_and(|answer| !answer.is_true()))
 }
 
