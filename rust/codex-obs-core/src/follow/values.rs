@@ -140,7 +140,7 @@ mod tests {
 
     fn manifest(numbers: impl Iterator<Item = usize>) -> (tempfile::TempDir, Values) {
         let folder = tempfile::tempdir().unwrap();
-        let lines: String = numbers
+        let lines: Vec<String> = numbers
             .map(|number| {
                 let time = String::from_utf8(crate::record::timestamp::format(number as i64).to_vec()).unwrap();
                 let id = id(number);
@@ -150,7 +150,7 @@ mod tests {
                 )
             })
             .collect();
-        std::fs::write(folder.path().join("metrics_manifest.ndjson"), lines).unwrap();
+        std::fs::write(folder.path().join("metrics_manifest.ndjson"), lines.concat()).unwrap();
         let values = Values::open(folder.path(), &Stream::main(), None).unwrap();
         (folder, values)
     }
