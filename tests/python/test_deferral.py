@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -258,18 +257,40 @@ def test_ten_thousand_values_wait_for_the_oldest_and_lose_nothing(tmp_path: Path
     assert values(tmp_path / "run", "loss") == [(step, float(step)) for step in range(10_000)]
 
 
-def test_an_interrupt_while_there_are_too_many_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_deferral, "MOST_ROWS", 2)
-    late = [Value(step) for step in range(3)]
-    with open_run(tmp_path / "run") as run:
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        for step, value in enumerate(late[:2]):
-            run.log({"loss": value}, step=step)
-        with pytest.raises(KeyboardInterrupt):
-            run.log({"loss": late[2]}, step=2)
-        assert waiting(run) == 3
-        for value in late:
-            value.finish()
+INTERRUPTED = """
+import os, signal, sys, threading
+sys.path.insert(0, sys.argv[2])
+from codex_obs import _deferral
+import codex_obs
+from device import Value
+signal.signal(signal.SIGINT, signal.default_int_handler)
+_deferral.MOST_ROWS = 2
+late = [Value(step) for step in range(3)]
+run = codex_obs.init(sys.argv[1])
+for step, value in enumerate(late[:2]):
+    run.log({"loss": value}, step=step)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    run.log({"loss": late[2]}, step=2)
+except KeyboardInterrupt:
+    print("interrupted", run.stats()["rows_waiting"], flush=True)
+for value in late:
+    value.finish()
+run.close()
+"""
+
+
+def test_an_interrupt_while_there_are_too_many_loses_nothing(tmp_path: Path) -> None:
+    support = sys.modules["device"].__file__
+    assert support is not None
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "run"), os.path.dirname(support)],  # noqa: PTH120 - text
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "interrupted 3\n"
     assert values(tmp_path / "run", "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
