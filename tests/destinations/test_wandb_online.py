@@ -187,6 +187,7 @@ def test_without_the_package_sync_says_what_to_install(run_dir: Path) -> None:
 def test_it_is_sent_beside_the_trainer_and_a_switched_off_client_stays_off(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("codex_obs.destinations.wandb_online.find_spec", lambda _name: True)
     settings = codex_obs.Settings(wandb="online", export_ranks="all")
     assert _export.destinations(settings) == []
     (beside,) = _export.beside(settings)
