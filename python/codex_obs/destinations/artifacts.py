@@ -20,7 +20,7 @@ _REMEDY = "pip install 'codex-obs[{extra}]'"
 
 
 class Outcome(NamedTuple):
-    """What came of a delivery.
+    """The result of a delivery.
 
     Attributes:
         delivered: How many artifacts were delivered.

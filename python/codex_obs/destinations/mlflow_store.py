@@ -94,7 +94,7 @@ def opened(uri: str) -> AbstractStore:
     path.parent.mkdir(parents=True, exist_ok=True)
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - as above
 
-    # MLflow's own default is a folder below the working directory of whoever makes the database.
+    # MLflow's own default is a folder below the working directory of the process that creates the database.
     return SqlAlchemyStore(uri, tracking.folder_uri(str(path.parent / "artifacts")))
 
 
