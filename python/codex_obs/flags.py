@@ -1,4 +1,4 @@
-"""The same command-line flags for every trainer, with argparse, Typer or Hydra: where a run is delivered besides its files.
+"""The same command-line flags for every trainer, with argparse, Typer or Hydra: what a run does besides its files.
 
 With argparse::
 
